@@ -1,0 +1,47 @@
+"""What Keras does not offer, in one small file per backend.
+
+Everything else in the package is `keras.ops`. A *step* is written once, in plain
+stateful Keras style (read variables, `optimizer.apply`, `variable.assign`), and the
+seam compiles it:
+
+- `compile_loop(step, variables, xla)`: many steps inside one compiled call.
+- `compile_function(function, variables, xla)`: one compiled call that changes nothing.
+
+Inside a step, `gradients_of(objective, variables)` is handed in by the loop: it
+returns `((cost, aux), gradients)` of `objective() -> (cost, aux)`.
+"""
+
+import keras
+
+NAME = keras.backend.backend()
+
+if NAME == "tensorflow":
+    from keras_lifelong.backend.tensorflow import compile_function
+    from keras_lifelong.backend.tensorflow import compile_loop
+    from keras_lifelong.backend.tensorflow import on_accelerator
+elif NAME == "jax":
+    from keras_lifelong.backend.jax import compile_function
+    from keras_lifelong.backend.jax import compile_loop
+    from keras_lifelong.backend.jax import on_accelerator
+else:
+    raise ImportError(
+        "keras_lifelong trains on the Keras backends 'tensorflow' and 'jax'. "
+        f"Received: KERAS_BACKEND={NAME!r}."
+    )
+
+
+def prefers_xla(has_convolution: bool) -> bool:
+    """Whether a network trains faster under XLA here.
+
+    Measured (benchmarks/trainer.py): on a CPU, XLA makes dense networks about twice
+    as fast and convolutions an order of magnitude slower than TensorFlow's own
+    kernels. JAX has no other way to compile. The rule is fixed, not timed at run
+    time, so that two runs on one machine give the same numbers.
+
+    Args:
+        has_convolution: whether the network holds a convolution.
+    """
+    return NAME == "jax" or on_accelerator() or not has_convolution
+
+
+__all__ = ["NAME", "compile_function", "compile_loop", "prefers_xla"]

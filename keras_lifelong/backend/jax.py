@@ -1,0 +1,80 @@
+"""The JAX seam: variables enter and leave a pure function as arrays."""
+
+import jax
+import keras
+
+
+def on_accelerator() -> bool:
+    return jax.default_backend() != "cpu"
+
+
+def _values(variables):
+    return [variable.value for variable in variables]
+
+
+def _stateless(function, variables, values):
+    """Calls `function()` on `values`; returns its result and the new values."""
+    with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+        result = function()
+    new = [scope.get_current_value(variable) for variable in variables]
+    return result, new
+
+
+def _gradients_in(variables):
+    """`gradients_of` for a step whose whole state is `variables`."""
+
+    def gradients_of(objective, trained):
+        others = [v for v in variables if not any(v is t for t in trained)]
+        rest = _values(others)
+
+        def pure(values):
+            (cost, aux), new = _stateless(
+                objective, [*trained, *others], [*values, *rest]
+            )
+            return cost, (aux, new[len(trained) :])
+
+        (cost, (aux, new)), gradients = jax.value_and_grad(pure, has_aux=True)(
+            _values(trained)
+        )
+        for variable, value in zip(others, new, strict=True):
+            variable.assign(value)  # batch statistics, random seeds
+        return (cost, aux), gradients
+
+    return gradients_of
+
+
+def compile_loop(step, variables, xla, on_trace):
+    """See the TensorFlow seam; `variables` must be the whole state of the step."""
+    del xla  # JAX always compiles with it
+    gradients_of = _gradients_in(variables)
+
+    @jax.jit
+    def pure(count, carry, values, args):
+        on_trace()
+
+        def body(i, state):
+            carry, values = state
+            return _stateless(
+                lambda: step(gradients_of, i, carry, *args), variables, values
+            )
+
+        return jax.lax.fori_loop(0, count, body, (carry, values))
+
+    def run(count, carry, *args):
+        carry, values = pure(count, carry, _values(variables), args)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return carry
+
+    return run
+
+
+def compile_function(function, variables, xla):
+    """See the TensorFlow seam."""
+    del xla
+
+    @jax.jit
+    def pure(values, args):
+        return _stateless(lambda: function(*args), variables, values)[0]
+
+    return lambda *args: pure(_values(variables), args)

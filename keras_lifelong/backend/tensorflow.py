@@ -1,0 +1,52 @@
+"""The TensorFlow seam: variables are updated in place inside a `tf.function`."""
+
+import tensorflow as tf
+
+
+def on_accelerator() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def _gradients_of(objective, variables):
+    values = [variable.value for variable in variables]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        cost, aux = objective()
+    zero = tf.UnconnectedGradients.ZERO
+    return (cost, aux), tape.gradient(cost, values, unconnected_gradients=zero)
+
+
+def compile_loop(step, variables, xla, on_trace):
+    """Compiles `carry = step(gradients_of, i, carry, *args)` for i < count.
+
+    Args:
+        step: function that may read and assign `variables`.
+        variables: list of `keras.Variable`s the step reads or assigns.
+        xla: whether to compile with XLA.
+        on_trace: called each time the loop is traced, which is once per compilation.
+
+    Returns:
+        `run(count, carry, *args)`, which takes nested lists, tuples and dicts of
+        tensors and returns the last carry. It traces once per structure and shape.
+    """
+    del variables  # captured by the graph, updated in place
+
+    @tf.function(jit_compile=xla, autograph=False)
+    def run(count, carry, *args):
+        on_trace()
+
+        def body(i, carry):
+            return i + 1, step(_gradients_of, i, carry, *args)
+
+        _, carry = tf.while_loop(
+            lambda i, _: i < count, body, (tf.constant(0), carry), parallel_iterations=1
+        )
+        return carry
+
+    return run
+
+
+def compile_function(function, variables, xla):
+    """Compiles `function(*args)`, which reads `variables` and changes nothing."""
+    del variables
+    return tf.function(function, jit_compile=xla, autograph=False)

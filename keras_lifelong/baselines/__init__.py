@@ -1,0 +1,1 @@
+"""The papers' baselines, one short file each."""

@@ -1,0 +1,20 @@
+"""Finetune: one network trained on each task in turn, with nothing to remember by."""
+
+from __future__ import annotations
+
+from keras_lifelong.methods.registry import register
+from keras_lifelong.model import LifelongModel
+
+
+@register
+class Finetune(LifelongModel):
+    """Trains the whole network on every task in turn, a head for each.
+
+    Example:
+
+    ```python
+    model = kl.Finetune(backbone)
+    model.compile("adam", metrics=["accuracy"])
+    result = model.fit_stream(kl.streams.get("digits"), epochs=10)
+    ```
+    """

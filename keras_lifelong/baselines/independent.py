@@ -1,0 +1,42 @@
+"""Independent: a network of its own for every task (single-task learning, STL)."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import seed_config
+from keras_lifelong.methods.registry import register
+from keras_lifelong.model import LifelongModel
+
+
+@register
+class Independent(LifelongModel):
+    """Learns every task with a fresh copy of the backbone: nothing is shared.
+
+    There is no forgetting and no transfer; the size grows by a whole network a task.
+    One network is active at a time, so one compiled step trains them all.
+    """
+
+    def own_variables(self):
+        return [v for v in self.network.variables if v.name != "seed_generator_state"]
+
+    def begin_task(self, name):
+        """Draws the task's initial weights from (seed, task)."""
+        config = self.backbone_copy().get_config()
+        seed = derive_seed(self.seed, "independent", name)
+        if self.pretrained:
+            fresh = self.pretrained_weights
+        else:
+            network = type(self.network).from_config(seed_config(config, seed))
+            fresh = [
+                ops.convert_to_numpy(v).copy()
+                for v in network.variables
+                if v.name != "seed_generator_state"
+            ]
+        self._fresh = fresh
+
+    def initial_own(self, index, variable) -> np.ndarray:
+        del variable
+        return self._fresh[index]

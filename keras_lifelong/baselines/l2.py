@@ -1,0 +1,51 @@
+"""L2: every weight is held near its value before the task."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from keras_lifelong.methods.registry import register
+from keras_lifelong.model import LifelongModel
+
+
+@register
+class L2(LifelongModel):
+    """Adds `strength / 2 · ‖W - W_previous‖²` over the shared weights (DEN, section 4).
+
+    Args:
+        backbone: `keras.Sequential` of hidden layers.
+        strength: λ, at least 0.
+        seed, pretrained, name: see `LifelongModel`.
+
+    Raises:
+        ValueError: if `strength` is negative or no number.
+    """
+
+    def __init__(self, backbone, strength: float = 0.5, seed=0, pretrained=False, name=None):
+        super().__init__(
+            backbone, seed, pretrained, name, options={"strength": positive(strength)}
+        )
+
+    def learn(self, task):
+        shared = self.network.trainable_variables
+        first = self.task_names == [task.name]
+        arguments = {
+            "strength": np.float32(0 if first else self.options.strength),
+            "anchor": [ops.convert_to_numpy(v).copy() for v in shared],
+        }
+        yield self.phase("training", shared, penalty=self.penalty, arguments=arguments)
+
+    def penalty(self, weights, arguments):
+        pairs = zip(weights, arguments["anchor"], strict=False)  # not the head
+        distance = sum(ops.sum(ops.square(w - anchor)) for w, anchor in pairs)
+        return 0.5 * arguments["strength"] * distance
+
+
+def positive(strength):
+    """`strength`, if it is a number of at least 0."""
+    if not isinstance(strength, (int, float)) or not strength >= 0:
+        raise ValueError(
+            f"`strength` must be a number of at least 0. Received: {strength!r}."
+        )
+    return strength

@@ -1,0 +1,388 @@
+"""The program `keras-lifelong`: run, report, list, export.
+
+It leaves with 0 only when what was asked for was done, with 2 when it was asked for
+something that can't be (a wrong flag or configuration), with 1 when it failed on the
+way, and with 130 when it was interrupted. Keras is imported when a command needs it,
+so that `--help` and most mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+from absl import flags
+
+import keras_lifelong
+
+PROGRAM = "keras-lifelong"
+
+
+class UsageError(Exception):
+    """What was asked for can't be done: exit status 2."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A sub-command.
+
+    Args:
+        summary: what it does, in a sentence.
+        execute: does it, given the values of its flags.
+        required: flags that must be given: name -> help.
+        optional: defines the other flags.
+        usage: the other flags, for the help.
+    """
+
+    summary: str
+    execute: Callable[[SimpleNamespace], None]
+    required: dict[str, str] = dataclasses.field(default_factory=dict)
+    optional: Callable[[flags.FlagValues], None] = lambda values: None
+    usage: str = ""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit status.
+
+    Args:
+        argv: the arguments after the program's name; None takes those of the process.
+
+    Example:
+
+    ```python
+    status = main(["run", "--config", "zoo_configs/den/digits.yaml",
+                   "--output_dir", "runs/den_digits", "--set", "training.epochs=2"])
+    ```
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verbose = "--verbose" in argv
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return _dispatch(argv)
+    except UsageError as error:
+        return _fail(error, 2, verbose)
+    except KeyboardInterrupt:
+        print(f"\n{PROGRAM}: interrupted.{_how_to_resume(argv)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader left (`… | head`); nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ArithmeticError, MemoryError, OSError, ValueError) as error:
+        return _fail(error, 1, verbose)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv:
+        raise UsageError(f"name a command: {', '.join(COMMANDS)}. See --help")
+    name, *rest = argv
+    if name in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(f"{PROGRAM} {keras_lifelong.__version__}")
+        return 0
+    if name not in COMMANDS:
+        from keras_lifelong.checks import nearest
+
+        raise UsageError(
+            f"unknown command {name!r}. Nearest: {nearest(name, COMMANDS)}. "
+            f"Accepted: {', '.join(COMMANDS)}"
+        )
+    command = COMMANDS[name]
+    values = _define(command)
+    if {"-h", "--help"} & set(rest):
+        print(_command_help(name, values))
+        return 0
+    command.execute(_parse(name, values, rest))
+    return 0
+
+
+def _define(command: Command) -> flags.FlagValues:
+    """The command's flags, in a registry of their own rather than absl's global one."""
+    values = flags.FlagValues()
+    for name, text in command.required.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    command.optional(values)
+    text = "Show the traceback of an error, and TensorFlow's own log."
+    flags.DEFINE_boolean("verbose", False, text, flag_values=values)
+    return values
+
+
+def _parse(
+    name: str, values: flags.FlagValues, arguments: list[str]
+) -> SimpleNamespace:
+    values.set_gnu_getopt(True)
+    try:
+        left = values([name, *arguments])[1:]
+    except flags.Error as error:
+        raise UsageError(f"{name}: {error}") from error
+    if left:
+        raise UsageError(
+            f"{name} takes flags only. Received: {shlex.join(left)}"
+            + (". Repeat --set for each KEY=VALUE" if "=" in left[0] else "")
+        )
+    parsed = values.flag_values_dict()
+    missing = [f"--{flag}" for flag in COMMANDS[name].required if not parsed[flag]]
+    if missing:
+        raise UsageError(f"{name} needs {' and '.join(missing)}. See {name} --help")
+    return SimpleNamespace(**parsed)
+
+
+def _fail(error: BaseException, status: int, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(error)
+    plain = isinstance(error, UsageError | OSError | ValueError)
+    kind = "" if plain else f"{type(error).__name__}: "
+    text = " ".join(str(error).split())  # Keras' messages have several lines
+    print(f"{PROGRAM}: error: {kind}{text}", file=sys.stderr)
+    return status
+
+
+def _how_to_resume(argv: list[str]) -> str:
+    if argv[:1] != ["run"]:
+        return ""
+    again = shlex.join([PROGRAM, *(word for word in argv if word != "--overwrite")])
+    return f" What is learned is kept. To go on from there:\n  {again}"
+
+
+@contextlib.contextmanager
+def _asked_wrongly(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors in here are the asker's: a wrong file or argument, not a failed run."""
+    try:
+        yield
+    except (ValueError, *kinds) as error:
+        raise UsageError(str(error)) from error
+
+
+# === run ===
+
+
+def _run_flags(values: flags.FlagValues) -> None:
+    _set_flag(values, "training.epochs=1")
+    text = "Seed of the run; short for --set seed=N."
+    flags.DEFINE_integer("seed", None, text, flag_values=values)
+    text = "Start anew: first remove what an earlier run wrote there."
+    flags.DEFINE_boolean("overwrite", False, text, flag_values=values)
+
+
+def _run(arguments: SimpleNamespace) -> None:
+    from keras_lifelong import config as config_lib
+    from keras_lifelong.run_directory import RunDirectory
+
+    overrides = list(arguments.set)
+    if arguments.seed is not None:
+        overrides.append(f"seed={arguments.seed}")
+    with _asked_wrongly(FileNotFoundError):
+        config = config_lib.load(arguments.config, overrides)
+        directory = RunDirectory(arguments.output_dir)
+        directory.check_ours()
+    with directory.locked():
+        if directory.started and not arguments.overwrite:
+            _check_same(directory, config)
+            if directory.has_results:
+                _finish(directory)
+                return
+        with _asked_wrongly():
+            stream = config.build_stream()
+            model = config.build_model(_input_shape(stream))
+        if arguments.overwrite:
+            directory.clear()
+        if directory.checkpoint.exists():
+            print(f"Resuming the interrupted run in {directory.path}", flush=True)
+        directory.begin(config)
+        result = model.fit_stream(
+            stream,
+            **config.fit_arguments,
+            verbose="auto",
+            checkpoint_dir=str(directory.checkpoint),
+        )
+        result = dataclasses.replace(result, config=config.resolved)
+        directory.save(model, result)
+        directory.write_report()
+    print(result)
+    print(f"Written to {directory.path}: results.json, preset/, report.html")
+
+
+def _check_same(directory, config) -> None:
+    with _asked_wrongly():
+        differences = directory.differences(config)
+    if differences:
+        state = "a finished" if directory.has_results else "an interrupted"
+        raise UsageError(
+            f"{directory.path} holds {state} run of another configuration: "
+            f"{'; '.join(differences)}. Give another --output_dir, or --overwrite to "
+            "start anew"
+        )
+
+
+def _finish(directory) -> None:
+    """A run that has its results lacks at most the report."""
+    if directory.has_report:
+        print(f"{directory.path} is finished; nothing changed. --overwrite starts anew")
+    else:
+        directory.write_report()
+        print(f"{directory.path} was finished but for its report, which is written now")
+
+
+def _input_shape(stream) -> tuple[int, ...]:
+    """Shape of one example, by the stream's first task."""
+    task = stream[0]
+    if task.spec.input_shape is not None:
+        return tuple(task.spec.input_shape)
+    return task.train[0].shape[1:]
+
+
+# === report ===
+
+
+def _report(arguments: SimpleNamespace) -> None:
+    from keras_lifelong.run_directory import RunDirectory
+
+    with _asked_wrongly():
+        directory = RunDirectory(arguments.run)
+    directory.write_report()
+    print(f"Written to {directory.path}: report.html, figures/")
+
+
+# === list ===
+
+
+def _list(arguments: SimpleNamespace) -> None:
+    from keras_lifelong import backbones
+    from keras_lifelong import streams
+    from keras_lifelong.methods import registry
+
+    _print_table(
+        "Methods", [(n, _first_line(registry.get(n))) for n in registry.names()]
+    )
+    _print_table("Streams", [(n, streams.describe(n)) for n in streams.names()])
+    _print_table(
+        "Backbones",
+        [(n, _first_line(backbones.function(n))) for n in backbones.names()],
+    )
+    _print_table("Configurations", list(_configs()))
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _configs() -> Iterable[tuple[str, str]]:
+    """Path and first comment of each configuration, here or beside the package."""
+    beside = Path(__file__).parents[1] / "zoo_configs"
+    folder = next((f for f in (Path("zoo_configs"), beside) if f.is_dir()), None)
+    if folder is None:
+        return
+    for path in sorted(folder.rglob("*.yaml")):
+        with path.open(encoding="utf-8") as file:
+            yield str(path), file.readline().lstrip("# ").strip()
+
+
+def _print_table(title: str, rows: dict[str, str]) -> None:
+    print(f"{title}:")
+    width = max(map(len, rows), default=0)
+    for name, text in rows.items():
+        print(f"  {name:<{width}}  {text}".rstrip())
+    if not rows:
+        print("  none found")
+    print()
+
+
+# === export ===
+
+
+def _export(arguments: SimpleNamespace) -> None:
+    from keras_lifelong import config as config_lib
+    from keras_lifelong import streams
+
+    out = Path(arguments.out)
+    if out.suffix != ".npz" or out.exists():
+        reason = "exists already" if out.exists() else "does not end in .npz"
+        raise UsageError(f"--out {out} {reason}")
+    with _asked_wrongly():
+        config = config_lib.resolve_stream(arguments.stream, arguments.set)
+        stream = config.build_stream()
+    streams.export_npz(stream, out)
+    print(f"Written: {out}. To use it: stream: {{name: npz, path: {out}}}")
+
+
+# === flags and help ===
+
+
+def _set_flag(values: flags.FlagValues, example: str) -> None:
+    text = f"KEY=VALUE over the configuration, such as {example}; repeatable."
+    flags.DEFINE_multi_string("set", [], text, flag_values=values)
+
+
+def _usage(name: str) -> str:
+    command = COMMANDS[name]
+    required = [f"--{flag} {flag.upper()}" for flag in command.required]
+    return " ".join(part for part in (PROGRAM, name, *required, command.usage) if part)
+
+
+def _help() -> str:
+    lines = [
+        "Networks that keep learning new tasks.",
+        "",
+        "Usage:",
+        *(f"  {_usage(name)}" for name in COMMANDS),
+        "",
+        "Commands:",
+        *(f"  {name:<8}{command.summary}" for name, command in COMMANDS.items()),
+        "",
+        f"{PROGRAM} COMMAND --help tells its flags; {PROGRAM} --version, the version.",
+    ]
+    return "\n".join(lines)
+
+
+def _command_help(name: str, values: flags.FlagValues) -> str:
+    lines = [COMMANDS[name].summary, "", f"Usage: {_usage(name)}", "", "Flags:"]
+    for flag in values:
+        text = values[flag].help.partition(";\n")[0]  # absl's own words on repetition
+        lines.append(f"  --{flag:<12}{text}")
+    return "\n".join(lines)
+
+
+COMMANDS = {
+    "run": Command(
+        "Learn a stream of tasks; goes on where an interrupted run stopped.",
+        _run,
+        {
+            "config": "YAML file, such as those in zoo_configs/.",
+            "output_dir": "Directory of this run; made if absent.",
+        },
+        _run_flags,
+        "[--set KEY=VALUE ...] [--seed N] [--overwrite]",
+    ),
+    "report": Command(
+        "Make a run's figures and page anew from its results.json.",
+        _report,
+        {"run": "The --output_dir of a finished run."},
+    ),
+    "list": Command(
+        "Print the methods, streams, backbones and configurations there are.", _list
+    ),
+    "export": Command(
+        "Write a stream as one npz file, to be read where TensorFlow isn't.",
+        _export,
+        {
+            "stream": "Name of a stream, as `list` prints it.",
+            "out": "The .npz file to write; it must not exist.",
+        },
+        lambda values: _set_flag(values, "stream.num_tasks=3"),
+        "[--set stream.KEY=VALUE ...]",
+    ),
+}

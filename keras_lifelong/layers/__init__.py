@@ -1,0 +1,1 @@
+"""Layers that grow, and the heads of tasks."""

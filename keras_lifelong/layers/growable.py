@@ -1,0 +1,397 @@
+"""Dense and Conv2D layers whose units come and go without changing a shape.
+
+A growable layer is stored at a *capacity*, and a vector of integer `timestamps` says
+which of its units exist: 0 is free, k > 0 was born at stage k. Calling the layer at
+stage s multiplies its outputs by `0 < timestamps <= s`, which is at once the state of
+growth, DEN's timestamp (Yoon et al., ICLR 2018, section 3.4) and the inference mask.
+Weights into and out of free units are exactly zero, so they get no gradient, move no
+prediction and cost no parameter; only when a capacity overflows is storage made anew,
+at the next multiple of `bucket`.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers.random import reseeded
+
+
+class Growable(keras.layers.Layer):
+    """What growable Dense and Conv2D share; the kernel's last axes are (in, out).
+
+    Args:
+        units: units that exist at stage 1, a positive integer.
+        activation: Keras activation; must act on each unit by itself.
+        use_bias: whether units have a bias.
+        kernel_initializer: also draws the incoming weights of later units.
+        bias_initializer: also draws the biases of later units.
+        bucket: capacities are multiples of this.
+        capacity: units of storage; at least `units`. None: the next multiple of
+            `bucket`.
+
+    Raises:
+        ValueError: if an argument is out of range, or the activation mixes units.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation=None,
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        bucket: int = 64,
+        capacity: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        for argument, value in (("units", units), ("bucket", bucket)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(
+                    f"`{argument}` must be a positive integer. Received: {value!r}."
+                )
+        self.units = int(units)
+        self.activation = keras.activations.get(activation)
+        if self.activation in (keras.activations.softmax, keras.activations.log_softmax):
+            raise ValueError(
+                "`activation` must act on each unit by itself, since units come and "
+                f"go. Received: {activation!r}."
+            )
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.bucket = int(bucket)
+        if capacity is not None and capacity < units:
+            raise ValueError(
+                f"`capacity` must be at least `units` ({units}). Received: {capacity}."
+            )
+        self.capacity = int(capacity or self._round_up(units))
+        self.kernel = None
+        self.bias = None
+        self.timestamps = None
+
+    def _round_up(self, units: int) -> int:
+        return -(-int(units) // self.bucket) * self.bucket
+
+    def _kernel_shape(self, inputs: int, units: int) -> tuple[int, ...]:
+        raise NotImplementedError(f"{type(self).__name__} gives its kernel's shape.")
+
+    def build(self, input_shape):
+        self._add_storage(int(input_shape[-1]), self.capacity)
+        kernel = np.zeros(self.kernel.shape, "float32")
+        kernel[..., : self.units] = self._draw(
+            self.kernel_initializer, self._kernel_shape(input_shape[-1], self.units)
+        )
+        self.kernel.assign(kernel)
+        if self.use_bias:
+            bias = np.zeros(self.capacity, "float32")
+            bias[: self.units] = self._draw(self.bias_initializer, (self.units,))
+            self.bias.assign(bias)
+        self.timestamps.assign((np.arange(self.capacity) < self.units).astype("int32"))
+
+    @staticmethod
+    def _draw(initializer, shape):
+        return ops.convert_to_numpy(initializer(shape, "float32"))
+
+    def _add_storage(self, inputs: int, capacity: int):
+        self.kernel = self.add_weight(
+            name="kernel", shape=self._kernel_shape(inputs, capacity), initializer="zeros"
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias", shape=(capacity,), initializer="zeros"
+            )
+        self.timestamps = self.add_weight(
+            name="timestamps",
+            shape=(capacity,),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+        )
+
+    # What exists
+
+    def alive(self, stage):
+        """Float mask (capacity,) of the units that exist at `stage`."""
+        stamps = ops.convert_to_tensor(self.timestamps)
+        born = ops.logical_and(stamps > 0, stamps <= ops.cast(stage, "int32"))
+        return ops.cast(born, self.compute_dtype)
+
+    def units_at(self, stage: int | None = None) -> np.ndarray:
+        """Indices of the units that exist at `stage`, or of all when None."""
+        stamps = ops.convert_to_numpy(self.timestamps)
+        born = stamps > 0
+        return np.flatnonzero(born if stage is None else born & (stamps <= stage))
+
+    # Growth
+
+    def add_units(self, count: int, stage: int, inputs=None, seed: int = 0):
+        """Adds units born at `stage`, weights into them drawn anew.
+
+        Args:
+            count: how many, at least 1.
+            stage: positive integer, at least 1.
+            inputs: indices of the kernel's input rows that exist. None: all.
+            seed: of the initializers.
+
+        Returns:
+            Indices of the new units, (count,). Free slots are used in order; storage
+            is made anew (and `kernel` is then another variable) if there are too few.
+        """
+        if count < 1 or stage < 1:
+            raise ValueError(
+                "`count` and `stage` must be at least 1. "
+                f"Received: count={count}, stage={stage}."
+            )
+        used = self.units_at()
+        if used.size + count > self.capacity:
+            rows = self.kernel.shape[-2]
+            self.set_capacity(rows, self._round_up(used.size + count))
+        stamps = ops.convert_to_numpy(self.timestamps).copy()
+        new = np.flatnonzero(stamps == 0)[:count]
+        stamps[new] = stage
+        self.timestamps.assign(stamps)
+        kernel = self.kernel_array()
+        inputs = np.arange(kernel.shape[-2]) if inputs is None else np.asarray(inputs)
+        # drawn at the size of the whole grown layer, so that fans are its fans
+        shape = self._kernel_shape(inputs.size, used.size + count)
+        drawn = self._draw(reseeded(self.kernel_initializer, seed), shape)
+        kernel[..., inputs[:, None], new[None, :]] = drawn[..., -count:]
+        self.kernel.assign(kernel)
+        if self.use_bias:
+            bias = self.bias_array()
+            bias[new] = self._draw(reseeded(self.bias_initializer, seed), (count,))
+            self.bias.assign(bias)
+        return new
+
+    def remove_units(self, units):
+        """Frees units: their timestamps, incoming weights and biases become zero.
+
+        The weights *out of* them belong to the next layer: `clear_inputs` there.
+        """
+        units = np.asarray(units, int)
+        stamps = ops.convert_to_numpy(self.timestamps).copy()
+        stamps[units] = 0
+        self.timestamps.assign(stamps)
+        kernel = self.kernel_array()
+        kernel[..., units] = 0
+        self.kernel.assign(kernel)
+        if self.use_bias:
+            bias = self.bias_array()
+            bias[units] = 0
+            self.bias.assign(bias)
+
+    def split_units(self, units, stage: int):
+        """Duplicates units: each copy has its original's incoming weights and bias.
+
+        Returns:
+            Indices of the copies, in the order of `units`. The copies feed nothing
+            until the next layer is given weights for them.
+        """
+        units = np.asarray(units, int)
+        copies = self.add_units(units.size, stage)
+        kernel = self.kernel_array()
+        kernel[..., copies] = kernel[..., units]
+        self.kernel.assign(kernel)
+        if self.use_bias:
+            bias = self.bias_array()
+            bias[copies] = bias[units]
+            self.bias.assign(bias)
+        return copies
+
+    def clear_inputs(self, rows):
+        """Zeroes the weights out of the given input rows."""
+        kernel = self.kernel_array()
+        kernel[..., np.asarray(rows, int), :] = 0
+        self.kernel.assign(kernel)
+
+    # Storage
+
+    def kernel_array(self) -> np.ndarray:
+        """A copy of the kernel, (..., inputs, capacity)."""
+        return ops.convert_to_numpy(self.kernel).copy()
+
+    def bias_array(self) -> np.ndarray:
+        """A copy of the biases, (capacity,)."""
+        return ops.convert_to_numpy(self.bias).copy()
+
+    def set_capacity(self, inputs: int, capacity: int, input_positions: int = 1):
+        """Makes storage anew for `inputs` input rows and `capacity` units.
+
+        Existing weights keep their place. After a `Flatten` the rows are
+        `input_positions` groups, and each group is extended at its end.
+        """
+        old = [ops.convert_to_numpy(v).copy() for v in self._storage()]
+        self._tracker.unlock()  # as Keras' own enable_lora does to swap weights
+        for name in ("kernel", "bias", "timestamps"):
+            if getattr(self, name) is not None:
+                delattr(self, name)
+                setattr(self, name, None)
+        self.capacity = capacity
+        self._add_storage(inputs, capacity)
+        self._tracker.lock()
+        for variable, array in zip(self._storage(), old, strict=True):
+            if variable is self.kernel:
+                array = resize_inputs(array, inputs, input_positions)
+            variable.assign(resize_last(array, capacity))
+
+    def _storage(self):
+        return [v for v in (self.kernel, self.bias, self.timestamps) if v is not None]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "bucket": self.bucket,
+            "capacity": self.capacity,
+        }
+
+
+def resize_last(array: np.ndarray, size: int) -> np.ndarray:
+    """Cuts or zero-pads the last axis of an array to `size`."""
+    out = np.zeros((*array.shape[:-1], size), array.dtype)
+    n = min(size, array.shape[-1])
+    out[..., :n] = array[..., :n]
+    return out
+
+
+def resize_inputs(kernel: np.ndarray, inputs: int, positions: int = 1) -> np.ndarray:
+    """Cuts or zero-pads the input axis (the last but one) of a kernel to `inputs`.
+
+    A kernel that follows a `Flatten` has its rows in `positions` groups of channels.
+    """
+    *lead, rows, units = kernel.shape
+    grouped = kernel.reshape(*lead, positions, rows // positions, units)
+    resized = np.swapaxes(
+        resize_last(np.swapaxes(grouped, -1, -2), inputs // positions), -1, -2
+    )
+    return resized.reshape(*lead, inputs, units)
+
+
+@keras.saving.register_keras_serializable(package="keras_lifelong")
+class GrowableDense(Growable):
+    """A Dense layer that grows.
+
+    Call arguments:
+        x: (batch, inputs).
+        stage: integer; units born later output 0.
+
+    Returns:
+        (batch, capacity).
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = GrowableDense(3, activation="relu", bucket=4)
+    >>> x = np.ones((1, 2), "float32")
+    >>> before = np.array(layer(x, stage=1))
+    >>> new = layer.add_units(1, stage=2)
+    >>> bool((np.array(layer(x, stage=1)) == before).all())
+    True
+    """
+
+    def _kernel_shape(self, inputs, units):
+        return (inputs, units)
+
+    def call(self, x, stage):
+        x = ops.matmul(x, self.kernel)
+        if self.use_bias:
+            x = ops.add(x, self.bias)
+        return self.activation(x) * self.alive(stage)
+
+    def compute_output_shape(self, input_shape, **kwargs):
+        return (*input_shape[:-1], self.capacity)
+
+    def plain(self, inputs, units) -> keras.layers.Dense:
+        """An ordinary Dense layer of `units`, and the arrays to give it."""
+        layer = keras.layers.Dense(
+            len(units), self.activation, use_bias=self.use_bias, name=self.name
+        )
+        return layer, self._plain_weights(inputs, units)
+
+    def _plain_weights(self, inputs, units):
+        kernel = self.kernel_array()[..., inputs, :][..., units]
+        return [kernel] + ([self.bias_array()[units]] if self.use_bias else [])
+
+
+@keras.saving.register_keras_serializable(package="keras_lifelong")
+class GrowableConv2D(Growable):
+    """A Conv2D layer whose filters come and go.
+
+    Args (beside those of `Growable`, where `units` are filters):
+        kernel_size, strides, padding, dilation_rate: as in `keras.layers.Conv2D`.
+
+    Call arguments:
+        x: (batch, height, width, inputs).
+        stage: integer; filters born later output 0.
+
+    Returns:
+        (batch, height', width', capacity).
+    """
+
+    def __init__(
+        self,
+        units,
+        kernel_size=(3, 3),
+        strides=(1, 1),
+        padding="valid",
+        dilation_rate=(1, 1),
+        **kwargs,
+    ):
+        super().__init__(units, **kwargs)
+        self.kernel_size = _pair(kernel_size)
+        self.strides = _pair(strides)
+        self.padding = padding
+        self.dilation_rate = _pair(dilation_rate)
+
+    def _kernel_shape(self, inputs, units):
+        return (*self.kernel_size, inputs, units)
+
+    def call(self, x, stage):
+        x = ops.conv(
+            x,
+            ops.convert_to_tensor(self.kernel),
+            strides=self.strides,
+            padding=self.padding,
+            data_format="channels_last",
+            dilation_rate=self.dilation_rate,
+        )
+        if self.use_bias:
+            x = ops.add(x, self.bias)
+        return self.activation(x) * self.alive(stage)
+
+    def compute_output_shape(self, input_shape, **kwargs):
+        plain = keras.layers.Conv2D(self.capacity, **self._geometry())
+        return plain.compute_output_shape(input_shape)
+
+    def _geometry(self):
+        return {
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+        }
+
+    def plain(self, inputs, units) -> keras.layers.Conv2D:
+        """An ordinary Conv2D layer of the filters `units`, and its arrays."""
+        layer = keras.layers.Conv2D(
+            len(units),
+            activation=self.activation,
+            use_bias=self.use_bias,
+            name=self.name,
+            **self._geometry(),
+        )
+        return layer, GrowableDense._plain_weights(self, inputs, units)
+
+    def get_config(self):
+        return {**super().get_config(), **self._geometry()}
+
+
+def _pair(value) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)

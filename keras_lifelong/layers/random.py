@@ -1,0 +1,50 @@
+"""Explicit seeds for everything a layer draws."""
+
+from __future__ import annotations
+
+import hashlib
+
+import keras
+
+
+def derive_seed(*parts) -> int:
+    """A 31-bit seed that depends on all its parts (integers and strings) alone.
+
+    >>> derive_seed(0, "task_1") == derive_seed(0, "task_1")
+    True
+    """
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
+
+
+def seed_config(config, *parts):
+    """A copy of a Keras configuration in which every absent seed is set from `parts`.
+
+    A seed that the user gave stays as it is.
+    """
+    if isinstance(config, dict):
+        out = {k: seed_config(v, *parts, k) for k, v in config.items()}
+        if "seed" in config and config["seed"] is None:
+            out["seed"] = derive_seed(*parts)
+        return out
+    if isinstance(config, (list, tuple)):
+        return type(config)(
+            seed_config(v, *parts, i) for i, v in enumerate(config)
+        )
+    return config
+
+
+def reseeded(initializer, seed: int):
+    """A copy of a Keras initializer that draws from `seed`."""
+    config = initializer.get_config()
+    if "seed" in config:
+        config["seed"] = seed
+    return type(initializer).from_config(config)
+
+
+def reset_seed_generators(variables, *parts):
+    """Sets the state of every seed generator among `variables` from `parts`."""
+    for i, variable in enumerate(variables):
+        if variable.name == "seed_generator_state":
+            seed = derive_seed(*parts, i)
+            variable.assign(keras.ops.cast([seed, 0], variable.dtype))

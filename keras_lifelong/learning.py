@@ -1,0 +1,419 @@
+"""compile, fit, fit_stream, evaluate and predict of a LifelongModel."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import resource
+import sys
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong import backend
+from keras_lifelong import metrics as metrics_lib
+from keras_lifelong.layers import head as heads
+from keras_lifelong.streams import Task
+from keras_lifelong.streams import TaskSpec
+from keras_lifelong.streams import TaskStream
+from keras_lifelong.streams import check_split
+from keras_lifelong.training.callbacks import Callbacks
+from keras_lifelong.training.checkpoint import Checkpoint
+from keras_lifelong.training.checkpoint import NoRecorder
+from keras_lifelong.training.data import is_dataset
+from keras_lifelong.training.trainer import Settings
+
+
+@dataclasses.dataclass
+class LoadedTask:
+    """A task whose data has been read and checked."""
+
+    name: str
+    spec: TaskSpec
+    train: object
+    validation: tuple | None
+    test: tuple | None
+
+
+class LearningMixin:
+    """What a `LifelongModel` does with tasks; the state it works on is the model's."""
+
+    def compile(self, optimizer="adam", loss: str | None = None, metrics=("accuracy",)):
+        """Sets how tasks are learned and scored.
+
+        Args:
+            optimizer: Keras optimizer, name or instance. Every phase starts with a
+                fresh copy of it.
+            loss: None for each head's own loss, or "softmax" or "sigmoid" for
+                categorical heads ("sigmoid" is one-versus-rest, as DEN's).
+            metrics: list of "accuracy", "auroc", "mse", "mae", Keras metrics or
+                functions `(y, predictions) -> float`. The first is the main one.
+
+        Raises:
+            ValueError: if an argument is not one of these.
+        """
+        if loss not in heads.LOSSES:
+            raise ValueError(f"`loss` must be one of {heads.LOSSES}. Received: {loss!r}.")
+        if isinstance(metrics, str) or not metrics:
+            raise ValueError(
+                f"`metrics` must be a list with at least one metric. Received: {metrics!r}."
+            )
+        self._metrics = [metrics_lib.get(metric) for metric in metrics]
+        self._loss = loss
+        self._metric_arguments = list(metrics)
+        super().compile(optimizer=keras.optimizers.get(optimizer), jit_compile=False)
+        self._optimizer_config = keras.optimizers.serialize(self.optimizer)
+
+    def get_compile_config(self):
+        """What `compile` was given, for saving; functions are not saved."""
+        names = [m for m in self._metric_arguments if isinstance(m, str)]
+        return {
+            "optimizer": self._optimizer_config,
+            "loss": self._loss,
+            "metrics": names or ["accuracy"],
+        }
+
+    def compile_from_config(self, config):
+        """The inverse of `get_compile_config`."""
+        self.compile(
+            keras.optimizers.deserialize(config["optimizer"]),
+            config["loss"],
+            config["metrics"],
+        )
+
+    def optimizer_config(self) -> dict:
+        """The serialized optimizer of `compile`."""
+        return self._optimizer_config
+
+    @property
+    def main_metric(self):
+        """The metric of `results.json`: the first given to `compile`."""
+        return self._metrics[0]
+
+    # Learning
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        *,
+        task: str | None = None,
+        validation_data=None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        callbacks=None,
+        verbose="auto",
+    ) -> keras.callbacks.History:
+        """Learns one task, new or known.
+
+        If anything fails on the way, an interrupt included, the model is left as it
+        was before.
+
+        Args:
+            x: a `Task`, or an array of inputs (n, *input_shape).
+            y: labels, when `x` is an array.
+            task: the task's name, when `x` is an array.
+            validation_data: `(x, y)`; None: a tenth of the data is held out.
+            epochs: passes over the data in each phase, at least 1.
+            batch_size: at least 1.
+            callbacks: list of Keras callbacks.
+            verbose: 0 silent, 1 a bar for each phase, 2 a line, "auto".
+
+        Returns:
+            `History` over the epochs of all phases.
+
+        Raises:
+            ValueError: if an argument or the data is bad, before any training.
+            FloatingPointError: if the loss is no longer finite.
+        """
+        if not isinstance(x, Task):
+            if not isinstance(task, str) or y is None:
+                raise ValueError(
+                    "`fit` takes a Task, or `x`, `y` and `task` (a name). Received: "
+                    f"x of type {type(x).__name__}, task={task!r}."
+                )
+            x = Task(task, train=(x, y), validation=validation_data)
+        settings = self._settings(epochs, batch_size)
+        calls = Callbacks(callbacks, self, verbose)
+        calls.on_train_begin()
+        self._learn(x, settings, calls, NoRecorder())
+        calls.on_train_end()
+        return calls.history
+
+    def _learn(self, task, settings, callbacks, recorder):
+        """Learns one task or leaves the model as it was; returns the task's peak."""
+        before = self.get_state()
+        try:
+            loaded = self.load_task(task)
+            if loaded.name not in self.task_names:
+                self.add_task(loaded.name, loaded.spec)
+            self._book.seen[loaded.name] = task
+            self.activate(loaded.name)
+            peak = self.trainer.learn(loaded, settings, callbacks, recorder)
+            self.log_initial(loaded.name)
+            return peak
+        except BaseException:
+            self.set_state(*before)
+            raise
+
+    def _settings(self, epochs, batch_size) -> Settings:
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(
+                    f"`{name}` must be an integer of at least 1. Received: {value!r}."
+                )
+        if not self.compiled:
+            raise ValueError("Call `compile(optimizer, ...)` before `fit`.")
+        return Settings(int(epochs), int(batch_size))
+
+    def checker(self, spec, what):
+        """A function that checks `(x, y)` for `spec` and returns it in standard form."""
+        return lambda x, y: check_split(x, y, spec, what)
+
+    def load_task(self, task: Task) -> LoadedTask:
+        """Reads and checks all data of a task before anything is learned from it."""
+        spec = task.spec
+        if spec.input_shape is None:
+            spec = dataclasses.replace(spec, input_shape=self.backbone_input_shape)
+        self.check_spec(task.name, spec)
+
+        def load(what):
+            data = getattr(task, what)
+            if data is None or is_dataset(data):
+                return data
+            return check_split(*data, spec, f"{what} of task {task.name!r}")
+
+        loaded = {what: load(what) for what in ("train", "validation", "test")}
+        return LoadedTask(task.name, spec, **loaded)
+
+    def fit_stream(
+        self,
+        stream,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        callbacks=None,
+        verbose="auto",
+        checkpoint_dir=None,
+    ) -> metrics_lib.Result:
+        """Learns the tasks of a stream in order and tests all of them after each.
+
+        Args:
+            stream: a `TaskStream`, or any iterable of `Task`.
+            epochs, batch_size, callbacks, verbose: as in `fit`.
+            checkpoint_dir: a directory in which every finished phase is stored. If it
+                holds an interrupted run of this model and stream, that run goes on.
+
+        Returns:
+            A `Result`: accuracy matrix, ACC, backward transfer, forgetting, size, time.
+        """
+        settings = self._settings(epochs, batch_size)
+        stream = stream if isinstance(stream, TaskStream) else TaskStream(stream)
+        total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
+        calls = Callbacks(callbacks, self, verbose, total)
+        measured = _Measured(self)
+        recorder = NoRecorder()
+        if checkpoint_dir is not None:
+            recorder = Checkpoint(checkpoint_dir, self)
+            measured.restore(recorder.measured)
+        start = time.perf_counter()
+        calls.on_train_begin()
+        tasks = []
+        for index, task in enumerate(stream):
+            tasks.append(task)
+            if index < measured.tasks_done:
+                self._book.seen[task.name] = task
+                measured.check_name(index, task.name)
+                continue
+            if checkpoint_dir is not None:
+                recorder.begin_task(index, measured.to_config())
+            task_start = time.perf_counter()
+            peak = self._learn(task, settings, calls, recorder)
+            seconds = time.perf_counter() - task_start
+            measured.after_task(tasks, peak, seconds, time.perf_counter() - start)
+        if not tasks:
+            raise ValueError("`stream` gave no tasks.")
+        calls.on_train_end()
+        if checkpoint_dir is not None:
+            recorder.finish(len(tasks), measured.to_config())
+        return measured.result(stream, time.perf_counter() - start)
+
+    # Scoring
+
+    def score(self, task, what: str = "test", main_only: bool = False) -> dict:
+        """Loss and metrics of the active task on one split, as floats by name."""
+        data = getattr(task, what)
+        logits, y = [], []
+        if is_dataset(data):
+            check = self.checker(task.spec, "block")
+            batches = data.batch(1024).as_numpy_iterator()
+            data = [check(x, y) for x, y in batches]
+        else:
+            data = [data]
+        for x, labels in data:
+            logits.append(self.trainer.forward(self.logits, x))
+            y.append(labels)
+        logits, y = np.concatenate(logits), np.concatenate(y)
+        kind = self.loss_key()[0]
+        predictions = keras.activations.get(heads.activation(kind))(
+            ops.convert_to_tensor(logits)
+        )
+        predictions = ops.convert_to_numpy(predictions)
+        metrics = self._metrics[:1] if main_only else self._metrics
+        spec = self.active_spec
+        scores = {m.name: float(m(y, predictions, spec)) for m in metrics}
+        if not main_only:
+            loss = ops.mean(heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits)))
+            scores = {"loss": float(loss), **scores}
+        return scores
+
+    def evaluate(self, x=None, y=None, *, task: str | None = None, split: str = "test"):
+        """Scores a learned task.
+
+        Args:
+            x: a `Task` (its `split` is used), or inputs.
+            y: labels, when `x` is an array.
+            task: the name of the task, when `x` is an array.
+            split: "train", "validation" or "test" of a `Task`.
+
+        Returns:
+            Dict of "loss" and every metric given to `compile`.
+
+        Raises:
+            ValueError: if the task is unknown or the data bad.
+        """
+        if isinstance(x, Task):
+            name, data = x.name, getattr(x, split)
+            if data is None:
+                raise ValueError(f"Task {name!r} has no {split} data.")
+        else:
+            name, data = self.which(task), (x, y)
+        spec = self.task_spec(name)
+        if not is_dataset(data):
+            data = check_split(*data, spec, f"{split} of task {name!r}")
+        self.activate(name)
+        loaded = LoadedTask(name, spec, data, data, data)
+        return self.score(loaded, split)
+
+    def predict(self, x, task: str | None = None, verbose=0) -> np.ndarray:
+        """Outputs of a task, (n, units): probabilities, or values to regress.
+
+        Args:
+            x: array (n, *input_shape).
+            task: name; may be left out when only one is known.
+            verbose: accepted for Keras' sake.
+
+        Raises:
+            ValueError: if the task is unknown or `x` has another shape.
+        """
+        self.activate(self.which(task))
+        x = np.asarray(x)
+        if x.shape[1:] != self.backbone_input_shape or not len(x):
+            raise ValueError(
+                f"`x` must have shape (n, {', '.join(map(str, self.backbone_input_shape))})"
+                f" with n > 0. Received: {x.shape}."
+            )
+        if np.issubdtype(x.dtype, np.floating):
+            x = x.astype("float32")
+        return self.trainer.forward(self.outputs, x)
+
+
+class _Measured:
+    """What `fit_stream` measures, task by task; stored with the checkpoint."""
+
+    def __init__(self, model):
+        self.model = model
+        self.rows: dict[str, list[list[float]]] = {}
+        self.names: list[str] = []
+        self.peaks: list[float | None] = []
+        self.params: list[int] = []
+        self.seconds: list[float] = []
+        self.wall = 0.0
+        self.compile_count = 0
+        self._wall_before = 0.0
+        self._compiles_before = 0
+
+    @property
+    def tasks_done(self) -> int:
+        return len(self.names)
+
+    def restore(self, config: dict):
+        for key, value in config.items():
+            setattr(self, key, value)
+        self._wall_before, self._compiles_before = self.wall, self.compile_count
+
+    def to_config(self) -> dict:
+        keys = ("rows", "names", "peaks", "params", "seconds", "wall", "compile_count")
+        return {key: getattr(self, key) for key in keys}
+
+    def check_name(self, index, name):
+        if self.names[index] != name:
+            raise ValueError(
+                f"The checkpoint was written for another stream: its task {index} is "
+                f"{self.names[index]!r}. Received: {name!r}."
+            )
+
+    def after_task(self, tasks, peak, seconds, wall):
+        model = self.model
+        for task in tasks:
+            scores = model.evaluate(task) if task.test is not None else {}
+            for metric in model._metrics:
+                rows = self.rows.setdefault(metric.name, [])
+                if task is tasks[0]:
+                    rows.append([])
+                rows[-1].append(scores.get(metric.name))
+        self.names.append(tasks[-1].name)
+        self.peaks.append(peak)
+        self.params.append(model.count_params())
+        self.seconds.append(seconds)
+        self.wall = self._wall_before + wall
+        self.compile_count = self._compiles_before + model.trainer.compile_count
+
+    def result(self, stream, wall) -> metrics_lib.Result:
+        model = self.model
+        size = len(self.names)
+        matrices = {}
+        for name, rows in self.rows.items():
+            matrix = np.full((size, size), np.nan)
+            for i, row in enumerate(rows):
+                matrix[i, : len(row)] = [np.nan if v is None else v for v in row]
+            matrices[name] = matrix
+        return metrics_lib.Result(
+            method=type(model).__name__,
+            stream=stream.name,
+            seed=model.seed,
+            backend=backend.NAME,
+            metric=model.main_metric.name,
+            task_names=self.names,
+            matrices=matrices,
+            peak_by_task=self.peaks,
+            params_base=model.base_params(),
+            params_by_task=self.params,
+            train_seconds_by_task=self.seconds,
+            wall_seconds=self._wall_before + wall,
+            compile_count=self._compiles_before + model.trainer.compile_count,
+            peak_rss_mib=_peak_rss_mib(),
+            growth=model.growth,
+            config={"stream": stream.config},
+            versions=versions(),
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    import keras_lifelong
+
+    out = {
+        "keras_lifelong": keras_lifelong.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    out[backend.NAME] = sys.modules[backend.NAME].__version__
+    return out
+
+
+def _peak_rss_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,1 @@
+"""The methods, one file each, which reads like its paper."""

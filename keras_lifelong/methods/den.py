@@ -1,0 +1,586 @@
+"""DEN: Lifelong Learning with Dynamically Expandable Networks.
+
+Yoon, Yang, Lee, Hwang: ICLR 2018. The names of the paper's steps and symbols are used
+throughout: μ (`l1`), λ (`drift`), γ (`group_lasso`), τ (`loss_threshold`),
+σ (`split_threshold`), k (`growth`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers.growable import GrowableConv2D
+from keras_lifelong.layers.network import GrowableBatchNormalization
+from keras_lifelong.layers.network import GrowableNetwork
+from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.regions import Region
+from keras_lifelong.layers.regions import Snapshot
+from keras_lifelong.layers.regions import group_threshold
+from keras_lifelong.layers.regions import nonzero_inputs
+from keras_lifelong.layers.regions import soft_threshold
+from keras_lifelong.methods.registry import register
+from keras_lifelong.model import LifelongModel
+from keras_lifelong.training.data import is_dataset
+from keras_lifelong.training.phase import Phase
+
+
+@register
+class DEN(LifelongModel):
+    """A network that retrains what a task needs, grows where it must and splits units
+    that would drift away from the tasks that use them.
+
+    Algorithm 1 of the paper, with its published constants as defaults:
+
+    1. The first task is trained with an l1 penalty (filters: a (2,1)-norm).
+    2. Of a later task, first the head alone is trained, sparsely; units that reach its
+       non-zero weights, breadth first, are *selected* and retrained (section 3.1).
+    3. If the loss is still above τ, k units are added to every hidden layer, trained
+       under group sparsity, and those that stay useless removed (section 3.2).
+    4. Old units whose incoming weights moved by more than σ are *split*: the old tasks
+       keep the previous version, the new task gets a copy of the moved one
+       (section 3.3). Then everything is trained once more.
+    5. Every unit carries the stage at which it was born, and a task is predicted with
+       the units of its time only (section 3.4).
+
+    As in the authors' code, `l1` and `group_lasso` are thresholds of a proximal step
+    taken after every optimizer step, in units of the weights: penalties in the loss
+    would never give the exact zeros that selection and pruning live on. As there,
+    selective retraining is also held near the previous weights, which the paper's
+    Eq. 4 is not.
+
+    Args:
+        backbone: `keras.Sequential` of Dense, Conv2D, BatchNormalization, pooling,
+            dropout, flatten and activation layers, of any depth.
+        growth: k: units added to every hidden layer, and the most that are split in
+            one. At least 1.
+        l1: μ: threshold of the proximal l1 step.
+        l2: coefficient of half the squared norm of what is trained.
+        group_lasso: γ: threshold of the proximal step on the weights into a new unit.
+        drift: λ: coefficient of half the squared distance to the previous weights.
+        loss_threshold: τ: mean training loss above which the network is expanded.
+        split_threshold: σ: l2 norm of the change of a unit's incoming weights.
+        head_epochs: epochs of the sparse head. None: as many as the other phases.
+        head_l1: threshold of the proximal step on the sparse head. None: `l1`.
+        selective: whether to retrain only selected units; otherwise all.
+        expansion: "dynamic", "constant" (k units for every task, none removed) or
+            None.
+        split: whether drifted units are split.
+        timestamps: whether a task is predicted with the units of its time only.
+        prune_first: whether units that the first task left without any incoming or
+            any outgoing weight are removed.
+        prox_scaled_by_lr: whether thresholds are multiplied by the learning rate, and
+            so mean coefficients of a penalty.
+        bucket: storage is made in multiples of this many units.
+        seed, pretrained, name: see `LifelongModel`. Pretrained weights are not taken.
+
+    Raises:
+        ValueError: if an argument is out of range or the backbone has a layer that
+            cannot grow, with its name.
+
+    Example:
+
+    ```python
+    model = kl.DEN(kl.backbones.get("mlp", (8, 8, 1), units=[32, 16]), growth=4)
+    model.compile("adam", metrics=["accuracy"])
+    result = model.fit_stream(kl.streams.get("digits"), epochs=20)
+    model.growth    # why every unit exists
+    ```
+    """
+
+    def __init__(
+        self,
+        backbone,
+        growth: int = 10,
+        l1: float = 1e-5,
+        l2: float = 1e-4,
+        group_lasso: float = 1e-3,
+        drift: float = 0.5,
+        loss_threshold: float = 0.01,
+        split_threshold: float = 0.05,
+        head_epochs: int | None = None,
+        head_l1: float | None = None,
+        selective: bool = True,
+        expansion: str | None = "dynamic",
+        split: bool = True,
+        timestamps: bool = True,
+        prune_first: bool = True,
+        prox_scaled_by_lr: bool = False,
+        bucket: int = 64,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        for argument, value in (("growth", growth), ("bucket", bucket)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"`{argument}` must be an integer of at least 1. Received: {value!r}."
+                )
+        if expansion not in ("dynamic", "constant", None):
+            raise ValueError(
+                "`expansion` must be 'dynamic', 'constant' or None. "
+                f"Received: {expansion!r}."
+            )
+        coefficients = {
+            "l1": l1,
+            "l2": l2,
+            "group_lasso": group_lasso,
+            "drift": drift,
+            "loss_threshold": loss_threshold,
+            "split_threshold": split_threshold,
+            "head_l1": l1 if head_l1 is None else head_l1,
+        }
+        for argument, value in coefficients.items():
+            if not isinstance(value, (int, float)) or not value >= 0:
+                raise ValueError(
+                    f"`{argument}` must be a number of at least 0. Received: {value!r}."
+                )
+        super().__init__(
+            backbone,
+            seed=seed,
+            name=name,
+            options={
+                **coefficients,
+                "growth": growth,
+                "head_epochs": head_epochs,
+                "selective": selective,
+                "expansion": expansion,
+                "split": split,
+                "timestamps": timestamps,
+                "prune_first": prune_first,
+                "prox_scaled_by_lr": prox_scaled_by_lr,
+                "bucket": bucket,
+            },
+        )
+
+    def learn(self, task):
+        o = self.options
+        if self.task_index(task.name) == 0 and len(self.task_names) == 1:
+            yield self.weights_phase("sparse training", self.everything())
+            self.prune_first_task(task.name)
+            self.notes(task.name)["learned"] = True
+            return
+
+        previous = Snapshot(self.network)
+        if o.selective:
+            yield self.sparse_head_phase(task)
+            selected = self.select_units(task.name)
+            result = yield self.weights_phase("selective retraining", selected, previous)
+        else:
+            result = yield self.weights_phase("retraining", self.everything(), previous)
+        if self.is_revisited(task.name):
+            return  # its units exist already
+
+        self.notes(task.name)["learned"] = True
+        added = drifted = None
+        if o.expansion == "constant" or (
+            o.expansion == "dynamic" and result.loss > o.loss_threshold
+        ):
+            before = self.everything()
+            added = self.add_units(task.name)
+            dynamic = o.expansion == "dynamic"
+            yield self.weights_phase(
+                "expansion",
+                self.everything().without(before),
+                group=o.group_lasso if dynamic else 0.0,
+            )
+            removed = [[] for _ in added]
+            if dynamic:
+                removed = self.remove_units(lambda i: self.useless(i, added[i]))
+            self.log_added(task.name, added, removed, result.loss)
+        if o.split:
+            drifted = self.split_drifted(task.name, previous)
+            if added or drifted:
+                yield self.weights_phase("final training", self.everything(), previous)
+
+    # The network
+
+    def build_network(self, backbone):
+        return GrowableNetwork(
+            backbone, bucket=self.options.bucket, method="DEN", name="network"
+        )
+
+    def features(self, x, training=False):
+        stage = ops.convert_to_tensor(self.stage)
+        return self.network(x, stage=stage, training=training)
+
+    def own_variables(self):
+        """Batch normalisation: every task keeps its own scales and statistics."""
+        return [
+            v
+            for layer in self.network.layers_in_order
+            if isinstance(layer, GrowableBatchNormalization)
+            for v in layer.variables
+        ]
+
+    def begin_task(self, name):
+        self.notes(name)["stage"] = len(self.task_names)
+
+    def task_stage(self, name):
+        return self.notes(name)["stage"] if self.options.timestamps else len(self.task_names)
+
+    def is_revisited(self, name):
+        return self.notes(name).get("learned", False)
+
+    def everything(self) -> Region:
+        """All units that the active task may use."""
+        return Region.everything(self.network, int(self.stage.value))
+
+    @property
+    def feature_width(self):
+        return self.network.output_width
+
+    def head_positions(self):
+        return self.network.positions(len(self.network.growable))
+
+    @contextlib.contextmanager
+    def restructured(self):
+        """Within it the network's storage may change; the active head is refitted."""
+        task = self.active_task
+        self.activate(None)
+        yield
+        self.activate(task)
+
+    def structure(self):
+        return {"capacities": self.network.capacities()}
+
+    def set_structure(self, structure):
+        self.network.set_capacities(structure["capacities"])
+
+    def network_params(self):
+        total = 0
+        for i, layer in enumerate(self.network.growable):
+            window = int(np.prod(layer.kernel.shape[:-2]))
+            units = layer.units_at().size
+            total += window * self.network.input_rows(i).size * units
+            total += units * layer.use_bias
+        return total
+
+    def task_params(self):
+        """Heads at the width of their time, and batch normalisation of units in use."""
+        network, total, counted = self.network, 0, set()
+        for name in self.task_names:
+            key, stage = self._head_key(name), self.task_stage(name)
+            units = self.task_spec(name).units
+            if key not in counted:
+                counted.add(key)
+                top = len(network.growable)
+                if key == "head/shared":
+                    stage = None
+                total += (network.input_rows(top, stage).size + 1) * units
+            below = None
+            for layer in network.layers_in_order:
+                if layer in network.growable:
+                    below = layer
+                elif isinstance(layer, GrowableBatchNormalization):
+                    width = (
+                        layer.moving_mean.shape[0]
+                        if below is None
+                        else below.units_at(stage).size
+                    )
+                    total += width * (layer.center + layer.scale)
+        return total
+
+    def plain_layers(self):
+        network, stage = self.network, int(self.stage.value)
+        pairs, units = [], None
+        for layer in network.layers_in_order:
+            if layer in network.growable:
+                rows = network.input_rows(network.growable.index(layer), stage)
+                units = layer.units_at(stage)
+                pairs.append(layer.plain(rows, units))
+            elif isinstance(layer, GrowableBatchNormalization):
+                pairs.append(layer.plain(units))
+            else:
+                pairs.append((type(layer).from_config(layer.get_config()), None))
+        return pairs
+
+    def plain_rows(self):
+        return self.network.input_rows(
+            len(self.network.growable), int(self.stage.value)
+        )
+
+    # Phases
+
+    def weights_phase(self, name, region, previous=None, group=0.0) -> Phase:
+        """A phase that trains the weights of a region and the head's rows above it.
+
+        Args:
+            name: of the phase.
+            region: what may move.
+            previous: a `Snapshot` to stay near (Eq. 6's λ term). None: no drift term.
+            group: threshold of the group lasso.
+        """
+        o = self.options
+        network = self.network
+        convolutions = [
+            id(x.kernel) for x in network.growable if isinstance(x, GrowableConv2D)
+        ]
+        masks = region.masks(network)
+        head_mask = np.zeros(self.head.kernel.shape, "float32")
+        head_mask[region.head_rows(network)] = 1
+        masks[id(self.head.kernel)] = head_mask
+        old = {} if previous is None else previous.region.masks(network)
+        values = {} if previous is None else previous.values(network)
+        own = {id(v) for v in self.own_variables()}
+        arguments = []
+        variables = [*network.trainable_variables, *self.head.trainable_variables]
+        for v in variables:
+            regular = id(v) not in own
+            mask = masks.get(id(v), np.ones(v.shape, "float32"))
+            filters = id(v) in convolutions  # (2,1)-norm in place of the l1 norm
+            arguments.append(
+                {
+                    "mask": mask,
+                    "previous": values.get(id(v), np.zeros(v.shape, "float32")),
+                    "old": mask * old.get(id(v), np.zeros((1,) * mask.ndim, "float32")),
+                    "l1": np.float32(o.l1 * (regular and not filters)),
+                    "l2": np.float32(o.l2 * regular),
+                    "group": np.float32(
+                        o.l1 * filters + group * (id(v) in masks and mask.ndim > 1)
+                    )
+                    * np.float32(v is not self.head.kernel),
+                }
+            )
+        return Phase(
+            name=name,
+            variables=variables,
+            loss=self.task_loss,
+            penalty=self.penalty,
+            gradients=self.mask_gradients,
+            after_step=self.proximal_step,
+            arguments={"weights": arguments, "drift": np.float32(o.drift)},
+        )
+
+    def sparse_head_phase(self, task) -> Phase:
+        """Trains the head alone, on features that are computed once (Eq. 3)."""
+        o = self.options
+        arguments = [
+            {
+                "mask": np.ones(v.shape, "float32"),
+                "previous": np.zeros(v.shape, "float32"),
+                "old": np.zeros((1,) * len(v.shape), "float32"),
+                "l1": np.float32(o.head_l1),
+                "l2": np.float32(o.l2),
+                "group": np.float32(0),
+            }
+            for v in self.head.trainable_variables
+        ]
+        rows = np.zeros(self.head.kernel.shape, "float32")
+        rows[self.everything().head_rows(self.network)] = 1
+        arguments[0]["mask"] = rows
+        phase = Phase(
+            name="sparse head",
+            variables=self.head.trainable_variables,
+            loss=self.task_loss,
+            penalty=self.penalty,
+            gradients=self.mask_gradients,
+            after_step=self.proximal_step,
+            arguments={"weights": arguments, "drift": np.float32(0)},
+            epochs=o.head_epochs,
+        )
+        if not is_dataset(task.train):
+            x, y = task.train
+            phase.data = (self.trainer.forward(self.features, x), y)
+            phase.loss, phase.state = self.head_only_loss, []
+        return phase
+
+    def head_only_loss(self, features, y, weight, arguments):
+        del arguments
+        return self.head_loss(y, self.head(features), weight)
+
+    def penalty(self, weights, arguments):
+        """μ and λ terms: half squared norms of what moves, and of how far it moved."""
+        cost = 0.0
+        for w, a in zip(weights, arguments["weights"], strict=True):
+            w = ops.convert_to_tensor(w)
+            cost += a["l2"] * 0.5 * ops.sum(ops.square(w) * a["mask"])
+            moved = ops.square(w - a["previous"]) * a["old"]
+            cost += arguments["drift"] * 0.5 * ops.sum(moved)
+        return cost
+
+    def mask_gradients(self, gradients, weights, arguments):
+        del weights
+        pairs = zip(gradients, arguments["weights"], strict=True)
+        return [g * a["mask"] for g, a in pairs]
+
+    def proximal_step(self, before, weights, arguments, learning_rate):
+        """Exact zeros by soft thresholds; what is outside the region is put back."""
+        scale = learning_rate if self.options.prox_scaled_by_lr else 1.0
+        out = []
+        for old, w, a in zip(before, weights, arguments["weights"], strict=True):
+            w = soft_threshold(ops.convert_to_tensor(w), a["l1"] * scale)
+            if len(w.shape) > 1:
+                w = group_threshold(w, a["mask"], a["group"] * scale)
+            out.append(ops.where(a["mask"] > 0, w, old))
+        return out
+
+    # Algorithm 2: selection, breadth first from the head down
+
+    def select_units(self, task) -> Region:
+        """Units from which a path of non-zero weights leads to the new head."""
+        network = self.network
+        head = ops.convert_to_numpy(self.head.kernel)
+        rows = nonzero_inputs(head, range(head.shape[1]))
+        selected = [None] * len(network.growable)
+        for i in reversed(range(len(network.growable))):
+            exists = network.growable[i].units_at(int(self.stage.value))
+            fed = np.unique(rows % network.growable[i].capacity)
+            selected[i] = np.intersect1d(fed, exists)
+            if i:
+                rows = nonzero_inputs(network.growable[i].kernel_array(), selected[i])
+        for layer, units in zip(network.growable, selected, strict=True):
+            self.log(task, layer.name, "select", units.size)
+        return Region(tuple(selected))
+
+    # Algorithm 3: expansion
+
+    def add_units(self, task) -> list[np.ndarray]:
+        """Adds k units to every hidden layer; returns their indices by layer."""
+        stage = self.notes(task)["stage"]
+        with self.restructured():
+            return [
+                self.network.add_units(
+                    i, self.options.growth, stage, derive_seed(self.seed, task, "add", i)
+                )
+                for i in range(len(self.network.growable))
+            ]
+
+    def useless(self, index, units) -> np.ndarray:
+        """Those of `units` with no incoming or no outgoing weight."""
+        useful = self.has_incoming(index) & self.has_outgoing(index)
+        return np.array([u for u in units if not useful[u]], int)
+
+    def remove_units(self, choose) -> list[np.ndarray]:
+        """Removes the units that `choose(layer index)` gives, from the top layer down."""
+        network = self.network
+        removed = [None] * len(network.growable)
+        for i in reversed(range(len(network.growable))):
+            removed[i] = choose(i)
+            network.growable[i].remove_units(removed[i])
+            rows = network.rows_of(i + 1, removed[i])
+            if i + 1 < len(network.growable):
+                network.growable[i + 1].clear_inputs(rows)
+            else:
+                head = ops.convert_to_numpy(self.head.kernel).copy()
+                head[rows] = 0
+                self.head.kernel.assign(head)
+        self.store_active()
+        return removed
+
+    def has_incoming(self, index) -> np.ndarray:
+        """Mask (capacity,) of units with a non-zero weight from below."""
+        kernel = self.network.growable[index].kernel_array()
+        return (kernel != 0).any(axis=tuple(range(kernel.ndim - 1)))
+
+    def has_outgoing(self, index) -> np.ndarray:
+        """Mask (capacity,) of units with a non-zero weight to the layer or head above."""
+        network = self.network
+        if index + 1 < len(network.growable):
+            kernel = network.growable[index + 1].kernel_array()
+        else:
+            kernel = ops.convert_to_numpy(self.head.kernel)
+        rows = nonzero_inputs(kernel, range(kernel.shape[-1]))
+        mask = np.zeros(network.growable[index].capacity, bool)
+        mask[np.unique(rows % mask.size)] = True
+        return mask
+
+    def log_added(self, task, added, removed, loss):
+        for i, layer in enumerate(self.network.growable):
+            count = len(added[i]) - len(removed[i])
+            why = {
+                "loss": loss,
+                "threshold": self.options.loss_threshold,
+                "added": len(added[i]),
+                "removed": len(removed[i]),
+            }
+            self.log(task, layer.name, "add", count, **why)
+
+    def prune_first_task(self, task):
+        """Removes what the first task's sparse training left without use."""
+        units = [layer.units_at() for layer in self.network.growable]
+        removed = [np.array([], int) for _ in units]
+        if self.options.prune_first and not self.own_variables():
+            removed = self.remove_units(self.useless_first)
+        for layer, had, gone in zip(self.network.growable, units, removed, strict=True):
+            self.log(task, layer.name, "initial", had.size - gone.size, removed=gone.size)
+
+    def useless_first(self, index) -> np.ndarray:
+        """Units of a layer that cannot move any output of the first task."""
+        layer = self.network.growable[index]
+        bias = layer.bias_array() if layer.use_bias else np.zeros(layer.capacity)
+        constant = ops.convert_to_numpy(layer.activation(ops.convert_to_tensor(bias)))
+        useful = (self.has_incoming(index) | (constant != 0)) & self.has_outgoing(index)
+        return np.array([u for u in layer.units_at() if not useful[u]], int)
+
+    # Algorithm 4: split and duplication
+
+    def split_drifted(self, task, previous) -> bool:
+        """Splits old units that moved by more than σ; says whether there were any.
+
+        The original gets its previous incoming weights back, for the tasks that use
+        it; the copy, born now, keeps the moved ones and takes over the original's
+        place in whatever belongs to this task alone.
+        """
+        network, o = self.network, self.options
+        stage = self.notes(task)["stage"]
+        chosen, drifts = [], []
+        for i, layer in enumerate(network.growable):
+            old = previous.region.units[i]
+            moved = layer.kernel_array() - previous.kernel(network, i)
+            rows = previous.region.rows(network, i)
+            moved = moved[..., rows, :][..., old]
+            drift = np.sqrt(np.sum(moved**2, axis=tuple(range(moved.ndim - 1))))
+            most = np.argsort(-drift, kind="stable")[: o.growth]
+            most = np.sort(most[drift[most] > o.split_threshold])
+            chosen.append(old[most])
+            drifts.append(drift)
+            if most.size:
+                self.log(
+                    task,
+                    layer.name,
+                    "split",
+                    most.size,
+                    drift_max=float(drift.max()),
+                    drift_median=float(np.median(drift)),
+                    drifted=int((drift > o.split_threshold).sum()),
+                    threshold=o.split_threshold,
+                )
+        if not any(units.size for units in chosen):
+            return False
+        with self.restructured():
+            copies = [
+                network.split_units(i, units, stage) if units.size else units
+                for i, units in enumerate(chosen)
+            ]
+        for i, layer in enumerate(network.growable):
+            kernel = layer.kernel_array()
+            before = previous.kernel(network, i)
+            kernel[..., chosen[i]] = before[..., chosen[i]]
+            if i:
+                self._rewire(network, i, kernel, chosen[i - 1], copies[i - 1], stage)
+            layer.kernel.assign(kernel)
+            if layer.use_bias:
+                bias = layer.bias_array()
+                bias[chosen[i]] = previous.bias(network, i)[chosen[i]]
+                layer.bias.assign(bias)
+        head = ops.convert_to_numpy(self.head.kernel).copy()
+        top = len(network.growable)
+        from_rows = network.rows_of(top, chosen[-1])
+        to_rows = network.rows_of(top, copies[-1])
+        head[to_rows], head[from_rows] = head[from_rows], 0
+        self.head.kernel.assign(head)
+        self.store_active()
+        return True
+
+    @staticmethod
+    def _rewire(network, index, kernel, originals, copies, stage):
+        """Units born now listen to the copies, older ones go on with the originals."""
+        now = np.flatnonzero(
+            ops.convert_to_numpy(network.growable[index].timestamps) == stage
+        )
+        from_rows = network.rows_of(index, originals)[:, None]
+        to_rows = network.rows_of(index, copies)[:, None]
+        kernel[..., to_rows, now] = kernel[..., from_rows, now]
+        kernel[..., from_rows, now] = 0

@@ -1,0 +1,325 @@
+"""`Result`: what a run on a stream gave, and `results.json`, which holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_lifelong.metrics import matrix as measures
+from keras_lifelong.metrics.table import result_table
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Result:
+    """What a method did on a stream of T tasks.
+
+    The fields are the keys of `results.json`; everything that follows from them
+    (`acc`, `bwt`, `capacity`, ...) is a property. NaN in memory is null in the
+    file.
+
+    Args:
+        method: name of the method, such as `"DEN"`.
+        stream: name of the stream.
+        seed: seed of the run.
+        backend: Keras backend it ran on.
+        metric: name of the main metric, a key of `matrices`.
+        task_names: the T names in the order learned.
+        matrices: metric name -> accuracy matrix `(T, T)`, NaN where not measured;
+            the main metric is among them.
+        peak_by_task: test metric of each task at the epoch of its best
+            validation metric, `(T,)` with None or NaN where unknown; or None.
+        params_base: parameters of the base network with one head.
+        params_by_task: parameters of the whole model after each task, `(T,)`.
+        train_seconds_by_task: seconds spent on learning each task, `(T,)`.
+        wall_seconds: seconds of the whole run.
+        compile_count: how many training functions were compiled.
+        peak_rss_mib: largest resident memory of the process, in MiB.
+        growth: log of structural changes, dicts with the keys `task`, `layer`,
+            `kind`, `count` and `why`.
+        config: the whole resolved configuration.
+        versions: package -> version.
+
+    Raises:
+        ValueError: if lengths or shapes disagree with the number of tasks, or
+            `matrices` lacks `metric`.
+
+    ```python
+    result = Result(
+        method="DEN", stream="digits", seed=0, backend="tensorflow",
+        metric="accuracy", task_names=["task_0", "task_1"],
+        matrices={"accuracy": [[0.99, float("nan")], [0.98, 0.97]]},
+        params_base=1000, params_by_task=[1000, 1100],
+    )
+    print(result)
+    result.save("results.json")
+    assert Result.load("results.json") == result
+    ```
+    """
+
+    method: str
+    stream: str
+    seed: int
+    backend: str
+    metric: str
+    task_names: Sequence[str]
+    matrices: Mapping[str, np.ndarray]
+    peak_by_task: Sequence[float | None] | None = None
+    params_base: int = 0
+    params_by_task: Sequence[int] | None = None
+    train_seconds_by_task: Sequence[float] | None = None
+    wall_seconds: float = 0.0
+    compile_count: int = 0
+    peak_rss_mib: float = 0.0
+    growth: Sequence[Mapping[str, Any]] = ()
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        self.task_names = [str(name) for name in self.task_names]
+        tasks = len(self.task_names)
+        self.matrices = {
+            name: measures.check_matrix(matrix, f"matrices[{name!r}]")
+            for name, matrix in self.matrices.items()
+        }
+        if self.metric not in self.matrices:
+            raise ValueError(
+                f"`matrices` must hold the main metric {self.metric!r}. "
+                f"Received: {sorted(self.matrices)}"
+            )
+        for name, matrix in self.matrices.items():
+            if len(matrix) != tasks:
+                raise ValueError(
+                    f"`matrices[{name!r}]` must have shape ({tasks}, {tasks}), as "
+                    f"there are {tasks} task names. Received shape: {matrix.shape}"
+                )
+        self.params_by_task = self._per_task("params_by_task", int, 0)
+        self.train_seconds_by_task = self._per_task("train_seconds_by_task", float, 0.0)
+        if self.peak_by_task is not None:
+            self.peak_by_task = self._per_task("peak_by_task", _nan_for_none, None)
+        self.growth = [dict(entry) for entry in self.growth]
+        for entry in self.growth:
+            missing = {"task", "layer", "kind", "count"} - set(entry)
+            if missing:
+                raise ValueError(
+                    "An entry of `growth` needs the keys task, layer, kind, count "
+                    f"(and why). Missing: {sorted(missing)}. Received: {entry}"
+                )
+        self.config = dict(self.config)
+        self.versions = dict(self.versions)
+
+    def _per_task(self, field: str, kind: type, default: Any) -> list:
+        values = getattr(self, field)
+        if values is None:
+            return [default] * len(self.task_names)
+        if len(values) != len(self.task_names):
+            raise ValueError(
+                f"`{field}` must hold one value for each of the "
+                f"{len(self.task_names)} tasks. Received: {list(values)}"
+            )
+        return [kind(value) for value in values]
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Accuracy matrix of the main metric, float64 `(T, T)`."""
+        return self.matrices[self.metric]
+
+    @property
+    def acc(self) -> float:
+        """See `metrics.acc`."""
+        return measures.acc(self.matrix)
+
+    @property
+    def bwt(self) -> float:
+        """See `metrics.bwt`."""
+        return measures.bwt(self.matrix)
+
+    @property
+    def forgetting(self) -> float:
+        """See `metrics.forgetting`."""
+        return measures.forgetting(self.matrix)
+
+    @property
+    def ap(self) -> float:
+        """See `metrics.ap`."""
+        return measures.ap(self.matrix)
+
+    @property
+    def af(self) -> float:
+        """See `metrics.af`."""
+        return measures.af(self.matrix)
+
+    @property
+    def forgetting_ratio(self) -> float:
+        """See `metrics.forgetting_ratio`; NaN without peaks."""
+        return measures.forgetting_ratio(self.matrix, self.peak_by_task)
+
+    @property
+    def params_total(self) -> int:
+        """Parameters of the whole model after the last task, all heads."""
+        return self.params_by_task[-1]
+
+    @property
+    def capacity(self) -> float:
+        """`params_total / params_base`; NaN if `params_base` is 0."""
+        return self.params_total / self.params_base if self.params_base else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the content of `results.json` as plain JSON types."""
+        fields = {
+            "schema": SCHEMA,
+            "method": self.method,
+            "stream": self.stream,
+            "seed": self.seed,
+            "backend": self.backend,
+            "metric": self.metric,
+            "task_names": self.task_names,
+            "matrix": self.matrix,
+            "matrices": {k: m for k, m in self.matrices.items() if k != self.metric},
+            "acc": self.acc,
+            "bwt": self.bwt,
+            "forgetting": self.forgetting,
+            "ap": self.ap,
+            "af": self.af,
+            "forgetting_ratio": self.forgetting_ratio,
+            "peak_by_task": self.peak_by_task,
+            "params_base": self.params_base,
+            "params_total": self.params_total,
+            "capacity": self.capacity,
+            "params_by_task": self.params_by_task,
+            "train_seconds_by_task": self.train_seconds_by_task,
+            "wall_seconds": self.wall_seconds,
+            "compile_count": self.compile_count,
+            "peak_rss_mib": self.peak_rss_mib,
+            "growth": self.growth,
+            "config": self.config,
+            "versions": self.versions,
+        }
+        return {key: _plain(value, key) for key, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Result:
+        """Rebuilds a result from `to_dict()`; derived numbers are recomputed.
+
+        Raises:
+            ValueError: if the schema is another one, or a key is missing.
+        """
+        if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
+            found = content.get("schema") if isinstance(content, Mapping) else content
+            raise ValueError(f"`schema` must be {SCHEMA}. Received: {found!r}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        missing = [name for name in [*names, "matrix"] if name not in content]
+        if missing:
+            raise ValueError(
+                f"A result needs all keys of results.json. Missing: {missing}"
+            )
+        fields = {name: content[name] for name in names}
+        fields["matrices"] = {content["metric"]: content["matrix"]} | dict(
+            content["matrices"]
+        )
+        return cls(**fields)
+
+    def to_json(self) -> str:
+        """Returns the text of `results.json`: same result, same text."""
+        return _pretty(self.to_dict()) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        """Rebuilds a result from `to_json()`.
+
+        Raises:
+            ValueError: if the text is no JSON (a truncated file) or no result.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Not a whole JSON document: {error}") from error
+        return cls.from_dict(content)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes `results.json` whole or not at all; replaces an older one."""
+        write_atomic(path, self.to_json().encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Result:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is truncated or no result; names the file.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"Cannot read a result from {path}: {error}") from error
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result):
+            return NotImplemented
+        return self.to_json() == other.to_json()  # NaN equals NaN there
+
+    def __str__(self) -> str:
+        return result_table(self)
+
+
+def write_atomic(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    The content goes to a temporary file in the same directory, to the disk, and
+    then takes the name in one step: a crash or a full disk leaves the old file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _nan_for_none(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """`value` in plain JSON types; numbers that are not finite become None."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    raise ValueError(
+        f"`{where}` can't be written as JSON: use numbers, strings, booleans, "
+        f"None, lists and dicts. Received: {value!r} of type {type(value).__name__}"
+    )
+
+
+def _pretty(value: Any, indent: str = "") -> str:
+    """JSON with one line for each row of a matrix, entry of a log, leaf of a dict."""
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        parts = [f"{json.dumps(k)}: {_pretty(v, inner)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(inner + p for p in parts) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(v, list | dict) for v in value):
+        parts = [json.dumps(v, allow_nan=False) for v in value]
+        return "[\n" + ",\n".join(inner + p for p in parts) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False)

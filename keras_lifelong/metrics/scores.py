@@ -1,0 +1,314 @@
+"""Scores of one prediction: `(y, p, spec) -> float`, all on the host.
+
+`y` are canonical labels (`streams.check_split`): int `(n,)` for categorical,
+`(n, 1)` in {0, 1} for binary, `(n, C)` for multilabel and regression. `p` are the
+outputs of the head, `(n, units)`: probabilities, or values for regression.
+`spec` needs `kind` and `units` only, so a `streams.TaskSpec` will do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# Bounds the memory of thresholded metrics (keras.metrics.AUC: 200 x n x C).
+_ROWS = 4096
+
+
+def _check(y: Any, p: Any, spec: Any, kinds: tuple[str, ...], metric: str):
+    """Returns y and p as arrays of the shapes that `spec` says."""
+    if spec.kind not in kinds:
+        raise ValueError(
+            f"The metric {metric!r} is for {', '.join(kinds)} tasks. "
+            f"Received: spec.kind={spec.kind!r}"
+        )
+    y, p = np.asarray(y), np.asarray(p, dtype="float64")
+    if spec.kind != "categorical" and y.ndim == 1:
+        y = y[:, None]
+    if p.ndim == 1 and spec.units == 1:
+        p = p[:, None]
+    expected = (len(p),) if spec.kind == "categorical" else (len(p), spec.units)
+    if p.shape != (len(p), spec.units) or y.shape != expected or not len(p):
+        raise ValueError(
+            f"The metric {metric!r} needs predictions `p` of shape (n, {spec.units}) "
+            f"and labels `y` to match, n >= 1, for a {spec.kind} task. Received: "
+            f"p.shape={p.shape}, y.shape={y.shape}"
+        )
+    if not np.isfinite(p).all():
+        raise ValueError(
+            f"The metric {metric!r} needs finite predictions. Received: "
+            f"{int((~np.isfinite(p)).sum())} of {p.size} are NaN or infinite "
+            "(did training diverge?)"
+        )
+    return y, p
+
+
+def accuracy(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
+    """Share of right answers in [0, 1].
+
+    Categorical: the largest output is the answer. Binary and multilabel: an
+    output above 0.5 says yes, and every output counts once.
+
+    Args:
+        y: labels, see the module.
+        p: outputs of the head, `(n, units)`.
+        spec: the task's `TaskSpec`.
+
+    Raises:
+        ValueError: for regression, wrong shapes, or predictions not finite.
+
+    >>> from types import SimpleNamespace as Spec
+    >>> accuracy([0, 1], [[0.9, 0.1], [0.8, 0.2]], Spec(kind="categorical", units=2))
+    0.5
+    """
+    kinds = ("categorical", "binary", "multilabel")
+    y, p = _check(y, p, spec, kinds, "accuracy")
+    if spec.kind == "categorical":
+        return float(np.mean(p.argmax(axis=1) == y))
+    return float(np.mean((p > 0.5) == (y > 0.5)))
+
+
+def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
+    """Area under the ROC curve in [0, 1], 0.5 being chance.
+
+    The unweighted mean over the outputs, each class against the rest (DEN, Yoon
+    et al. 2018, section 4, for its sigmoid heads). An output whose labels are
+    all yes or all no in `y` has no ROC curve and is left out of the mean.
+
+    Args:
+        y: labels, see the module.
+        p: outputs of the head, `(n, units)`; only their order matters.
+        spec: the task's `TaskSpec`.
+
+    Raises:
+        ValueError: if no output has both classes in `y`; for regression, wrong
+            shapes, or predictions not finite.
+
+    >>> from types import SimpleNamespace as Spec
+    >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], Spec(kind="binary", units=1))
+    0.75
+    """
+    from sklearn.metrics import roc_auc_score
+
+    kinds = ("categorical", "binary", "multilabel")
+    y, p = _check(y, p, spec, kinds, "auroc")
+    if spec.kind == "categorical":
+        y = y[:, None] == np.arange(spec.units)
+    y = y > 0.5
+    scored = [c for c in range(spec.units) if 0 < y[:, c].sum() < len(y)]
+    if not scored:
+        raise ValueError(
+            "The metric 'auroc' needs examples of two classes. Received: only one "
+            f"class among {len(y)} examples (positives of each output: "
+            f"{y.sum(axis=0).tolist()})"
+        )
+    return float(np.mean([roc_auc_score(y[:, c], p[:, c]) for c in scored]))
+
+
+def mse(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
+    """Mean squared error of a regression task, over examples and outputs.
+
+    >>> from types import SimpleNamespace as Spec
+    >>> mse([[1.0], [2.0]], [[1.0], [4.0]], Spec(kind="regression", units=1))
+    2.0
+    """
+    y, p = _check(y, p, spec, ("regression",), "mse")
+    return float(np.mean((y - p) ** 2))
+
+
+def mae(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
+    """Mean absolute error of a regression task, over examples and outputs.
+
+    >>> from types import SimpleNamespace as Spec
+    >>> mae([[1.0], [2.0]], [[1.0], [4.0]], Spec(kind="regression", units=1))
+    1.0
+    """
+    y, p = _check(y, p, spec, ("regression",), "mae")
+    return float(np.mean(np.abs(y - p)))
+
+
+class Score:
+    """A named score.
+
+    Attributes:
+        name: its key in `results.json`.
+        higher_is_better: False for errors and losses.
+    """
+
+    def __init__(
+        self, name: str, function: Callable[..., float], higher_is_better: bool = True
+    ):
+        self.name = name
+        self.higher_is_better = higher_is_better
+        self._function = function
+
+    def __call__(self, y: np.ndarray, p: np.ndarray, spec: Any) -> float:
+        return self._function(y, p, spec)
+
+    def __repr__(self) -> str:
+        return f"Score({self.name!r})"
+
+
+_OURS = {"accuracy": accuracy, "auroc": auroc, "mse": mse, "mae": mae}
+_ALIASES = {
+    "acc": "accuracy",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+}
+
+
+def get(metric: Any) -> Score:
+    """Returns the `Score` that `metric` stands for.
+
+    Args:
+        metric: one of
+            - `"accuracy"` (or `"acc"`), `"auroc"`, `"mse"`, `"mae"`: ours;
+            - any other name that `keras.metrics.get` knows, a `keras.metrics`
+              instance, class or config: reset, updated on the host with all
+              data, and read. Keras' own metrics get one-hot labels for
+              categorical tasks, unless their name starts with "sparse";
+              metrics of your own class get the labels as they are;
+            - a function `(y, p) -> number`, or one number per example, of which
+              the mean is taken;
+            - a `Score`, which is returned.
+
+    Raises:
+        ValueError: if there is no such metric; names the nearest ones. The score
+            itself raises one if the metric gives several numbers.
+
+    ```python
+    score = get("top_k_categorical_accuracy")
+    score.name, score(y, p, task.spec)
+    get(lambda y, p: np.mean(p[:, 0] > 0.5))
+    ```
+    """
+    if isinstance(metric, Score):
+        return metric
+    if isinstance(metric, str):
+        name = _ALIASES.get(metric, metric)
+        if name in _OURS:
+            return Score(name, _OURS[name], name not in ("mse", "mae"))
+    elif not callable(metric) and not isinstance(metric, dict):
+        raise ValueError(
+            "`metric` must be the name of a metric, a keras.metrics.Metric or a "
+            f"function (y, p) -> number. Received: {metric!r} of type "
+            f"{type(metric).__name__}"
+        )
+
+    import keras
+
+    is_builtin = isinstance(metric, str)
+    if is_builtin and metric.lower() != metric:
+        # "F1Score" and "f1_score" alike; Keras itself knows the class names.
+        metric = getattr(keras.metrics, metric, metric)
+    if isinstance(metric, str | dict) or inspect.isclass(metric):
+        label = metric
+        try:
+            metric = keras.metrics.get(metric)
+        except (ValueError, TypeError) as error:
+            raise _unknown(label, error) from error
+    if isinstance(metric, keras.metrics.Metric):
+        return _keras_score(metric)
+    if not callable(metric):
+        raise _unknown(metric, None)
+    name = getattr(metric, "__name__", type(metric).__name__)
+    if is_builtin or _is_kerases(metric):
+        mean = keras.metrics.MeanMetricWrapper(metric, name=name)
+        return _keras_score(mean, metric)
+    return Score(name, _of_function(metric, name))
+
+
+def _unknown(metric: Any, error: Exception | None) -> ValueError:
+    import keras
+
+    known = [*_OURS, *_ALIASES, *(n for n in dir(keras.metrics) if n[0] != "_")]
+    near = difflib.get_close_matches(str(metric), known, n=3)
+    reason = f" ({error})" if error and not isinstance(metric, str) else ""
+    return ValueError(
+        f"There is no metric {metric!r}{reason}. "
+        + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
+        + f"Accepted: {', '.join(_OURS)}, the names in keras.metrics, a "
+        "keras.metrics.Metric or a function (y, p) -> number"
+    )
+
+
+def _is_kerases(function: Any) -> bool:
+    module = inspect.getmodule(function)
+    return getattr(module, "__name__", "").split(".")[0] == "keras"
+
+
+def _keras_score(metric: Any, function: Callable | None = None) -> Score:
+    """Score of a `keras.metrics.Metric` (that averages `function`, if given)."""
+    subject = function if function is not None else type(metric)
+    own = _is_kerases(subject) and subject.__name__ not in _WRAPPERS
+    one_hot = own and not subject.__name__.lower().startswith("sparse")
+    if subject.__name__ in ("Accuracy", "accuracy") and own:
+        raise ValueError(
+            "keras.metrics.Accuracy compares labels, not probabilities. "
+            "Use the name 'accuracy'"
+        )
+
+    def score(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
+        y, p = np.asarray(y), np.asarray(p, dtype="float32")
+        if one_hot and spec.kind == "categorical":
+            y = (y[:, None] == np.arange(spec.units)).astype("float32")
+        metric.reset_state()
+        for start in range(0, len(p), _ROWS):
+            metric.update_state(y[start : start + _ROWS], p[start : start + _ROWS])
+        return _one_number(metric.result(), metric.name)
+
+    # Keras says the direction of its metrics in a private attribute only.
+    down = getattr(metric, "_direction", "up") == "down" or (
+        function is not None and _sounds_like_error(function.__name__)
+    )
+    return Score(metric.name, score, not down)
+
+
+# These say nothing about the labels that the function inside them wants.
+_WRAPPERS = ("MeanMetricWrapper", "Mean", "Sum", "Metric")
+
+
+def _of_function(function: Callable, name: str) -> Callable[..., float]:
+    def score(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
+        value = _to_host(function(y, p))
+        if value.size != 1 and value.shape[:1] != (len(y),):
+            return _one_number(value, name)
+        return float(value.mean())
+
+    return score
+
+
+def _to_host(value: Any) -> np.ndarray:
+    from keras import ops
+
+    is_tensor = hasattr(value, "shape") and not isinstance(value, np.ndarray)
+    return np.asarray(ops.convert_to_numpy(value) if is_tensor else value, "float64")
+
+
+def _one_number(value: Any, name: str) -> float:
+    value = np.asarray(_to_host(value))
+    if value.size != 1:
+        raise ValueError(
+            f"The metric {name!r} must give one number (of keras.metrics.F1Score "
+            f'use F1Score(average="macro")). Received shape: {value.shape}'
+        )
+    return float(value.reshape(()))
+
+
+def _sounds_like_error(name: str) -> bool:
+    words = name.lower().replace("-", "_").split("_")
+    known = {"mse", "mae", "msle", "mape", "rmse", "error", "loss", "hinge", "kld"}
+    return bool(known & set(words)) or "entropy" in name.lower()
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether more is better, as far as the name of a metric tells.
+
+    >>> higher_is_better("auroc"), higher_is_better("mean_squared_error")
+    (True, False)
+    """
+    return not _sounds_like_error(name)

@@ -1,0 +1,32 @@
+"""Streams of tasks: your own, or real data sets by name.
+
+>>> from keras_lifelong import streams
+>>> stream = streams.get("digits", num_tasks=2)
+>>> [task.name for task in stream]
+['task_0', 'task_1']
+"""
+
+from keras_lifelong.streams import cifar as _cifar  # noqa: F401  (registers streams)
+from keras_lifelong.streams import digits as _digits  # noqa: F401
+from keras_lifelong.streams import mnist as _mnist  # noqa: F401
+from keras_lifelong.streams.stream import TaskStream
+from keras_lifelong.streams.stream import describe
+from keras_lifelong.streams.stream import factory
+from keras_lifelong.streams.stream import get
+from keras_lifelong.streams.stream import names
+from keras_lifelong.streams.stream import register
+from keras_lifelong.streams.task import Task
+from keras_lifelong.streams.task import TaskSpec
+from keras_lifelong.streams.task import check_split
+
+__all__ = [
+    "Task",
+    "TaskSpec",
+    "TaskStream",
+    "check_split",
+    "describe",
+    "factory",
+    "get",
+    "names",
+    "register",
+]

@@ -1,0 +1,163 @@
+"""What all streams made of arrays have in common."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_lifelong.streams.sampling import subset
+from keras_lifelong.streams.stream import TaskStream
+from keras_lifelong.streams.task import Task
+from keras_lifelong.streams.task import TaskSpec
+
+SPLITS = ("train", "validation", "test")
+
+
+def array_stream(
+    read: Callable[[int, str], tuple[np.ndarray, np.ndarray]],
+    spec: TaskSpec | Sequence[TaskSpec],
+    *,
+    num_tasks: int,
+    transform: Callable[[int, np.ndarray], np.ndarray] | None = None,
+    names: Sequence[str] | None = None,
+    train_per_task: int | None = None,
+    seed: int = 0,
+    standardize: bool = False,
+) -> TaskStream:
+    """A stream whose tasks are read, one split at a time, when they are asked for.
+
+    A split goes through: `read`; for training data, a seeded choice of
+    `train_per_task` examples in proportion to the classes; `transform`; uint8 pixels
+    to float32 in [0, 1]; `standardize`.
+
+    Args:
+        read: `read(index, split) -> (x, y)` with split "train", "validation", "test".
+        spec: of every task, or one for each.
+        num_tasks: how many.
+        transform: `transform(index, x) -> x`, what sets tasks of the same images apart.
+        names: of the tasks; None: task_0, task_1, ...
+        train_per_task: None for all.
+        seed: of the choice.
+        standardize: subtract the mean and divide by the standard deviation of the
+            task's own training data: for each channel of images, for each feature of
+            vectors (that is, over all axes but the last). Features that never change
+            are only centred.
+    """
+    _check_common(num_tasks, train_per_task, seed)
+
+    def prepare(index, split):
+        x, y = read(index, split)
+        if split == "train" and train_per_task is not None:
+            rows = subset(y, train_per_task, seed)
+            x, y = x[rows], y[rows]
+        if transform is not None:
+            x = transform(index, x)
+        return scaled(x), y
+
+    @functools.cache
+    def statistics(index):
+        x = prepare(index, "train")[0]
+        axes = tuple(range(x.ndim - 1))
+        std = x.std(axes, dtype="float64")
+        return x.mean(axes, dtype="float64"), np.where(std > 0, std, 1)
+
+    def split_of(index, split):
+        x, y = prepare(index, split)
+        if standardize:
+            mean, std = (value.astype("float32") for value in statistics(index))
+            x = (x - mean) / std
+        return x, y
+
+    def make(index):
+        return Task(
+            names[index] if names else f"task_{index}",
+            spec if isinstance(spec, TaskSpec) else spec[index],
+            **{split: functools.partial(split_of, index, split) for split in SPLITS},
+        )
+
+    return TaskStream(make, num_tasks=num_tasks)
+
+
+def class_tasks(
+    load: Callable[[], dict[str, tuple[np.ndarray, np.ndarray]]],
+    classes: Sequence[Sequence[int]],
+    input_shape: tuple[int, ...],
+    *,
+    num_tasks: int | None = None,
+    head: str = "per_task",
+    one_vs_rest: bool = False,
+    **common: Any,
+) -> TaskStream:
+    """A stream that gives every task some of a data set's classes.
+
+    Args:
+        load: returns `{split: (x, y)}`; called once, when a task is first read.
+        classes: the classes of each task; the k-th one gets label k.
+        input_shape: of an image.
+        num_tasks: only so many of them.
+        head: as in `TaskSpec`.
+        one_vs_rest: labels (n, C), a yes or no to each class, instead of (n,).
+        **common: `train_per_task`, `seed`, `standardize` as in `array_stream`.
+    """
+    num_tasks = check_count("num_tasks", num_tasks, len(classes))
+    kind = "multilabel" if one_vs_rest else "categorical"
+    specs = [TaskSpec(len(group), kind, input_shape, head) for group in classes]
+    base = functools.cache(load)
+
+    def read(index, split):
+        x, y = base()[split]
+        group = np.asarray(classes[index])
+        rows = np.flatnonzero(np.isin(y, group))
+        order = np.argsort(group)
+        labels = order[np.searchsorted(group, y[rows], sorter=order)]
+        if one_vs_rest:
+            labels = np.eye(len(group), dtype="float32")[labels]
+        return x[rows], labels
+
+    return array_stream(read, specs, num_tasks=num_tasks, **common)
+
+
+def even_groups(num_classes: int, classes_per_task: int) -> list[list[int]]:
+    """Classes in order, so many to a task.
+
+    >>> even_groups(4, 2)
+    [[0, 1], [2, 3]]
+    """
+    accepted = [n for n in range(2, num_classes + 1) if num_classes % n == 0]
+    if classes_per_task not in accepted:
+        raise ValueError(
+            f"`classes_per_task` must be one of {accepted}, which divide "
+            f"{num_classes} classes evenly. Received: {classes_per_task!r}"
+        )
+    order = np.arange(num_classes).reshape(-1, classes_per_task)
+    return order.tolist()
+
+
+def scaled(x: np.ndarray) -> np.ndarray:
+    """uint8 pixels as float32 in [0, 1], floats as float32, integers as they are."""
+    if x.dtype == np.uint8:
+        return np.divide(x, 255, dtype="float32")
+    return x.astype("float32", copy=False) if x.dtype.kind == "f" else x
+
+
+def check_count(name: str, value: int | None, most: int | None = None) -> int:
+    """Returns `value`, or `most` for None; ValueError unless it is in 1 ... most."""
+    if value is None and most is not None:
+        return most
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not integer or value < 1 or (most is not None and value > most):
+        accepted = "of 1 or more" if most is None else f"in 1 ... {most}"
+        raise ValueError(f"`{name}` must be an integer {accepted}. Received: {value!r}")
+    return int(value)
+
+
+def _check_common(num_tasks, train_per_task, seed):
+    check_count("num_tasks", num_tasks)
+    if train_per_task is not None:
+        check_count("train_per_task", train_per_task)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"`seed` must be an integer of 0 or more. Received: {seed!r}")

@@ -1,0 +1,60 @@
+"""Reading data sets prepared by TensorFlow Datasets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_lifelong.streams.sampling import hold_out
+
+
+def load(name: str, split: str, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """All images (n, height, width, channels), uint8, and labels (n,) of a split.
+
+    Args:
+        name: of the data set in TFDS.
+        split: "train" or "test".
+        data_dir: where TFDS keeps its data; None: `TFDS_DATA_DIR`, or TFDS' default.
+
+    Raises:
+        FileNotFoundError: if the data set isn't there, saying how to get it.
+        ImportError: if TFDS isn't installed.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            f"The data set {name!r} is read with tensorflow-datasets; install it with "
+            "tensorflow. On a machine without TensorFlow use the stream 'npz' and a "
+            "file made elsewhere by `keras-lifelong export`."
+        ) from error
+    builder = tfds.builder(name, data_dir=data_dir)
+    if not builder.is_prepared():
+        raise FileNotFoundError(
+            f"The data set {name!r} is not in {builder.data_path}. Get it once with\n"
+            f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}')\"\n"
+            "or, if another folder has it, name that folder in the environment "
+            "variable TFDS_DATA_DIR or the stream's argument `data_dir`."
+        )
+    # One batch of everything: split by split, tens of megabytes of uint8.
+    data = builder.as_dataset(split=split, batch_size=-1)
+    data = tfds.as_numpy({"x": data["image"], "y": data["label"]})
+    return data["x"], data["y"].astype("int64")
+
+
+def load_splits(
+    name: str, validation: int | float, seed: int, data_dir: str | None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Train, validation and test data, validation held out of the training data.
+
+    Args:
+        name, data_dir: as in `load`.
+        validation: images to hold out, a number if integer, else a part.
+        seed: of the hold-out.
+    """
+    x, y = load(name, "train", data_dir)
+    kept, held = hold_out(y, validation, seed)
+    return {
+        "train": (x[kept], y[kept]),
+        "validation": (x[held], y[held]),
+        "test": load(name, "test", data_dir),
+    }

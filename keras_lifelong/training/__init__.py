@@ -1,0 +1,1 @@
+"""Phases, and the one trainer that runs them."""

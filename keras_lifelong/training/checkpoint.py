@@ -1,0 +1,170 @@
+"""Checkpoints at phase boundaries: a run killed at any moment goes on from the last.
+
+A method's `learn` is a generator, which cannot be stored. It is resumed by restoring
+the model as it was when the task began and running the generator again: for every
+phase that had finished, its recorded result is handed back and the weights it left
+are loaded, so that all edits of structure in between happen as they did before.
+
+    checkpoint/
+      state.json          which files hold, and what has been measured
+      model-<task>.npz    the model when task <task> began
+      phase-<task>-<i>.npz  the active weights after its phase i
+
+Every file is written beside its place and moved there; `state.json` is written last,
+and files that it does not name are ignored and removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from keras_lifelong.training.phase import PhaseResult
+
+STATE = "state.json"
+
+
+def write_atomic(path: pathlib.Path, write) -> None:
+    """Calls `write(file)` on a new file that then replaces `path`, or leaves it be."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _save_arrays(path, arrays: dict[str, np.ndarray]) -> None:
+    write_atomic(path, lambda file: np.savez(file, **arrays))
+
+
+def _load_arrays(path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+class NoRecorder:
+    """Keeps nothing: what `fit` uses when it is given no checkpoint."""
+
+    def replay(self, index, name):
+        return None
+
+    def record(self, index, result, peak):
+        pass
+
+
+class Checkpoint:
+    """The checkpoint of one `fit_stream`.
+
+    Args:
+        directory: created if absent.
+        model: the model.
+
+    Raises:
+        ValueError: if `directory` holds a checkpoint that cannot be read, with the
+            file and the reason.
+    """
+
+    def __init__(self, directory, model):
+        self.directory = pathlib.Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.model = model
+        self.state = {"task": 0, "measured": {}, "model": None, "phases": []}
+        path = self.directory / STATE
+        self.resumed = path.exists()
+        if self.resumed:
+            try:
+                self.state = json.loads(path.read_text())
+                self._restore()
+            except (KeyError, ValueError, OSError, EOFError) as error:
+                raise ValueError(
+                    f"The checkpoint in {str(self.directory)!r} cannot be read "
+                    f"({type(error).__name__}: {error}). Remove it to start anew."
+                ) from error
+
+    @property
+    def tasks_done(self) -> int:
+        """How many tasks were learned and evaluated."""
+        return self.state["task"]
+
+    @property
+    def measured(self) -> dict:
+        """What `begin_task` was last given: the results so far."""
+        return self.state["measured"]
+
+    def _restore(self):
+        if self.state["model"] is not None:
+            entry = self.state["model"]
+            arrays = _load_arrays(self.directory / entry["file"])
+            self.model.set_state(entry["config"], arrays)
+        # read all phases now, so that a broken file is found before time is spent
+        self._phases = [
+            {**entry, "arrays": _load_arrays(self.directory / entry["file"])}
+            for entry in self.state["phases"]
+        ]
+
+    def begin_task(self, index: int, measured: dict):
+        """Marks that `index` tasks are learned and stores the model as it is now."""
+        if self.resumed and index == self.state["task"] and self.state["model"]:
+            return  # restored a moment ago
+        config, arrays = self.model.get_state()
+        file = f"model-{index}.npz"
+        _save_arrays(self.directory / file, arrays)
+        self.state = {
+            "task": index,
+            "measured": measured,
+            "model": {"file": file, "config": config},
+            "phases": [],
+        }
+        self._phases = []
+        self._commit()
+
+    def replay(self, index: int, name: str) -> PhaseResult | None:
+        """The recorded result of phase `index`, its weights restored, or None."""
+        if not self.resumed or index >= len(self._phases):
+            return None
+        entry = self._phases[index]
+        if entry["result"]["name"] != name:
+            raise ValueError(
+                f"The checkpoint in {str(self.directory)!r} was written by another "
+                f"configuration: phase {index} is {entry['result']['name']!r} there "
+                f"and {name!r} here."
+            )
+        values = [entry["arrays"][f"{i}"] for i in range(len(entry["arrays"]))]
+        self.model.set_active(values)
+        self.model.store_active()
+        return PhaseResult(**entry["result"])
+
+    def peak(self, index: int):
+        """The state of the peak recorded after phase `index`."""
+        return self._phases[index]["peak"]
+
+    def record(self, index: int, result: PhaseResult, peak):
+        """Stores a finished phase and the weights it left."""
+        file = f"phase-{self.state['task']}-{index}.npz"
+        values = self.model.get_active()
+        _save_arrays(self.directory / file, {f"{i}": v for i, v in enumerate(values)})
+        entry = {"file": file, "result": result.to_config(), "peak": peak}
+        self.state["phases"].append(entry)
+        self._commit()
+
+    def finish(self, tasks: int, measured: dict):
+        """Stores the model after the last task."""
+        self.resumed = False
+        self.begin_task(tasks, measured)
+
+    def _commit(self):
+        text = json.dumps(self.state).encode()
+        write_atomic(self.directory / STATE, lambda file: file.write(text))
+        named = {STATE, self.state["model"]["file"]}
+        named |= {entry["file"] for entry in self.state["phases"]}
+        for path in self.directory.iterdir():
+            if path.name not in named:
+                path.unlink()

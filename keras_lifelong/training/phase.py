@@ -1,0 +1,76 @@
+"""A phase: what one stage of learning a task may move, towards what, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass
+class Phase:
+    """One training run inside the learning of a task (DESIGN: a method is a list of
+    phases). A method's `learn` is a generator that yields phases and is sent their
+    `PhaseResult`s.
+
+    The hooks are compiled into the training step. They must be pure functions of what
+    they are given, written with `keras.ops`, and must be the *same* function object
+    from task to task (a method of the model, a module function): a compiled step is
+    kept by its hooks and variables and serves the whole stream. What differs between
+    tasks goes through `arguments`.
+
+    Args:
+        name: shown in the progress bar, e.g. `"selective retraining"`.
+        variables: list of the `keras.Variable`s that are trained.
+        loss: `loss(x, y, weight, arguments) -> scalar`, the mean over the batch under
+            the sample weights `weight` (batch,), which are 0 for the filling of a last
+            partial batch.
+        arguments: nested dict/list of tensors or arrays, handed to every hook.
+        state: the other variables that the loss reads or updates. Defaults to all of
+            the model's active ones.
+        penalty: `penalty(weights, arguments) -> scalar` added to the loss, or None.
+        gradients: `gradients(gradients, weights, arguments) -> gradients`, or None.
+        after_step: `after_step(before, weights, arguments, learning_rate) -> values`:
+            the values to assign after the optimizer's step, given the weights before
+            and after it, or None. Proximal steps live here, and whatever restores
+            weights that momentum or weight decay must not move.
+        data: `(x, y)` arrays to train on. None: the task's training data.
+        epochs: passes over the data. None: those given to `fit`.
+        learning_rate: None: that of the compiled optimizer.
+        validate: whether the validation data is scored after each epoch.
+    """
+
+    name: str
+    variables: list
+    loss: Callable
+    arguments: Any = dataclasses.field(default_factory=dict)
+    state: list | None = None
+    penalty: Callable | None = None
+    gradients: Callable | None = None
+    after_step: Callable | None = None
+    data: tuple | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    validate: bool = True
+
+
+@dataclasses.dataclass
+class PhaseResult:
+    """What a finished phase reports to its method.
+
+    Attributes:
+        name: the phase's name.
+        loss: mean training loss of the last epoch, without the penalty.
+        history: dict of the lists of logs by epoch, as in `keras.callbacks.History`.
+        steps: optimizer steps taken.
+        seconds: wall time.
+    """
+
+    name: str
+    loss: float
+    history: dict[str, list[float]]
+    steps: int
+    seconds: float
+
+    def to_config(self) -> dict:
+        return dataclasses.asdict(self)

@@ -1,0 +1,107 @@
+"""A compiled training step, its optimizer, and when it can be used again."""
+
+from __future__ import annotations
+
+import collections
+
+import keras
+from keras import ops
+
+from keras_lifelong import backend
+
+
+class Program:
+    """One phase's step, compiled into a loop over many batches.
+
+    Args:
+        phase: gives the hooks and the variables.
+        state: all variables the loss reads or updates.
+        optimizer: serialized Keras optimizer.
+        xla: whether to compile with XLA.
+        on_trace: called whenever the loop is traced (compiled).
+    """
+
+    def __init__(self, phase, state, optimizer, xla, on_trace):
+        self.variables = list(phase.variables)
+        self.optimizer = keras.optimizers.deserialize(optimizer)
+        self.optimizer.build(self.variables)
+        self._initial = [
+            (v, ops.convert_to_numpy(v).copy()) for v in self.optimizer.variables
+        ]
+        everything = [*self.variables, *state, *self.optimizer.variables]
+        unique = list({id(v): v for v in everything}.values())
+        self._run = backend.compile_loop(
+            self._step_of(phase), unique, xla, on_trace
+        )
+
+    def _step_of(self, phase):
+        variables, optimizer = self.variables, self.optimizer
+        loss, penalty = phase.loss, phase.penalty
+        change_gradients, after_step = phase.gradients, phase.after_step
+
+        def step(gradients_of, i, carry, x, y, rows, valid, arguments):
+            batch = rows[i]
+            x, y = keras.tree.map_structure(lambda a: ops.take(a, batch, axis=0), (x, y))
+            count = ops.cast(valid[i], "float32")
+            weight = ops.cast(
+                ops.arange(batch.shape[0], dtype="int32") < valid[i], "float32"
+            )
+
+            def objective():
+                value = loss(x, y, weight, arguments)
+                if penalty is None:
+                    return value, value
+                return value + penalty(variables, arguments), value
+
+            (cost, value), gradients = gradients_of(objective, variables)
+            if change_gradients is not None:
+                gradients = change_gradients(gradients, variables, arguments)
+            rate = ops.convert_to_tensor(optimizer.learning_rate)
+            if after_step is not None:
+                before = [ops.copy(v) for v in variables]
+            optimizer.apply(gradients, variables)
+            if after_step is not None:
+                after = after_step(before, variables, arguments, rate)
+                for variable, new in zip(variables, after, strict=True):
+                    variable.assign(new)
+            total, data = carry
+            return total + cost * count, data + value * count
+
+        return step
+
+    def reset(self, learning_rate: float | None):
+        """A fresh optimizer, as every phase begins with."""
+        for variable, value in self._initial:
+            variable.assign(value)
+        if learning_rate is not None:
+            self.optimizer.learning_rate = learning_rate
+
+    def run(self, block, arguments) -> tuple[float, float]:
+        """Takes the steps of a block; returns the summed cost and loss of its rows."""
+        zero = ops.zeros((), "float32")
+        total, data = self._run(
+            ops.convert_to_tensor(block.steps, "int32"),
+            (zero, zero),
+            block.x,
+            block.y,
+            ops.convert_to_tensor(block.rows),
+            ops.convert_to_tensor(block.valid),
+            arguments,
+        )
+        return float(total), float(data)
+
+
+class Programs:
+    """Compiled programs by structure, the least recently used forgotten first."""
+
+    def __init__(self, limit: int = 16):
+        self._kept = collections.OrderedDict()
+        self._limit = limit
+
+    def get(self, key, make):
+        if key not in self._kept:
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+        return self._kept[key]

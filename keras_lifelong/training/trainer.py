@@ -1,0 +1,248 @@
+"""The one trainer: it runs every phase of every method."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong import backend
+from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import reset_seed_generators
+from keras_lifelong.training.data import ArrayData
+from keras_lifelong.training.data import Buckets
+from keras_lifelong.training.data import StreamedData
+from keras_lifelong.training.data import is_dataset
+from keras_lifelong.training.data import round_up
+from keras_lifelong.training.phase import PhaseResult
+from keras_lifelong.training.program import Program
+from keras_lifelong.training.program import Programs
+
+EVALUATION_ROWS = 1024
+
+
+@dataclasses.dataclass
+class Settings:
+    """What the user asked of `fit`: epochs and batch size of every phase."""
+
+    epochs: int = 1
+    batch_size: int = 32
+
+
+class Trainer:
+    """Runs phases: fused steps, callbacks, validation, time.
+
+    Args:
+        model: the `LifelongModel`.
+
+    Attributes:
+        compile_count: training functions compiled so far.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.compile_count = 0
+        self.epoch = 0  # of the callbacks, over all phases of a fit
+        self._programs = Programs()
+        self._forwards = Programs()
+        self._buckets = Buckets()
+        self._held = (None, None)
+
+    # Training
+
+    def learn(self, task, settings, callbacks, recorder):
+        """Runs the phases of `model.learn(task)`; a generator resumed by replay.
+
+        Args:
+            task: the checked task, its data loaded.
+            settings: epochs and batch size.
+            callbacks: a `Callbacks`.
+            recorder: keeps the weights after each phase and gives back those of an
+                interrupted run (see `training/checkpoint.py`).
+        """
+        phases = self.model.learn(task)
+        best = _Peak(self.model, task)
+        result = None
+        index = 0
+        try:
+            while True:
+                phase = phases.send(result)
+                result = recorder.replay(index, phase.name)
+                if result is None:
+                    result = self._run(phase, index, task, settings, callbacks, best)
+                    recorder.record(index, result, best.state())
+                else:
+                    best.set_state(recorder.peak(index))
+                index += 1
+        except StopIteration:
+            return best.value
+        finally:
+            self._held = (None, None)
+
+    def _run(self, phase, index, task, settings, callbacks, peak) -> PhaseResult:
+        model = self.model
+        start = time.perf_counter()
+        epochs = settings.epochs if phase.epochs is None else phase.epochs
+        data = self._data(phase, task, settings.batch_size)
+        program = self._program(phase, data)
+        program.reset(phase.learning_rate)
+        seed = derive_seed(model.seed, model.task_index(task.name), index)
+        reset_seed_generators(model.network.variables, seed)
+        arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
+        previous_optimizer, model.optimizer = model.optimizer, program.optimizer
+        callbacks.on_phase_begin(task, phase, epochs, data.steps)
+        steps, loss, history = 0, math.nan, {}
+        try:
+            for epoch in range(epochs):
+                callbacks.on_epoch_begin(self.epoch)
+                cost, loss, taken = self._epoch(
+                    program, data, derive_seed(seed, epoch), arguments, callbacks
+                )
+                steps += taken
+                if not math.isfinite(cost):
+                    raise FloatingPointError(
+                        f"The loss of task {task.name!r} became {cost} in phase "
+                        f"{phase.name!r}, epoch {epoch + 1}. A smaller learning rate "
+                        "may help. What was learned before this task is kept."
+                    )
+                model.store_active()
+                logs = {"loss": cost}
+                if phase.validate and task.validation is not None:
+                    scores = model.score(task, "validation")
+                    logs |= {f"val_{name}": value for name, value in scores.items()}
+                    peak.see(scores)
+                for name, value in logs.items():
+                    history.setdefault(name, []).append(value)
+                callbacks.on_epoch_end(self.epoch, logs)
+                self.epoch += 1
+                if model.stop_training:
+                    break
+        finally:
+            model.optimizer = previous_optimizer
+        callbacks.on_phase_end(history)
+        model.store_active()
+        peak.settle()
+        seconds = time.perf_counter() - start
+        return PhaseResult(phase.name, loss, history, steps, seconds)
+
+    def _epoch(self, program, data, seed, arguments, callbacks):
+        cost = loss = samples = steps = 0
+        for block in data.epoch(seed):
+            callbacks.on_train_batch_begin(steps)
+            block_cost, block_loss = program.run(block, arguments)
+            cost, loss = cost + block_cost, loss + block_loss
+            samples, steps = samples + block.samples, steps + block.steps
+            callbacks.on_train_batch_end(steps - 1, {"loss": cost / samples})
+        if not samples:
+            raise ValueError("The training data set gave no examples.")
+        return cost / samples, loss / samples, steps
+
+    def _data(self, phase, task, batch_size):
+        source = task.train if phase.data is None else phase.data
+        if is_dataset(source):
+            check = self.model.checker(task.spec, "train")
+            return StreamedData(source, batch_size, check)
+        if phase.data is not None:
+            return ArrayData(*source, batch_size, self._buckets)
+        if self._held[0] is not task:
+            self._held = (task, ArrayData(*source, batch_size, self._buckets))
+        return self._held[1]
+
+    def _program(self, phase, data) -> Program:
+        model = self.model
+        state = model.active_variables() if phase.state is None else phase.state
+        hooks = (phase.loss, phase.penalty, phase.gradients, phase.after_step)
+        optimizer = model.optimizer_config()
+        key = (
+            *hooks,
+            model.loss_key(),
+            tuple(id(v) for v in [*phase.variables, *state]),
+            data.batch_size,
+            repr(optimizer),
+        )
+        return self._programs.get(
+            key,
+            lambda: Program(phase, state, optimizer, self.xla, self._count_trace),
+        )
+
+    def _count_trace(self):
+        self.compile_count += 1
+
+    @property
+    def xla(self) -> bool:
+        """Whether this model is compiled with XLA (see `backend.prefers_xla`)."""
+        convolutions = [
+            v for v in self.model.network.trainable_variables if len(v.shape) > 3
+        ]
+        return backend.prefers_xla(bool(convolutions))
+
+    # Inference
+
+    def forward(self, function, x) -> np.ndarray:
+        """`function(x)` of the active network in compiled batches.
+
+        Args:
+            function: bound method of the model, `(batch, …) -> (batch, …)`.
+            x: array (n, …).
+
+        Returns:
+            Array (n, …).
+        """
+        variables = self.model.active_variables()
+        key = (function, tuple(id(v) for v in variables))
+        run = self._forwards.get(
+            key, lambda: backend.compile_function(function, variables, self.xla)
+        )
+        n = len(x)
+        rows = round_up(n) if n <= EVALUATION_ROWS else EVALUATION_ROWS
+        rows = self._buckets.fit(("forward", x.shape[1:], str(x.dtype)), rows)
+        out = []
+        for start in range(0, n, rows):
+            part = x[start : start + rows]
+            short = rows - len(part)
+            if short:
+                part = np.concatenate([part, np.zeros((short, *x.shape[1:]), x.dtype)])
+            result = ops.convert_to_numpy(run(ops.convert_to_tensor(part)))
+            out.append(result[: rows - short])
+        return np.concatenate(out)
+
+
+class _Peak:
+    """The test metric at the epoch of best validation metric (LASEM's peak)."""
+
+    def __init__(self, model, task):
+        self.model = model
+        self.task = task
+        self.best = None
+        self.value = None
+        self._weights = None
+
+    def see(self, scores):
+        metric = self.model.main_metric
+        value = scores[metric.name]
+        value = value if metric.higher_is_better else -value
+        if self.best is None or value > self.best:
+            self.best = value
+            self._weights = self.model.get_active()
+
+    def state(self):
+        return [self.best, self.value]
+
+    def set_state(self, state):
+        self.best, self.value = state
+
+    def settle(self):
+        """Scores the best epoch's weights, while the network has their shape."""
+        if self._weights is None:
+            return
+        if self.task.test is not None:
+            now = self.model.get_active()
+            self.model.set_active(self._weights)
+            scores = self.model.score(self.task, "test", main_only=True)
+            self.value = scores[self.model.main_metric.name]
+            self.model.set_active(now)
+        self._weights = None

@@ -1,0 +1,5 @@
+"""Installs the package; what it is and needs stands in pyproject.toml."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,96 @@
+"""Settings and fixtures for all tests."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+import hypothesis
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Before anything imports Keras: TensorFlow reads this once.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_SHARED_DATA = ROOT.parent / "shared" / "tfds"
+if _SHARED_DATA.is_dir():
+    os.environ.setdefault("TFDS_DATA_DIR", str(_SHARED_DATA))
+
+# Same examples in every run, and no deadline: the first call of a layer compiles.
+hypothesis.settings.register_profile(
+    "keras_lifelong", deadline=None, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("keras_lifelong")
+
+
+class FakeMethod:
+    """A method that learns nothing, and can be stopped at a task, for quick tests."""
+
+    stop_at: int | None = None
+    error: BaseException = KeyboardInterrupt()
+
+    def __init__(
+        self,
+        backbone,
+        growth: int = 10,
+        l1: float = 1e-5,
+        expansion: Literal["dynamic", "constant"] | None = "dynamic",
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        if growth < 1:
+            raise ValueError(f"`growth` must be at least 1. Received: {growth}")
+        self.backbone, self.growth, self.seed = backbone, growth, seed
+
+    def compile(self, optimizer, loss, metrics):
+        self.optimizer, self.loss, self.metrics = optimizer, loss, metrics
+
+    def fit_stream(self, stream, *, epochs, batch_size, verbose, checkpoint_dir):
+        from keras_lifelong.metrics import Result
+
+        path = Path(checkpoint_dir) / "state.json"
+        path.parent.mkdir(exist_ok=True)
+        done = json.loads(path.read_text()) if path.exists() else []
+        for index, task in enumerate(stream):
+            if index == type(self).stop_at:
+                raise type(self).error
+            if index >= len(done):
+                done.append({"name": task.name, "epochs": epochs})
+                path.write_text(json.dumps(done))
+        tasks = len(done)
+        return Result(
+            method="FakeMethod",
+            stream=stream.name,
+            seed=self.seed,
+            backend="none",
+            metric=self.metrics[0],
+            task_names=[entry["name"] for entry in done],
+            matrices={name: np.full((tasks, tasks), 0.5) for name in self.metrics},
+            params_base=10,
+            params_by_task=[10] * tasks,
+            wall_seconds=1.0,
+            versions={"keras": "3"},
+        )
+
+    def save_to_preset(self, path):
+        Path(path).mkdir()
+        (Path(path) / "config.json").write_text("{}")
+
+
+@pytest.fixture
+def fake_method(monkeypatch):
+    """Makes `method: {name: FakeMethod}` known, as a class of its own for the test."""
+    from keras_lifelong.methods import registry
+
+    fake = type("FakeMethod", (FakeMethod,), {})
+    known = registry.names
+    get = registry.get
+    monkeypatch.setattr(registry, "names", lambda: [*known(), "FakeMethod"])
+    monkeypatch.setattr(
+        registry, "get", lambda name: fake if name == "FakeMethod" else get(name)
+    )
+    return fake

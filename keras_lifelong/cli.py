@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import os
 import shlex
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -158,6 +160,24 @@ def _how_to_resume(argv: list[str]) -> str:
     return f" What is learned is kept. To go on from there:\n  {again}"
 
 
+def _import_keras(verbose: bool) -> None:
+    """Imports Keras, without the lines TensorFlow's C++ writes to stderr meanwhile.
+
+    No setting hides them all, and they would bury the one line of an error.
+    """
+    if verbose or "keras" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            importlib.import_module("keras")
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 @contextlib.contextmanager
 def _asked_wrongly(*kinds: type[Exception]) -> Iterator[None]:
     """Errors in here are the asker's: a wrong file or argument, not a failed run."""
@@ -182,6 +202,7 @@ def _run(arguments: SimpleNamespace) -> None:
     from keras_lifelong import config as config_lib
     from keras_lifelong.run_directory import RunDirectory
 
+    _import_keras(arguments.verbose)
     overrides = list(arguments.set)
     if arguments.seed is not None:
         overrides.append(f"seed={arguments.seed}")
@@ -221,10 +242,10 @@ def _check_same(directory, config) -> None:
         differences = directory.differences(config)
     if differences:
         state = "a finished" if directory.has_results else "an interrupted"
+        keys = [f"{k} is {a!r} there, {b!r} here" for k, (a, b) in differences.items()]
         raise UsageError(
             f"{directory.path} holds {state} run of another configuration: "
-            f"{'; '.join(differences)}. Give another --output_dir, or --overwrite to "
-            "start anew"
+            f"{'; '.join(keys)}. Give another --output_dir, or --overwrite"
         )
 
 
@@ -265,15 +286,19 @@ def _list(arguments: SimpleNamespace) -> None:
     from keras_lifelong import streams
     from keras_lifelong.methods import registry
 
-    _print_table(
-        "Methods", [(n, _first_line(registry.get(n))) for n in registry.names()]
-    )
-    _print_table("Streams", [(n, streams.describe(n)) for n in streams.names()])
-    _print_table(
-        "Backbones",
-        [(n, _first_line(backbones.function(n))) for n in backbones.names()],
-    )
-    _print_table("Configurations", list(_configs()))
+    _import_keras(arguments.verbose)
+    # A method's file opens with its name and its paper.
+    methods = {
+        name: _first_line(inspect.getmodule(registry.get(name))).removeprefix(
+            f"{name}: "
+        )
+        for name in registry.names()
+    }
+    functions = {name: backbones.function(name) for name in backbones.names()}
+    _print_table("Methods", methods)
+    _print_table("Streams", {name: streams.describe(name) for name in streams.names()})
+    _print_table("Backbones", {name: _first_line(f) for name, f in functions.items()})
+    _print_table("Configurations", dict(_configs()))
 
 
 def _first_line(thing: object) -> str:

@@ -136,15 +136,14 @@ class Config:
         """The resolved configuration, which `load` reads back to the same."""
         return dump(self.resolved)
 
-    def differences(self, other: Config) -> list[str]:
-        """One line for each key whose value differs from the other's."""
+    def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
+        """Each key whose value differs -> (value here, value in `other`)."""
         mine, theirs = flatten(self.resolved), flatten(other.resolved)
-        absent = "nothing"
-        return [
-            f"{key}: {mine.get(key, absent)!r} here, {theirs.get(key, absent)!r} there"
+        return {
+            key: (mine.get(key), theirs.get(key))
             for key in {**mine, **theirs}
-            if mine.get(key, absent) != theirs.get(key, absent)
-        ]
+            if mine.get(key) != theirs.get(key)
+        }
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -362,7 +361,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, by dotted path."""
     flat = {}
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value

@@ -105,6 +105,7 @@ class LearningMixin:
         batch_size: int = 32,
         callbacks=None,
         verbose="auto",
+        learn=None,
     ) -> keras.callbacks.History:
         """Learns one task, new or known.
 
@@ -120,6 +121,7 @@ class LearningMixin:
             batch_size: at least 1.
             callbacks: list of Keras callbacks.
             verbose: 0 silent, 1 a bar for each phase, 2 a line, "auto".
+            learn: a generator function of phases in place of the method's `learn`.
 
         Returns:
             `History` over the epochs of all phases.
@@ -138,20 +140,22 @@ class LearningMixin:
         settings = self._settings(epochs, batch_size)
         calls = Callbacks(callbacks, self, verbose)
         calls.on_train_begin()
-        self._learn(x, settings, calls, NoRecorder())
+        self._learn(x, settings, calls, NoRecorder(), learn)
         calls.on_train_end()
         return calls.history
 
-    def _learn(self, task, settings, callbacks, recorder):
+    def _learn(self, task, settings, callbacks, recorder, learn=None):
         """Learns one task or leaves the model as it was; returns the task's peak."""
         before = self.get_state()
         try:
             loaded = self.load_task(task)
             if loaded.name not in self.task_names:
                 self.add_task(loaded.name, loaded.spec)
-            self._book.seen[loaded.name] = task
+            self.seen[loaded.name] = task
             self.activate(loaded.name)
-            peak = self.trainer.learn(loaded, settings, callbacks, recorder)
+            peak = self.trainer.learn(
+                loaded, settings, callbacks, recorder, learn or self.learn
+            )
             self.log_initial(loaded.name)
             return peak
         except BaseException:
@@ -224,7 +228,7 @@ class LearningMixin:
         for index, task in enumerate(stream):
             tasks.append(task)
             if index < measured.tasks_done:
-                self._book.seen[task.name] = task
+                self.seen[task.name] = task
                 measured.check_name(index, task.name)
                 continue
             if checkpoint_dir is not None:

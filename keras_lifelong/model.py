@@ -17,6 +17,7 @@ from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.random import seed_config
 from keras_lifelong.learning import LearningMixin
 from keras_lifelong.streams import TaskSpec
+from keras_lifelong.training.joint import JointHeads
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.trainer import Trainer
 
@@ -31,6 +32,7 @@ class _Book:
         self.growth: list[dict] = []
         self.slots: dict[int, heads.HeadSlot] = {}
         self.active: str | None = None
+        self.joint: dict[tuple, JointHeads] = {}
         self.seen: dict = {}  # Tasks by name whose data this process has at hand
 
 
@@ -180,7 +182,7 @@ class LifelongModel(LearningMixin, keras.Model):
         self._book.tasks[name] = spec
         self.begin_task(name)
         slot = self._slot(spec.units)
-        key = self._head_key(name)
+        key = self.head_key(name)
         if f"{key}/kernel" not in self.memory:
             rng = derive_seed(self.seed, key)
             init = keras.initializers.GlorotUniform(seed=rng)
@@ -227,8 +229,8 @@ class LifelongModel(LearningMixin, keras.Model):
         if name is None:
             return
         slot = self._slot(book.tasks[name].units)
-        key = self._head_key(name)
-        slot.kernel.assign(self._fitted(f"{key}/kernel"))
+        key = self.head_key(name)
+        slot.kernel.assign(self.fitted_head(f"{key}/kernel"))
         slot.bias.assign(self.memory[f"{key}/bias"])
         for i, variable in enumerate(self.own_variables()):
             variable.assign(_fit_vector(self.memory[f"own/{name}/{i}"], variable.shape))
@@ -239,11 +241,32 @@ class LifelongModel(LearningMixin, keras.Model):
         name = self._book.active
         if name is None:
             return
-        key, slot = self._head_key(name), self.head
+        key, slot = self.head_key(name), self.head
         self.memory[f"{key}/kernel"] = ops.convert_to_numpy(slot.kernel).copy()
         self.memory[f"{key}/bias"] = ops.convert_to_numpy(slot.bias).copy()
         for i, variable in enumerate(self.own_variables()):
             self.memory[f"own/{name}/{i}"] = ops.convert_to_numpy(variable).copy()
+
+    def forget_active(self):
+        """Lets go of the active task without storing it: memory has newer values."""
+        self._book.active = None
+
+    def joint_features(self, x, task, arguments):
+        """Features of a batch that mixes tasks; `task` holds their indices (batch,)."""
+        del task, arguments
+        return self.features(x, training=True)
+
+    def joint_heads(self, capacity: int, units: int) -> JointHeads:
+        """Room for that many heads side by side, used again while it fits."""
+        key = (capacity, self.feature_width, units)
+        if key not in self._book.joint:
+            self._book.joint = {key: JointHeads(self, *key)}
+        return self._book.joint[key]
+
+    @property
+    def seen(self) -> dict:
+        """`Task`s by name that this model learned in this process."""
+        return self._book.seen
 
     @property
     def active_task(self) -> str | None:
@@ -262,7 +285,7 @@ class LifelongModel(LearningMixin, keras.Model):
         """Rows of a head fed by each unit of the last layer that can grow."""
         return 1
 
-    def _fitted(self, key):
+    def fitted_head(self, key):
         """A head's kernel at the width the network has now."""
         kernel = self.memory[key]
         return resize_inputs(kernel, self.feature_width, self.head_positions())
@@ -272,7 +295,8 @@ class LifelongModel(LearningMixin, keras.Model):
         """Width of the features as stored, spare capacity included."""
         return int(self.network.output_shape[-1])
 
-    def _head_key(self, name: str) -> str:
+    def head_key(self, name: str) -> str:
+        """Where in `memory` a task's head is kept."""
         spec = self._book.tasks[name]
         return "head/shared" if spec.head == "shared" else f"head/own/{name}"
 
@@ -377,7 +401,7 @@ class LifelongModel(LearningMixin, keras.Model):
 
     def task_params(self) -> int:
         """Parameters that tasks have for themselves: heads and own variables."""
-        keys = {self._head_key(name) for name in self._book.tasks}
+        keys = {self.head_key(name) for name in self._book.tasks}
         total = sum(
             self.memory[f"{key}/{part}"].size for key in keys for part in ("kernel", "bias")
         )

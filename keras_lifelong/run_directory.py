@@ -84,8 +84,8 @@ class RunDirectory:
         """Whether a run was begun here, finished or not."""
         return self._is_marked()
 
-    def differences(self, config: config_lib.Config) -> list[str]:
-        """One line for each setting in which the run begun here differs.
+    def differences(self, config: config_lib.Config) -> dict[str, tuple[Any, Any]]:
+        """Each setting that differs -> (value of the run begun here, of `config`).
 
         Raises:
             ValueError: if the stored configuration is no longer a valid one.

@@ -114,9 +114,19 @@ class Growable(keras.layers.Layer):
     # What exists
 
     def alive(self, stage):
-        """Float mask (capacity,) of the units that exist at `stage`."""
+        """Float mask of the units that exist at `stage`.
+
+        Args:
+            stage: integer, or integers (batch,), one for each sample.
+
+        Returns:
+            (capacity,), or (batch, 1, …, capacity) that broadcasts to the outputs.
+        """
         stamps = ops.convert_to_tensor(self.timestamps)
-        born = ops.logical_and(stamps > 0, stamps <= ops.cast(stage, "int32"))
+        stage = ops.cast(stage, "int32")
+        if len(stage.shape):
+            stage = ops.reshape(stage, (-1, *[1] * (len(self.kernel.shape) - 1)))
+        born = ops.logical_and(stamps > 0, stamps <= stage)
         return ops.cast(born, self.compute_dtype)
 
     def units_at(self, stage: int | None = None) -> np.ndarray:

@@ -251,7 +251,10 @@ class GrowableNetwork(keras.layers.Layer):
             elif isinstance(layer, K.Flatten):
                 positions = int(np.prod(x.shape[1:-1]))
                 x = layer(x)
-                alive = None if alive is None else ops.tile(alive, positions)
+                if alive is not None:
+                    lead = [] if len(alive.shape) == 1 else [-1]
+                    alive = ops.reshape(alive, (*lead, alive.shape[-1]))
+                    alive = ops.tile(alive, [1] * len(lead) + [positions])
             else:
                 x = layer(x, training=training) if _trains(layer) else layer(x)
                 if alive is not None and isinstance(layer, (K.Activation, K.Rescaling)):

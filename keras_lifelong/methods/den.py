@@ -24,6 +24,7 @@ from keras_lifelong.layers.regions import soft_threshold
 from keras_lifelong.methods.registry import register
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.training.data import is_dataset
+from keras_lifelong.training.joint import joint_phases
 from keras_lifelong.training.phase import Phase
 
 
@@ -194,6 +195,52 @@ class DEN(LifelongModel):
             if added or drifted:
                 yield self.weights_phase("final training", self.everything(), previous)
 
+    def finetune(self, stream, *, epochs=1, batch_size=32, callbacks=None, verbose="auto"):
+        """DEN-Finetune: trains all tasks together on the structure that was found.
+
+        Units and timestamps stay; every sample uses the units of its own task's time.
+
+        Args:
+            stream: the tasks, all learned before; a `TaskStream` or iterable of `Task`.
+            epochs, batch_size, callbacks, verbose: as in `fit`.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            ValueError: if a task was not learned before, or the network has batch
+                normalisation, whose statistics belong to single tasks.
+        """
+        if self.own_variables():
+            raise ValueError(
+                "`finetune` mixes tasks in a batch, and this backbone has batch "
+                "normalisation, which each task keeps for itself."
+            )
+        tasks = list(stream)
+        for task in tasks:
+            self.task_index(task.name)
+
+        def phases(loaded):
+            stages = [self.task_stage(name) for name in self.task_names]
+            arguments = {"stages": np.array(stages, "int32")}
+            others = [self.load_task(task) for task in tasks[1:]]
+            yield from joint_phases(
+                self, [loaded, *others], "fine-tuning", arguments=arguments
+            )
+
+        return self.fit(
+            tasks[0],
+            epochs=epochs,
+            batch_size=batch_size,
+            callbacks=callbacks,
+            verbose=verbose,
+            learn=phases,
+        )
+
+    def joint_features(self, x, task, arguments):
+        stage = ops.take(arguments["stages"], task, axis=0)
+        return self.network(x, stage=stage, training=True)
+
     # The network
 
     def build_network(self, backbone):
@@ -261,7 +308,7 @@ class DEN(LifelongModel):
         """Heads at the width of their time, and batch normalisation of units in use."""
         network, total, counted = self.network, 0, set()
         for name in self.task_names:
-            key, stage = self._head_key(name), self.task_stage(name)
+            key, stage = self.head_key(name), self.task_stage(name)
             units = self.task_spec(name).units
             if key not in counted:
                 counted.add(key)

@@ -28,6 +28,13 @@ def losses(result: Result) -> np.ndarray:
     return change if higher_is_better(result.metric) else -change
 
 
+def faded(result: Result) -> np.ndarray:
+    """Which of the earlier tasks lost more than a trifle (`SMALL`), bool `(T-1,)`."""
+    known = result.matrix[np.isfinite(result.matrix)]
+    scale = max(1.0, np.abs(known).max()) if known.size else 1.0
+    return losses(result)[:-1] > SMALL * scale  # False where not measured
+
+
 def verdict(result: Result) -> str:
     """What became of the tasks, in words, such as "task_0 lost 0.120"."""
     if len(result.task_names) == 1:
@@ -38,7 +45,7 @@ def verdict(result: Result) -> str:
     worst = int(np.nanargmax(lost))
     name = style.plain(result.task_names[worst])
     places = style.digits(result.matrix)
-    if lost[worst] <= SMALL * max(1.0, abs(np.nanmean(result.matrix[-1]))):
+    if not faded(result).any():
         return "no task was forgotten"
     most = " most" if np.isfinite(lost).sum() > 1 else ""
     return f"{name} lost{most} ({lost[worst]:.{places}f})"
@@ -62,11 +69,10 @@ def accuracy_over_tasks(result: Result) -> Figure:
     """
     R, tasks = result.matrix, len(result.task_names)
     figure = style.new_figure(8.4, 4.5)
-    axes = figure.add_axes((0.085, 0.125, 0.735, 0.70))
+    axes = figure.add_axes((0.085, 0.125, 0.72, 0.70))
     x = np.arange(1, tasks + 1)
     lost = losses(result)
-    fell = np.isfinite(lost[:-1]) & (lost[:-1] > SMALL * max(1, np.nanmax(abs(R))))
-    worst = int(np.nanargmax(lost)) if fell.any() else None
+    worst = int(np.nanargmax(lost[:-1])) if faded(result).any() else None
 
     dot = 5.5 if tasks <= 12 else 4.5
     for j in range(tasks):
@@ -103,8 +109,8 @@ def accuracy_over_tasks(result: Result) -> Figure:
         f"{style.plain(result.method, 24)} ends at a mean {style.plain(result.metric)} "
         f"of {_text(mean[-1], places)}; {verdict(result)}"
         if tasks > 1
-        else f"{style.plain(result.method, 24)} reaches a {style.plain(result.metric)} "
-        f"of {_text(mean[-1], places)} on its one task",
+        else f"{style.plain(result.method, 24)} reaches "
+        f"{_text(mean[-1], places)} {style.plain(result.metric)} on its one task",
         "Test score of every task, from when it was learned (dot) to the end of the "
         "stream",
     )
@@ -145,14 +151,14 @@ def _labels_at_end(axes, result: Result, mean: np.ndarray, worst: int | None) ->
     places = style.digits(R)
     labels = []
     if np.isfinite(mean[-1]):
-        what = "mean of all" if tasks > 1 else style.plain(result.task_names[0])
+        what = "mean of all" if tasks > 1 else style.plain(result.task_names[0], 30)
         labels.append((mean[-1], f"{what}  {mean[-1]:.{places}f}", style.BLUE, "bold"))
     others = range(tasks) if 1 < tasks <= 10 else [] if worst is None else [worst]
     for j in others:
         if not np.isfinite(R[-1, j]):
             continue
         colour = style.RED if j == worst else style.MUTED
-        name = style.plain(result.task_names[j], 13)
+        name = style.plain(result.task_names[j], 11)
         weight = "bold" if j == worst else "normal"
         labels.append((R[-1, j], f"{name}  {R[-1, j]:.{places}f}", colour, weight))
     low, high = axes.get_ylim()
@@ -252,8 +258,7 @@ def accuracy_matrix(result: Result) -> Figure:
         )
         figure.colorbar(image, cax=bar).outline.set_visible(False)
         bar.tick_params(length=0)
-    faded = losses(result)[:-1] > SMALL * max(1.0, np.nanmax(abs(R), initial=0.0))
-    count = int(faded.sum())
+    count = int(faded(result).sum())
     if tasks == 1:
         finding = f"{names[0]} reached {_text(R[0, 0], style.digits(R))}"
     elif not np.isfinite(losses(result)[:-1]).any():

@@ -150,7 +150,7 @@ def spread(heights: Any, gap: float, low: float, high: float) -> np.ndarray:
             total, count = blocks.pop()
             blocks[-1][0] += total
             blocks[-1][1] += count
-    bases = np.concatenate([[total / count] * count for total, count in blocks])
+    bases = np.concatenate([[], *([total / count] * count for total, count in blocks)])
     top = high - gap * (len(heights) - 1)
     placed = np.empty_like(heights)
     placed[order] = np.clip(bases, low, max(top, low)) + gap * np.arange(len(heights))

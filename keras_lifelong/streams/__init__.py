@@ -9,6 +9,7 @@
 from keras_lifelong.streams import cifar as _cifar  # noqa: F401  (registers streams)
 from keras_lifelong.streams import digits as _digits  # noqa: F401
 from keras_lifelong.streams import mnist as _mnist  # noqa: F401
+from keras_lifelong.streams.npz import export_npz
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import describe
 from keras_lifelong.streams.stream import factory
@@ -25,6 +26,7 @@ __all__ = [
     "TaskStream",
     "check_split",
     "describe",
+    "export_npz",
     "factory",
     "get",
     "names",

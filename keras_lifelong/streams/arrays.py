@@ -27,6 +27,8 @@ def array_stream(
     train_per_task: int | None = None,
     seed: int = 0,
     standardize: bool = False,
+    is_missing: Callable[[int, str], bool] = lambda index, split: False,
+    scale_pixels: bool = True,
 ) -> TaskStream:
     """A stream whose tasks are read, one split at a time, when they are asked for.
 
@@ -46,6 +48,8 @@ def array_stream(
             task's own training data: for each channel of images, for each feature of
             vectors (that is, over all axes but the last). Features that never change
             are only centred.
+        is_missing: whether task `index` has no such split.
+        scale_pixels: whether uint8 are pixels.
     """
     _check_common(num_tasks, train_per_task, seed)
 
@@ -56,7 +60,7 @@ def array_stream(
             x, y = x[rows], y[rows]
         if transform is not None:
             x = transform(index, x)
-        return scaled(x), y
+        return (scaled(x) if scale_pixels else x), y
 
     @functools.cache
     def statistics(index):
@@ -68,15 +72,25 @@ def array_stream(
     def split_of(index, split):
         x, y = prepare(index, split)
         if standardize:
+            if x.dtype.kind != "f":
+                raise ValueError(
+                    f"`standardize` needs real-valued inputs. Received: {x.dtype}"
+                )
             mean, std = (value.astype("float32") for value in statistics(index))
             x = (x - mean) / std
         return x, y
 
     def make(index):
+        splits = {
+            split: functools.partial(split_of, index, split)
+            for split in SPLITS
+            if not is_missing(index, split)
+        }
         return Task(
             names[index] if names else f"task_{index}",
             spec if isinstance(spec, TaskSpec) else spec[index],
-            **{split: functools.partial(split_of, index, split) for split in SPLITS},
+            validation_split=0,  # what is to be held out, `read` holds out
+            **splits,
         )
 
     return TaskStream(make, num_tasks=num_tasks)

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from keras_lifelong.streams import tfds
+from keras_lifelong.streams.arrays import SPLITS
 from keras_lifelong.streams.arrays import array_stream
 from keras_lifelong.streams.arrays import check_count
 from keras_lifelong.streams.arrays import class_tasks
@@ -150,7 +151,7 @@ def rotated_mnist(
             f"`angles` must be finite numbers, one or more. Received: {angles!r}"
         )
     return _whole_mnist(
-        lambda index, x: rotate(x, angles[index]) / np.float32(255),
+        lambda index, x: np.minimum(rotate(x, angles[index]) / np.float32(255), 1),
         data_dir,
         head,
         num_tasks=check_count("num_tasks", num_tasks, len(angles)),
@@ -217,7 +218,7 @@ def mnist_variation(
     def base():
         parts = [tfds.load("mnist", split, data_dir) for split in ("train", "test")]
         x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        splits = dict(zip(("train", "validation", "test"), _draw(y, counts, seed)))
+        splits = dict(zip(SPLITS, _draw(y, counts, seed), strict=True))
         if train_per_task is not None:
             rows = splits["train"]
             splits["train"] = rows[subset(y[rows], train_per_task, seed)]

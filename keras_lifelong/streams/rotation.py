@@ -46,7 +46,7 @@ def rotate(images: np.ndarray, degrees: float | np.ndarray) -> np.ndarray:
 
 
 def _neighbours(height, width, degrees):
-    """Positions in the padded image and weights of four neighbours, (4, [n,] pixels)."""
+    """Places in the padded image and weights of four neighbours, (4, [n,] pixels)."""
     radians = np.deg2rad(degrees)[:, None]
     cos, sin = np.cos(radians), np.sin(radians)
     rows, columns = np.indices((height, width)).reshape(2, -1)

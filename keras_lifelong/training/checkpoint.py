@@ -8,7 +8,7 @@ are loaded, so that all edits of structure in between happen as they did before.
     checkpoint/
       state.json          which files hold, and what has been measured
       model-<task>.npz    the model when task <task> began
-      phase-<task>-<i>.npz  the active weights after its phase i
+      phase-<task>-<i>.npz  the active network's weights after its phase i
 
 Every file is written beside its place and moved there; `state.json` is written last,
 and files that it does not name are ignored and removed.
@@ -21,6 +21,7 @@ import os
 import pathlib
 
 import numpy as np
+from keras import ops
 
 from keras_lifelong.training.phase import PhaseResult
 
@@ -53,10 +54,10 @@ def _load_arrays(path) -> dict[str, np.ndarray]:
 class NoRecorder:
     """Keeps nothing: what `fit` uses when it is given no checkpoint."""
 
-    def replay(self, index, name):
+    def replay(self, index, phase):
         return None
 
-    def record(self, index, result, peak):
+    def record(self, index, phase, result, peak):
         pass
 
 
@@ -126,19 +127,20 @@ class Checkpoint:
         self._phases = []
         self._commit()
 
-    def replay(self, index: int, name: str) -> PhaseResult | None:
+    def replay(self, index: int, phase) -> PhaseResult | None:
         """The recorded result of phase `index`, its weights restored, or None."""
         if not self.resumed or index >= len(self._phases):
             return None
         entry = self._phases[index]
-        if entry["result"]["name"] != name:
+        if entry["result"]["name"] != phase.name:
             raise ValueError(
                 f"The checkpoint in {str(self.directory)!r} was written by another "
                 f"configuration: phase {index} is {entry['result']['name']!r} there "
-                f"and {name!r} here."
+                f"and {phase.name!r} here."
             )
-        values = [entry["arrays"][f"{i}"] for i in range(len(entry["arrays"]))]
-        self.model.set_active(values)
+        variables = self._variables(phase)
+        for i, variable in enumerate(variables):
+            variable.assign(entry["arrays"][f"{i}"])
         self.model.store_active()
         return PhaseResult(**entry["result"])
 
@@ -146,10 +148,13 @@ class Checkpoint:
         """The state of the peak recorded after phase `index`."""
         return self._phases[index]["peak"]
 
-    def record(self, index: int, result: PhaseResult, peak):
+    def _variables(self, phase) -> list:
+        return [*self.model.active_variables(), *phase.variables]
+
+    def record(self, index: int, phase, result: PhaseResult, peak):
         """Stores a finished phase and the weights it left."""
         file = f"phase-{self.state['task']}-{index}.npz"
-        values = self.model.get_active()
+        values = [ops.convert_to_numpy(v) for v in self._variables(phase)]
         _save_arrays(self.directory / file, {f"{i}": v for i, v in enumerate(values)})
         entry = {"file": file, "result": result.to_config(), "peak": peak}
         self.state["phases"].append(entry)

@@ -54,8 +54,8 @@ class Trainer:
 
     # Training
 
-    def learn(self, task, settings, callbacks, recorder):
-        """Runs the phases of `model.learn(task)`; a generator resumed by replay.
+    def learn(self, task, settings, callbacks, recorder, learn):
+        """Runs the phases of `learn(task)`; a generator resumed by replay.
 
         Args:
             task: the checked task, its data loaded.
@@ -63,18 +63,19 @@ class Trainer:
             callbacks: a `Callbacks`.
             recorder: keeps the weights after each phase and gives back those of an
                 interrupted run (see `training/checkpoint.py`).
+            learn: the generator function.
         """
-        phases = self.model.learn(task)
+        phases = learn(task)
         best = _Peak(self.model, task)
         result = None
         index = 0
         try:
             while True:
                 phase = phases.send(result)
-                result = recorder.replay(index, phase.name)
+                result = recorder.replay(index, phase)
                 if result is None:
                     result = self._run(phase, index, task, settings, callbacks, best)
-                    recorder.record(index, result, best.state())
+                    recorder.record(index, phase, result, best.state())
                 else:
                     best.set_state(recorder.peak(index))
                 index += 1

@@ -1,0 +1,107 @@
+"""Training on many tasks at once: all heads side by side, each sample by its own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers import head as heads
+from keras_lifelong.training.data import is_dataset
+from keras_lifelong.training.phase import Phase
+
+
+class JointHeads:
+    """The heads of several tasks as one variable, for batches that mix tasks.
+
+    Args:
+        model: the `LifelongModel`.
+        capacity: heads it has room for.
+        width, units: the shape of one head.
+    """
+
+    def __init__(self, model, capacity: int, width: int, units: int):
+        self.model = model
+        self.kernel = keras.Variable(
+            np.zeros((capacity, width, units), "float32"), name="joint_kernel"
+        )
+        self.bias = keras.Variable(
+            np.zeros((capacity, units), "float32"), name="joint_bias"
+        )
+
+    def loss(self, x, targets, weight, arguments):
+        """Mean loss; `targets` are (labels, index of the head, index of the task)."""
+        y, head, task = targets
+        features = self.model.joint_features(x, task, arguments)
+        logits = ops.einsum("bf,tfu->btu", features, ops.convert_to_tensor(self.kernel))
+        logits = logits + ops.convert_to_tensor(self.bias)
+        chosen = ops.one_hot(head, logits.shape[1], dtype=logits.dtype)
+        logits = ops.sum(logits * chosen[:, :, None], axis=1)
+        return heads.mean_loss(self.model.loss_key()[0], y, logits, weight)
+
+    def load(self, keys, memory, fit):
+        """Copies the heads named by `keys` in."""
+        kernel = np.zeros(self.kernel.shape, "float32")
+        bias = np.zeros(self.bias.shape, "float32")
+        for i, key in enumerate(keys):
+            kernel[i], bias[i] = fit(f"{key}/kernel"), memory[f"{key}/bias"]
+        self.kernel.assign(kernel)
+        self.bias.assign(bias)
+
+    def store(self, keys, memory):
+        """Copies the heads named by `keys` back."""
+        kernel, bias = (ops.convert_to_numpy(v) for v in (self.kernel, self.bias))
+        for i, key in enumerate(keys):
+            memory[f"{key}/kernel"], memory[f"{key}/bias"] = kernel[i].copy(), bias[i].copy()
+
+
+def joint_phases(model, tasks, name: str, **kwargs):
+    """A generator of one phase that trains the network and all heads on all `tasks`.
+
+    Args:
+        model: the `LifelongModel`, one of `tasks` active.
+        tasks: list of `LoadedTask`s of the model, with arrays as training data.
+        name: of the phase.
+        kwargs: of the `Phase`.
+
+    Raises:
+        ValueError: if the tasks' heads differ in kind or size, or a task's data is a
+            `tf.data.Dataset`.
+    """
+    first = tasks[0].spec
+    for task in tasks:
+        if (task.spec.kind, task.spec.units) != (first.kind, first.units):
+            raise ValueError(
+                "Tasks learned jointly must have heads of one kind and size. Received: "
+                f"{tasks[0].name!r} with {first} and {task.name!r} with {task.spec}."
+            )
+        if is_dataset(task.train):
+            raise ValueError(
+                f"Task {task.name!r} is a tf.data.Dataset; joint learning takes arrays."
+            )
+    names = [task.name for task in tasks]
+    keys = list(dict.fromkeys(model.head_key(name) for name in names))
+    capacity = 1 << (len(keys) - 1).bit_length()
+    model.store_active()
+    joint = model.joint_heads(capacity, first.units)
+    joint.load(keys, model.memory, model.fitted_head)
+
+    def column(of):
+        sizes = [len(task.train[1]) for task in tasks]
+        return np.repeat(np.array([of(n) for n in names], "int32"), sizes)
+
+    x = np.concatenate([task.train[0] for task in tasks])
+    y = np.concatenate([task.train[1] for task in tasks])
+    heads_of = column(lambda n: keys.index(model.head_key(n)))
+    yield Phase(
+        name=name,
+        variables=[*model.network.trainable_variables, joint.kernel, joint.bias],
+        loss=joint.loss,
+        data=(x, (y, heads_of, column(model.task_index))),
+        validate=False,
+        **kwargs,
+    )
+    joint.store(keys, model.memory)
+    active = model.active_task
+    model.forget_active()
+    model.activate(active)

@@ -56,7 +56,8 @@ class EWC(LifelongModel):
             )
         if not isinstance(fisher_samples, int) or fisher_samples < 1:
             raise ValueError(
-                f"`fisher_samples` must be a positive integer. Received: {fisher_samples!r}."
+                "`fisher_samples` must be a positive integer. "
+                f"Received: {fisher_samples!r}."
             )
         options = {
             "strength": positive(strength),

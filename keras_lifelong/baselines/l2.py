@@ -22,7 +22,9 @@ class L2(LifelongModel):
         ValueError: if `strength` is negative or no number.
     """
 
-    def __init__(self, backbone, strength: float = 0.5, seed=0, pretrained=False, name=None):
+    def __init__(
+        self, backbone, strength: float = 0.5, seed=0, pretrained=False, name=None
+    ):
         super().__init__(
             backbone, seed, pretrained, name, options={"strength": positive(strength)}
         )

@@ -54,7 +54,10 @@ class Growable(keras.layers.Layer):
                 )
         self.units = int(units)
         self.activation = keras.activations.get(activation)
-        if self.activation in (keras.activations.softmax, keras.activations.log_softmax):
+        if self.activation in (
+            keras.activations.softmax,
+            keras.activations.log_softmax,
+        ):
             raise ValueError(
                 "`activation` must act on each unit by itself, since units come and "
                 f"go. Received: {activation!r}."
@@ -97,7 +100,9 @@ class Growable(keras.layers.Layer):
 
     def _add_storage(self, inputs: int, capacity: int):
         self.kernel = self.add_weight(
-            name="kernel", shape=self._kernel_shape(inputs, capacity), initializer="zeros"
+            name="kernel",
+            shape=self._kernel_shape(inputs, capacity),
+            initializer="zeros",
         )
         if self.use_bias:
             self.bias = self.add_weight(

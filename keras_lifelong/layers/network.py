@@ -348,4 +348,3 @@ def _trains(layer) -> bool:
     return isinstance(
         layer, (K.Dropout, K.SpatialDropout2D, K.GaussianDropout, K.GaussianNoise)
     )
-

@@ -28,9 +28,7 @@ def seed_config(config, *parts):
             out["seed"] = derive_seed(*parts)
         return out
     if isinstance(config, (list, tuple)):
-        return type(config)(
-            seed_config(v, *parts, i) for i, v in enumerate(config)
-        )
+        return type(config)(seed_config(v, *parts, i) for i, v in enumerate(config))
     return config
 
 

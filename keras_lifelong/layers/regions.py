@@ -130,9 +130,7 @@ def group_threshold(w, mask, threshold):
 
 
 def nonzero_inputs(kernel: np.ndarray, units) -> np.ndarray:
-    """Rows of a kernel (..., inputs, units) with a non-zero weight into any of `units`."""
+    """Rows of a kernel (..., inputs, units) with a weight into any of `units`."""
     into = kernel[..., np.asarray(units, int)]
     lead = tuple(range(into.ndim - 2))
     return np.flatnonzero((into != 0).any(axis=(*lead, -1)))
-
-

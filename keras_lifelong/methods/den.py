@@ -7,14 +7,10 @@ throughout: μ (`l1`), λ (`drift`), γ (`group_lasso`), τ (`loss_threshold`),
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 from keras import ops
 
 from keras_lifelong.layers.growable import GrowableConv2D
-from keras_lifelong.layers.network import GrowableBatchNormalization
-from keras_lifelong.layers.network import GrowableNetwork
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.regions import Region
 from keras_lifelong.layers.regions import Snapshot
@@ -22,14 +18,14 @@ from keras_lifelong.layers.regions import group_threshold
 from keras_lifelong.layers.regions import nonzero_inputs
 from keras_lifelong.layers.regions import soft_threshold
 from keras_lifelong.methods.registry import register
-from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.growing import GrowingModel
 from keras_lifelong.training.data import is_dataset
 from keras_lifelong.training.joint import joint_phases
 from keras_lifelong.training.phase import Phase
 
 
 @register
-class DEN(LifelongModel):
+class DEN(GrowingModel):
     """A network that retrains what a task needs, grows where it must and splits units
     that would drift away from the tasks that use them.
 
@@ -116,7 +112,8 @@ class DEN(LifelongModel):
         for argument, value in (("growth", growth), ("bucket", bucket)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(
-                    f"`{argument}` must be an integer of at least 1. Received: {value!r}."
+                    f"`{argument}` must be an integer of at least 1. "
+                    f"Received: {value!r}."
                 )
         if expansion not in ("dynamic", "constant", None):
             raise ValueError(
@@ -167,7 +164,9 @@ class DEN(LifelongModel):
         if o.selective:
             yield self.sparse_head_phase(task)
             selected = self.select_units(task.name)
-            result = yield self.weights_phase("selective retraining", selected, previous)
+            result = yield self.weights_phase(
+                "selective retraining", selected, previous
+            )
         else:
             result = yield self.weights_phase("retraining", self.everything(), previous)
         if self.is_revisited(task.name):
@@ -195,7 +194,9 @@ class DEN(LifelongModel):
             if added or drifted:
                 yield self.weights_phase("final training", self.everything(), previous)
 
-    def finetune(self, stream, *, epochs=1, batch_size=32, callbacks=None, verbose="auto"):
+    def finetune(
+        self, stream, *, epochs=1, batch_size=32, callbacks=None, verbose="auto"
+    ):
         """DEN-Finetune: trains all tasks together on the structure that was found.
 
         Units and timestamps stay; every sample uses the units of its own task's time.
@@ -237,116 +238,22 @@ class DEN(LifelongModel):
             learn=phases,
         )
 
-    def joint_features(self, x, task, arguments):
-        stage = ops.take(arguments["stages"], task, axis=0)
-        return self.network(x, stage=stage, training=True)
-
-    # The network
-
-    def build_network(self, backbone):
-        return GrowableNetwork(
-            backbone, bucket=self.options.bucket, method="DEN", name="network"
-        )
-
-    def features(self, x, training=False):
-        stage = ops.convert_to_tensor(self.stage)
-        return self.network(x, stage=stage, training=training)
-
-    def own_variables(self):
-        """Batch normalisation: every task keeps its own scales and statistics."""
-        return [
-            v
-            for layer in self.network.layers_in_order
-            if isinstance(layer, GrowableBatchNormalization)
-            for v in layer.variables
-        ]
+    @property
+    def bucket(self):
+        return self.options.bucket
 
     def begin_task(self, name):
         self.notes(name)["stage"] = len(self.task_names)
 
     def task_stage(self, name):
-        return self.notes(name)["stage"] if self.options.timestamps else len(self.task_names)
+        return (
+            self.notes(name)["stage"]
+            if self.options.timestamps
+            else len(self.task_names)
+        )
 
     def is_revisited(self, name):
         return self.notes(name).get("learned", False)
-
-    def everything(self) -> Region:
-        """All units that the active task may use."""
-        return Region.everything(self.network, int(self.stage.value))
-
-    @property
-    def feature_width(self):
-        return self.network.output_width
-
-    def head_positions(self):
-        return self.network.positions(len(self.network.growable))
-
-    @contextlib.contextmanager
-    def restructured(self):
-        """Within it the network's storage may change; the active head is refitted."""
-        task = self.active_task
-        self.activate(None)
-        yield
-        self.activate(task)
-
-    def structure(self):
-        return {"capacities": self.network.capacities()}
-
-    def set_structure(self, structure):
-        self.network.set_capacities(structure["capacities"])
-
-    def network_params(self):
-        total = 0
-        for i, layer in enumerate(self.network.growable):
-            window = int(np.prod(layer.kernel.shape[:-2]))
-            units = layer.units_at().size
-            total += window * self.network.input_rows(i).size * units
-            total += units * layer.use_bias
-        return total
-
-    def task_params(self):
-        """Heads at the width of their time, and batch normalisation of units in use."""
-        network, total, counted = self.network, 0, set()
-        for name in self.task_names:
-            key, stage = self.head_key(name), self.task_stage(name)
-            units = self.task_spec(name).units
-            if key not in counted:
-                counted.add(key)
-                top = len(network.growable)
-                if key == "head/shared":
-                    stage = None
-                total += (network.input_rows(top, stage).size + 1) * units
-            below = None
-            for layer in network.layers_in_order:
-                if layer in network.growable:
-                    below = layer
-                elif isinstance(layer, GrowableBatchNormalization):
-                    width = (
-                        layer.moving_mean.shape[0]
-                        if below is None
-                        else below.units_at(stage).size
-                    )
-                    total += width * (layer.center + layer.scale)
-        return total
-
-    def plain_layers(self):
-        network, stage = self.network, int(self.stage.value)
-        pairs, units = [], None
-        for layer in network.layers_in_order:
-            if layer in network.growable:
-                rows = network.input_rows(network.growable.index(layer), stage)
-                units = layer.units_at(stage)
-                pairs.append(layer.plain(rows, units))
-            elif isinstance(layer, GrowableBatchNormalization):
-                pairs.append(layer.plain(units))
-            else:
-                pairs.append((type(layer).from_config(layer.get_config()), None))
-        return pairs
-
-    def plain_rows(self):
-        return self.network.input_rows(
-            len(self.network.growable), int(self.stage.value)
-        )
 
     # Phases
 
@@ -489,7 +396,10 @@ class DEN(LifelongModel):
         with self.restructured():
             return [
                 self.network.add_units(
-                    i, self.options.growth, stage, derive_seed(self.seed, task, "add", i)
+                    i,
+                    self.options.growth,
+                    stage,
+                    derive_seed(self.seed, task, "add", i),
                 )
                 for i in range(len(self.network.growable))
             ]
@@ -500,7 +410,7 @@ class DEN(LifelongModel):
         return np.array([u for u in units if not useful[u]], int)
 
     def remove_units(self, choose) -> list[np.ndarray]:
-        """Removes the units that `choose(layer index)` gives, from the top layer down."""
+        """Removes the units that `choose(layer index)` gives, from the top down."""
         network = self.network
         removed = [None] * len(network.growable)
         for i in reversed(range(len(network.growable))):
@@ -522,7 +432,7 @@ class DEN(LifelongModel):
         return (kernel != 0).any(axis=tuple(range(kernel.ndim - 1)))
 
     def has_outgoing(self, index) -> np.ndarray:
-        """Mask (capacity,) of units with a non-zero weight to the layer or head above."""
+        """Mask (capacity,) of units with a non-zero weight to what is above."""
         network = self.network
         if index + 1 < len(network.growable):
             kernel = network.growable[index + 1].kernel_array()
@@ -551,7 +461,9 @@ class DEN(LifelongModel):
         if self.options.prune_first and not self.own_variables():
             removed = self.remove_units(self.useless_first)
         for layer, had, gone in zip(self.network.growable, units, removed, strict=True):
-            self.log(task, layer.name, "initial", had.size - gone.size, removed=gone.size)
+            self.log(
+                task, layer.name, "initial", had.size - gone.size, removed=gone.size
+            )
 
     def useless_first(self, index) -> np.ndarray:
         """Units of a layer that cannot move any output of the first task."""

@@ -140,13 +140,12 @@ def _check_data_set(path, keys):
     needed = [f"{axis}_{split}" for split in ("train", "test") for axis in "xy"]
     missing = [key for key in needed if key not in keys]
     if missing:
+        received = ", ".join(sorted(keys)) or "nothing"
         raise ValueError(
             f"{path} lacks {', '.join(missing)}; a data set holds {', '.join(needed)} "
-            f"and may hold x_val, y_val. Received: {', '.join(sorted(keys)) or 'nothing'}"
+            f"and may hold x_val, y_val. Received: {received}"
         )
-    splits = [
-        split for split in SPLITS if {f"{a}_{_SHORT[split]}" for a in "xy"} <= keys
-    ]
+    splits = [s for s in SPLITS if {f"x_{_SHORT[s]}", f"y_{_SHORT[s]}"} <= keys]
     labels, shapes = {}, {}
     for split in splits:
         x, y = f"x_{_SHORT[split]}", f"y_{_SHORT[split]}"
@@ -346,8 +345,12 @@ def _opened(path, use):
     if not Path(path).exists():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return use(file)
+        with open(path, "rb") as data:  # closed here also if np.load fails
+            file = np.load(data, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array (.npy)")
+            with file:
+                return use(file)
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} can't be read as an npz file. {reason}") from error

@@ -28,17 +28,18 @@ def load(name: str, split: str, data_dir: str | None) -> tuple[np.ndarray, np.nd
             "file made elsewhere by `keras-lifelong export`."
         ) from error
     builder = tfds.builder(name, data_dir=data_dir)
-    if not builder.is_prepared():
+    try:
+        data = builder.as_dataset(split=split, batch_size=1024)
+    except AssertionError as error:  # TFDS' way to say that it isn't prepared
         raise FileNotFoundError(
             f"The data set {name!r} is not in {builder.data_path}. Get it once with\n"
             f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}')\"\n"
             "or, if another folder has it, name that folder in the environment "
             "variable TFDS_DATA_DIR or the stream's argument `data_dir`."
-        )
-    # One batch of everything: split by split, tens of megabytes of uint8.
-    data = builder.as_dataset(split=split, batch_size=-1)
-    data = tfds.as_numpy({"x": data["image"], "y": data["label"]})
-    return data["x"], data["y"].astype("int64")
+        ) from error
+    batches = [(batch["image"], batch["label"]) for batch in tfds.as_numpy(data)]
+    x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    return x, y
 
 
 def load_splits(

@@ -52,7 +52,10 @@ class JointHeads:
         """Copies the heads named by `keys` back."""
         kernel, bias = (ops.convert_to_numpy(v) for v in (self.kernel, self.bias))
         for i, key in enumerate(keys):
-            memory[f"{key}/kernel"], memory[f"{key}/bias"] = kernel[i].copy(), bias[i].copy()
+            memory[f"{key}/kernel"], memory[f"{key}/bias"] = (
+                kernel[i].copy(),
+                bias[i].copy(),
+            )
 
 
 def joint_phases(model, tasks, name: str, **kwargs):

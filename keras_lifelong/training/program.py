@@ -30,9 +30,7 @@ class Program:
         ]
         everything = [*self.variables, *state, *self.optimizer.variables]
         unique = list({id(v): v for v in everything}.values())
-        self._run = backend.compile_loop(
-            self._step_of(phase), unique, xla, on_trace
-        )
+        self._run = backend.compile_loop(self._step_of(phase), unique, xla, on_trace)
 
     def _step_of(self, phase):
         variables, optimizer = self.variables, self.optimizer
@@ -41,7 +39,9 @@ class Program:
 
         def step(gradients_of, i, carry, x, y, rows, valid, arguments):
             batch = rows[i]
-            x, y = keras.tree.map_structure(lambda a: ops.take(a, batch, axis=0), (x, y))
+            x, y = keras.tree.map_structure(
+                lambda a: ops.take(a, batch, axis=0), (x, y)
+            )
             count = ops.cast(valid[i], "float32")
             weight = ops.cast(
                 ops.arange(batch.shape[0], dtype="int32") < valid[i], "float32"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
-import resource
-import sys
 import time
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong import backend
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers import head as heads
+from keras_lifelong.model.results import Measured
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
@@ -55,10 +52,13 @@ class LearningMixin:
             ValueError: if an argument is not one of these.
         """
         if loss not in heads.LOSSES:
-            raise ValueError(f"`loss` must be one of {heads.LOSSES}. Received: {loss!r}.")
+            raise ValueError(
+                f"`loss` must be one of {heads.LOSSES}. Received: {loss!r}."
+            )
         if isinstance(metrics, str) or not metrics:
             raise ValueError(
-                f"`metrics` must be a list with at least one metric. Received: {metrics!r}."
+                "`metrics` must be a list of at least one metric. "
+                f"Received: {metrics!r}."
             )
         self._metrics = [metrics_lib.get(metric) for metric in metrics]
         self._loss = loss
@@ -173,7 +173,7 @@ class LearningMixin:
         return Settings(int(epochs), int(batch_size))
 
     def checker(self, spec, what):
-        """A function that checks `(x, y)` for `spec` and returns it in standard form."""
+        """A function that checks `(x, y)` and returns it in standard form."""
         return lambda x, y: check_split(x, y, spec, what)
 
     def load_task(self, task: Task) -> LoadedTask:
@@ -217,7 +217,7 @@ class LearningMixin:
         stream = stream if isinstance(stream, TaskStream) else TaskStream(stream)
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)
-        measured = _Measured(self)
+        measured = Measured(self)
         recorder = NoRecorder()
         if checkpoint_dir is not None:
             recorder = Checkpoint(checkpoint_dir, self)
@@ -269,7 +269,9 @@ class LearningMixin:
         spec = self.active_spec
         scores = {m.name: float(m(y, predictions, spec)) for m in metrics}
         if not main_only:
-            loss = ops.mean(heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits)))
+            loss = ops.mean(
+                heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
+            )
             scores = {"loss": float(loss), **scores}
         return scores
 
@@ -316,108 +318,9 @@ class LearningMixin:
         x = np.asarray(x)
         if x.shape[1:] != self.backbone_input_shape or not len(x):
             raise ValueError(
-                f"`x` must have shape (n, {', '.join(map(str, self.backbone_input_shape))})"
-                f" with n > 0. Received: {x.shape}."
+                f"`x` must have shape (n, *{self.backbone_input_shape}) with n > 0. "
+                f"Received: {x.shape}."
             )
         if np.issubdtype(x.dtype, np.floating):
             x = x.astype("float32")
         return self.trainer.forward(self.outputs, x)
-
-
-class _Measured:
-    """What `fit_stream` measures, task by task; stored with the checkpoint."""
-
-    def __init__(self, model):
-        self.model = model
-        self.rows: dict[str, list[list[float]]] = {}
-        self.names: list[str] = []
-        self.peaks: list[float | None] = []
-        self.params: list[int] = []
-        self.seconds: list[float] = []
-        self.wall = 0.0
-        self.compile_count = 0
-        self._wall_before = 0.0
-        self._compiles_before = 0
-
-    @property
-    def tasks_done(self) -> int:
-        return len(self.names)
-
-    def restore(self, config: dict):
-        for key, value in config.items():
-            setattr(self, key, value)
-        self._wall_before, self._compiles_before = self.wall, self.compile_count
-
-    def to_config(self) -> dict:
-        keys = ("rows", "names", "peaks", "params", "seconds", "wall", "compile_count")
-        return {key: getattr(self, key) for key in keys}
-
-    def check_name(self, index, name):
-        if self.names[index] != name:
-            raise ValueError(
-                f"The checkpoint was written for another stream: its task {index} is "
-                f"{self.names[index]!r}. Received: {name!r}."
-            )
-
-    def after_task(self, tasks, peak, seconds, wall):
-        model = self.model
-        for task in tasks:
-            scores = model.evaluate(task) if task.test is not None else {}
-            for metric in model._metrics:
-                rows = self.rows.setdefault(metric.name, [])
-                if task is tasks[0]:
-                    rows.append([])
-                rows[-1].append(scores.get(metric.name))
-        self.names.append(tasks[-1].name)
-        self.peaks.append(peak)
-        self.params.append(model.count_params())
-        self.seconds.append(seconds)
-        self.wall = self._wall_before + wall
-        self.compile_count = self._compiles_before + model.trainer.compile_count
-
-    def result(self, stream, wall) -> metrics_lib.Result:
-        model = self.model
-        size = len(self.names)
-        matrices = {}
-        for name, rows in self.rows.items():
-            matrix = np.full((size, size), np.nan)
-            for i, row in enumerate(rows):
-                matrix[i, : len(row)] = [np.nan if v is None else v for v in row]
-            matrices[name] = matrix
-        return metrics_lib.Result(
-            method=type(model).__name__,
-            stream=stream.name,
-            seed=model.seed,
-            backend=backend.NAME,
-            metric=model.main_metric.name,
-            task_names=self.names,
-            matrices=matrices,
-            peak_by_task=self.peaks,
-            params_base=model.base_params(),
-            params_by_task=self.params,
-            train_seconds_by_task=self.seconds,
-            wall_seconds=self._wall_before + wall,
-            compile_count=self._compiles_before + model.trainer.compile_count,
-            peak_rss_mib=_peak_rss_mib(),
-            growth=model.growth,
-            config={"stream": stream.config},
-            versions=versions(),
-        )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computed a result."""
-    import keras_lifelong
-
-    out = {
-        "keras_lifelong": keras_lifelong.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-    out[backend.NAME] = sys.modules[backend.NAME].__version__
-    return out
-
-
-def _peak_rss_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,125 @@
+"""GrowingModel: a lifelong model whose hidden layers gain and lose units."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers.network import GrowableBatchNormalization
+from keras_lifelong.layers.network import GrowableNetwork
+from keras_lifelong.layers.regions import Region
+from keras_lifelong.model.lifelong import LifelongModel
+
+
+class GrowingModel(LifelongModel):
+    """A `LifelongModel` on a `GrowableNetwork`.
+
+    Tasks are used at the stage of growth that `task_stage` gives. Batch normalisation
+    is kept by task, since its statistics are those of a task's data.
+    """
+
+    # what capacities are multiples of, unless the method has an option `bucket`
+    bucket = 64
+
+    def build_network(self, backbone):
+        return GrowableNetwork(
+            backbone, bucket=self.bucket, method=type(self).__name__, name="network"
+        )
+
+    def features(self, x, training=False):
+        stage = ops.convert_to_tensor(self.stage)
+        return self.network(x, stage=stage, training=training)
+
+    def own_variables(self):
+        """Batch normalisation: every task keeps its own scales and statistics."""
+        return [
+            v
+            for layer in self.network.layers_in_order
+            if isinstance(layer, GrowableBatchNormalization)
+            for v in layer.variables
+        ]
+
+    def everything(self) -> Region:
+        """All units that the active task may use."""
+        return Region.everything(self.network, int(self.stage.value))
+
+    @property
+    def feature_width(self):
+        return self.network.output_width
+
+    def head_positions(self):
+        return self.network.positions(len(self.network.growable))
+
+    @contextlib.contextmanager
+    def restructured(self):
+        """Within it the network's storage may change; the active head is refitted."""
+        task = self.active_task
+        self.activate(None)
+        yield
+        self.activate(task)
+
+    def structure(self):
+        return {"capacities": self.network.capacities()}
+
+    def set_structure(self, structure):
+        self.network.set_capacities(structure["capacities"])
+
+    def network_params(self):
+        total = 0
+        for i, layer in enumerate(self.network.growable):
+            window = int(np.prod(layer.kernel.shape[:-2]))
+            units = layer.units_at().size
+            total += window * self.network.input_rows(i).size * units
+            total += units * layer.use_bias
+        return total
+
+    def task_params(self):
+        """Heads at the width of their time, and batch normalisation of units in use."""
+        network, total, counted = self.network, 0, set()
+        for name in self.task_names:
+            key, stage = self.head_key(name), self.task_stage(name)
+            units = self.task_spec(name).units
+            if key not in counted:
+                counted.add(key)
+                top = len(network.growable)
+                if key == "head/shared":
+                    stage = None
+                total += (network.input_rows(top, stage).size + 1) * units
+            below = None
+            for layer in network.layers_in_order:
+                if layer in network.growable:
+                    below = layer
+                elif isinstance(layer, GrowableBatchNormalization):
+                    width = (
+                        layer.moving_mean.shape[0]
+                        if below is None
+                        else below.units_at(stage).size
+                    )
+                    total += width * (layer.center + layer.scale)
+        return total
+
+    def plain_layers(self):
+        network, stage = self.network, int(self.stage.value)
+        pairs, units = [], None
+        for layer in network.layers_in_order:
+            if layer in network.growable:
+                rows = network.input_rows(network.growable.index(layer), stage)
+                units = layer.units_at(stage)
+                pairs.append(layer.plain(rows, units))
+            elif isinstance(layer, GrowableBatchNormalization):
+                pairs.append(layer.plain(units))
+            else:
+                pairs.append((type(layer).from_config(layer.get_config()), None))
+        return pairs
+
+    def plain_rows(self):
+        return self.network.input_rows(
+            len(self.network.growable), int(self.stage.value)
+        )
+
+    def joint_features(self, x, task, arguments):
+        """Each sample with the units of its own task's time."""
+        stage = ops.take(arguments["stages"], task, axis=0)
+        return self.network(x, stage=stage, training=True)

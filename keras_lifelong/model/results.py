@@ -1,0 +1,112 @@
+"""What `fit_stream` measures, task by task."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+
+import keras
+import numpy as np
+
+from keras_lifelong import backend
+from keras_lifelong import metrics as metrics_lib
+
+
+class Measured:
+    """The results so far; stored with the checkpoint."""
+
+    def __init__(self, model):
+        self.model = model
+        self.rows: dict[str, list[list[float]]] = {}
+        self.names: list[str] = []
+        self.peaks: list[float | None] = []
+        self.params: list[int] = []
+        self.seconds: list[float] = []
+        self.wall = 0.0
+        self.compile_count = 0
+        self._wall_before = 0.0
+        self._compiles_before = 0
+
+    @property
+    def tasks_done(self) -> int:
+        return len(self.names)
+
+    def restore(self, config: dict):
+        for key, value in config.items():
+            setattr(self, key, value)
+        self._wall_before, self._compiles_before = self.wall, self.compile_count
+
+    def to_config(self) -> dict:
+        keys = ("rows", "names", "peaks", "params", "seconds", "wall", "compile_count")
+        return {key: getattr(self, key) for key in keys}
+
+    def check_name(self, index, name):
+        if self.names[index] != name:
+            raise ValueError(
+                f"The checkpoint was written for another stream: its task {index} is "
+                f"{self.names[index]!r}. Received: {name!r}."
+            )
+
+    def after_task(self, tasks, peak, seconds, wall):
+        model = self.model
+        for task in tasks:
+            scores = model.evaluate(task) if task.test is not None else {}
+            for metric in model._metrics:
+                rows = self.rows.setdefault(metric.name, [])
+                if task is tasks[0]:
+                    rows.append([])
+                rows[-1].append(scores.get(metric.name))
+        self.names.append(tasks[-1].name)
+        self.peaks.append(peak)
+        self.params.append(model.count_params())
+        self.seconds.append(seconds)
+        self.wall = self._wall_before + wall
+        self.compile_count = self._compiles_before + model.trainer.compile_count
+
+    def result(self, stream, wall) -> metrics_lib.Result:
+        model = self.model
+        size = len(self.names)
+        matrices = {}
+        for name, rows in self.rows.items():
+            matrix = np.full((size, size), np.nan)
+            for i, row in enumerate(rows):
+                matrix[i, : len(row)] = [np.nan if v is None else v for v in row]
+            matrices[name] = matrix
+        return metrics_lib.Result(
+            method=type(model).__name__,
+            stream=stream.name,
+            seed=model.seed,
+            backend=backend.NAME,
+            metric=model.main_metric.name,
+            task_names=self.names,
+            matrices=matrices,
+            peak_by_task=self.peaks,
+            params_base=model.base_params(),
+            params_by_task=self.params,
+            train_seconds_by_task=self.seconds,
+            wall_seconds=self._wall_before + wall,
+            compile_count=self._compiles_before + model.trainer.compile_count,
+            peak_rss_mib=_peak_rss_mib(),
+            growth=model.growth,
+            config={"stream": stream.config},
+            versions=versions(),
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    import keras_lifelong
+
+    out = {
+        "keras_lifelong": keras_lifelong.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    out[backend.NAME] = sys.modules[backend.NAME].__version__
+    return out
+
+
+def _peak_rss_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

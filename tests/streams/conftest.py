@@ -1,0 +1,78 @@
+"""Made data sets that stand for the real ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_lifelong.streams import tfds
+
+
+class FakeData:
+    """Replaces `tfds.load`; pixel 0 is the label and pixels 1, 2 number the image."""
+
+    sizes = {"train": 6000, "test": 500}
+    shapes = {"mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10)}
+    shapes["cifar100"] = ((32, 32, 3), 100)
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, name, split, data_dir):
+        self.calls.append((name, split, data_dir))
+        shape, classes = self.shapes[name]
+        n = self.sizes[split]
+        x = np.random.default_rng(n).integers(0, 256, (n, *shape), "uint8")
+        y = np.arange(n) % classes
+        flat = x.reshape(n, -1)
+        flat[:, 0], flat[:, 1], flat[:, 2] = y, np.arange(n) // 256, np.arange(n) % 256
+        return x, y
+
+
+@pytest.fixture
+def fake_data(monkeypatch):
+    fake = FakeData()
+    monkeypatch.setattr(tfds, "load", fake)
+    return fake
+
+
+@pytest.fixture
+def real_data():
+    """Skips unless a prepared data set is there: `real_data("mnist")`."""
+
+    def need(name):
+        folder = os.environ.get("TFDS_DATA_DIR", "")
+        if not (Path(folder) / name).is_dir():
+            pytest.skip(f"{name} is not in TFDS_DATA_DIR ({folder or 'not set'})")
+
+    return need
+
+
+def images(x):
+    """The labels and numbers that FakeData wrote into the pixels."""
+    flat = np.rint(x.reshape(len(x), -1)[:, :3] * 255).astype(int)
+    return flat[:, 0], flat[:, 1] * 256 + flat[:, 2]
+
+
+@pytest.fixture(name="images")
+def images_fixture():
+    return images
+
+
+@pytest.fixture
+def assert_same():
+    """Checks that two streams are the same, bit for bit."""
+
+    def check(stream, other):
+        for one, two in zip(stream, other, strict=True):
+            assert (one.name, one.spec) == (two.name, two.spec)
+            for split in ("train", "validation", "test"):
+                pair = zip(getattr(one, split), getattr(two, split), strict=True)
+                for array, again in pair:
+                    assert (array.dtype, array.shape) == (again.dtype, again.shape)
+                    assert array.tobytes() == again.tobytes()
+
+    return check

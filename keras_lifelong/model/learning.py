@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 
@@ -70,7 +71,7 @@ class LearningMixin:
         """What `compile` was given, for saving; functions are not saved."""
         names = [m for m in self._metric_arguments if isinstance(m, str)]
         return {
-            "optimizer": self._optimizer_config,
+            "optimizer": self.optimizer_config(),
             "loss": self._loss,
             "metrics": names or ["accuracy"],
         }
@@ -84,8 +85,8 @@ class LearningMixin:
         )
 
     def optimizer_config(self) -> dict:
-        """The serialized optimizer of `compile`."""
-        return self._optimizer_config
+        """A copy of the serialized optimizer of `compile`."""
+        return copy.deepcopy(self._optimizer_config)  # Keras edits what it reads
 
     @property
     def main_metric(self):

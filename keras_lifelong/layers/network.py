@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import keras
 import numpy as np
@@ -205,7 +206,10 @@ class GrowableNetwork(keras.layers.Layer):
                 f"Received layers: {[x.name for x in backbone.layers]}."
             )
         self._check_order(method)
+        self.bucket = bucket
+        self.method = method
         self._input_shape = tuple(backbone.input_shape)
+        self._backbone = json.dumps(keras.saving.serialize_keras_object(backbone))
         self.build(self._input_shape)
 
     def _check_order(self, method):
@@ -227,6 +231,24 @@ class GrowableNetwork(keras.layers.Layer):
                     f"{method} cannot carry the layer {layer.name!r} of `backbone`: a "
                     "convolution after a Dense layer."
                 )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "backbone": json.loads(self._backbone),
+            "bucket": self.bucket,
+            "method": self.method,
+            "capacities": self.capacities(),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        capacities = config.pop("capacities")
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        network = cls(backbone, **config)
+        network.set_capacities(capacities)
+        return network
 
     @property
     def growable(self) -> list[Growable]:

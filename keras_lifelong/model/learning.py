@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import json
 import time
 
 import keras
@@ -65,7 +65,7 @@ class LearningMixin:
         self._loss = loss
         self._metric_arguments = list(metrics)
         super().compile(optimizer=keras.optimizers.get(optimizer), jit_compile=False)
-        self._optimizer_config = keras.optimizers.serialize(self.optimizer)
+        self._optimizer_config = json.dumps(keras.optimizers.serialize(self.optimizer))
 
     def get_compile_config(self):
         """What `compile` was given, for saving; functions are not saved."""
@@ -86,7 +86,7 @@ class LearningMixin:
 
     def optimizer_config(self) -> dict:
         """A copy of the serialized optimizer of `compile`."""
-        return copy.deepcopy(self._optimizer_config)  # Keras edits what it reads
+        return json.loads(self._optimizer_config)  # afresh: Keras edits what it reads
 
     @property
     def main_metric(self):

@@ -153,7 +153,7 @@ def _check_data_set(path, keys):
         if dtype == np.uint8 and len(shape) == 3:
             shape += (1,)  # as _images does
         values = _read(path, y)
-        if values.dtype.kind not in "iu" or values.size != len(values):
+        if values.dtype.kind not in "iu" or values.shape[:1] != (values.size,):
             raise ValueError(
                 f"{path}: `{y}` must be integers of shape (n,). Received: shape "
                 f"{values.shape} and dtype {values.dtype}"

@@ -174,6 +174,11 @@ class Task:
                 f"`validation_split` of task {name!r} must be in [0, 1). "
                 f"Received: {validation_split!r}"
             )
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise ValueError(
+                f"`seed` of task {name!r} must be an integer of 0 or more. "
+                f"Received: {seed!r}"
+            )
         self.name = name
         self._spec = spec
         self._validation_split = validation_split
@@ -199,11 +204,9 @@ class Task:
     @property
     def train(self) -> Any:
         """Training data, less what is held out for validation."""
-        return (
-            self._remainder_and_held_out()[0]
-            if self._holds_out
-            else self._read("train")
-        )
+        if self._holds_out:
+            return self._remainder_and_held_out()[0]
+        return self._read("train")
 
     @property
     def validation(self) -> Any:
@@ -309,8 +312,13 @@ def check_split(
         require(fits, "x", f"have shape (n, {sizes})", f"shape {x.shape}")
     counts = f"{len(y)} labels for {len(x)} examples"
     require(len(x) == len(y), "y", "hold one label for each example", counts)
+    if x.dtype.kind in "iu":
+        top = np.iinfo("int32").max
+        fits = -top <= x.min(initial=0) and x.max(initial=0) <= top
+        require(fits, "x", "fit into int32", f"up to {np.abs(x).max(initial=0)}")
+        x = x.astype("int32", copy=False)
     with np.errstate(over="ignore"):  # what overflows is infinite, and refused
-        x = x.astype("int32" if x.dtype.kind in "iu" else "float32", copy=False)
+        x = x if x.dtype == "int32" else x.astype("float32", copy=False)
     require(_is_finite(x), "x", "be finite", "NaN, infinity or beyond float32")
 
     kind, classes = spec.kind, spec.num_classes

@@ -114,6 +114,7 @@ SIZES = (("train", 240), ("test", 60))
         ({}, {"split": 2, "num_tasks": 3}, "`num_tasks`.*1 ... 2.*3"),
         ({"x_test": None}, {"split": 2}, "data.npz lacks x_test; .*x_train, y_train"),
         ({"y_train": np.zeros(240)}, {"split": 2}, "`y_train`.*integers.*float64"),
+        ({"y_test": np.int64(3)}, {"split": 2}, r"`y_test`.*shape \(\)"),
         ({"y_test": np.zeros((60, 2), int)}, {"split": 2}, r"`y_test`.*\(60, 2\)"),
         ({"x_train": np.zeros((9, 3))}, {"split": 2}, r"`x_train`.*\(9, 3\).*\(240,\)"),
         ({"x_train": np.zeros(240)}, {"split": 2}, r"`x_train`.*\(240,\)"),

@@ -159,6 +159,7 @@ def test_bad_data_is_not_hidden_by_the_hold_out():
         ({"train": X}, r"`train` of task 'a'.*pair \(x, y\).*ndarray"),
         ({"train": None}, "`train` of task 'a'.*NoneType"),
         ({"test": (X, Y, Y)}, "`test` of task 'a'.*tuple"),
+        ({"seed": -1}, "`seed` of task 'a'.*-1"),
         ({"validation_split": 1.0}, "`validation_split` of task 'a'.*1.0"),
     ],
 )
@@ -234,6 +235,7 @@ RAGGED = [[1.0], [2.0, 3.0]]
         (X[:0], Y[:0], TaskSpec(2), r"`x`.*at least one example.*\(0, 3\)"),
         (NAN, Y, TaskSpec(2), "`x` must be finite.*NaN"),
         (INFINITE, Y, TaskSpec(2), "`x` must be finite.*infinity"),
+        (X.astype("int64") + 2**40, Y, TaskSpec(2), "`x` must fit into int32"),
         (HUGE, Y, TaskSpec(2), "`x` must be finite.*float32"),
         (X, Y[:5], TaskSpec(2), "`y`.*one label for each.*5 labels for 8"),
         (X, Y + 1, TaskSpec(2), "`y`.*0 ... 1.*2 classes.*from 1 to 2"),

@@ -58,7 +58,8 @@ def run(name, seed, stream):
 
 def main(_):
     out = pathlib.Path(OUT.value)
-    done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    lines = out.read_text().splitlines() if out.exists() else []
+    done = [json.loads(line) for line in lines]
     for seed in range(FIRST.value, FIRST.value + SEEDS.value):
         stream = kl.streams.get("mnist_variation", seed=seed)
         for name in ROWS.value or METHODS:

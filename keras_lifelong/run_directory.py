@@ -123,7 +123,7 @@ class RunDirectory:
 
     def begin(self, config: config_lib.Config) -> None:
         """Stores the configuration; the directory is ours from here on."""
-        from keras_lifelong.metrics import write_atomic
+        from keras_lifelong.files import write_atomic
 
         text = _MARK + config.to_yaml()
         write_atomic(self.path / CONFIG, text.encode())

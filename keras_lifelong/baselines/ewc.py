@@ -13,7 +13,7 @@ from keras_lifelong.baselines.l2 import positive
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.methods.registry import register
 from keras_lifelong.model import LifelongModel
-from keras_lifelong.training.data import is_dataset
+from keras_lifelong.streams.task import is_dataset
 
 
 @register

@@ -19,7 +19,7 @@ from keras_lifelong.layers.regions import nonzero_inputs
 from keras_lifelong.layers.regions import soft_threshold
 from keras_lifelong.methods.registry import register
 from keras_lifelong.model.growing import GrowingModel
-from keras_lifelong.training.data import is_dataset
+from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.joint import joint_phases
 from keras_lifelong.training.phase import Phase
 

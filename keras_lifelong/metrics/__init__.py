@@ -13,7 +13,6 @@ from keras_lifelong.metrics.matrix import forgetting
 from keras_lifelong.metrics.matrix import forgetting_ratio
 from keras_lifelong.metrics.matrix import multi_task_gain
 from keras_lifelong.metrics.result import Result
-from keras_lifelong.metrics.result import write_atomic
 from keras_lifelong.metrics.scores import Score
 from keras_lifelong.metrics.scores import accuracy
 from keras_lifelong.metrics.scores import auroc
@@ -36,5 +35,4 @@ __all__ = [
     "mae",
     "mse",
     "multi_task_gain",
-    "write_atomic",
 ]

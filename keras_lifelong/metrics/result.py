@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import matrix as measures
 from keras_lifelong.metrics.table import result_table
 
@@ -269,26 +270,6 @@ class Result:
 
     def __str__(self) -> str:
         return result_table(self)
-
-
-def write_atomic(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file whole or not at all.
-
-    The content goes to a temporary file in the same directory, to the disk, and
-    then takes the name in one step: a crash or a full disk leaves the old file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _nan_for_none(value: float | None) -> float:

@@ -17,10 +17,10 @@ from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
 from keras_lifelong.streams import check_split
+from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.callbacks import Callbacks
 from keras_lifelong.training.checkpoint import Checkpoint
 from keras_lifelong.training.checkpoint import NoRecorder
-from keras_lifelong.training.data import is_dataset
 from keras_lifelong.training.trainer import Settings
 
 

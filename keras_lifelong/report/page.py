@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics import matrix as measures
-from keras_lifelong.metrics import write_atomic
 from keras_lifelong.metrics.scores import higher_is_better
 from keras_lifelong.metrics.table import duration
 from keras_lifelong.metrics.table import number

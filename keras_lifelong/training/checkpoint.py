@@ -16,34 +16,23 @@ and files that it does not name are ignored and removed.
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import pathlib
 
 import numpy as np
 from keras import ops
 
+from keras_lifelong.files import write_atomic
 from keras_lifelong.training.phase import PhaseResult
 
 STATE = "state.json"
 
 
-def write_atomic(path: pathlib.Path, write) -> None:
-    """Calls `write(file)` on a new file that then replaces `path`, or leaves it be."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _save_arrays(path, arrays: dict[str, np.ndarray]) -> None:
-    write_atomic(path, lambda file: np.savez(file, **arrays))
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomic(path, buffer.getvalue())
 
 
 def _load_arrays(path) -> dict[str, np.ndarray]:
@@ -167,7 +156,7 @@ class Checkpoint:
 
     def _commit(self):
         text = json.dumps(self.state).encode()
-        write_atomic(self.directory / STATE, lambda file: file.write(text))
+        write_atomic(self.directory / STATE, text)
         named = {STATE, self.state["model"]["file"]}
         named |= {entry["file"] for entry in self.state["phases"]}
         for path in self.directory.iterdir():

@@ -150,8 +150,3 @@ class StreamedData:
                 valid,
                 steps,
             )
-
-
-def is_dataset(data) -> bool:
-    """Whether `data` is a `tf.data.Dataset` (without importing TensorFlow)."""
-    return hasattr(data, "as_numpy_iterator") and hasattr(data, "batch")

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import head as heads
-from keras_lifelong.training.data import is_dataset
+from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.phase import Phase
 
 

@@ -13,10 +13,10 @@ from keras import ops
 from keras_lifelong import backend
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.random import reset_seed_generators
+from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData
-from keras_lifelong.training.data import is_dataset
 from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
@@ -144,7 +144,7 @@ class Trainer:
     def _data(self, phase, task, batch_size):
         source = task.train if phase.data is None else phase.data
         if is_dataset(source):
-            check = self.model.checker(task.spec, "train")
+            check = self.model.checker(task.spec, "block of train")
             return StreamedData(source, batch_size, check)
         if phase.data is not None:
             return ArrayData(*source, batch_size, self._buckets)

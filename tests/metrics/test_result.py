@@ -9,8 +9,8 @@ import os
 import numpy as np
 import pytest
 
+from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import Result
-from keras_lifelong.metrics import write_atomic
 from keras_lifelong.metrics.table import duration
 
 NAN = float("nan")

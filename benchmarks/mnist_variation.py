@@ -23,6 +23,7 @@ FIRST = flags.DEFINE_integer("first", 0, "first seed")
 ROWS = flags.DEFINE_list("rows", None, "names of rows; all by default")
 EPOCHS = flags.DEFINE_integer("epochs", 20, "epochs of each phase")
 BATCH = flags.DEFINE_integer("batch_size", 256, "batch size")
+CONSTANT = flags.DEFINE_integer("constant", 6, "k of constant expansion")
 OUT = flags.DEFINE_string("out", None, "file of results", required=True)
 
 METHODS = {
@@ -30,10 +31,10 @@ METHODS = {
     "L2": lambda b, s: kl.L2(b, strength=0.5, seed=s),
     "EWC": lambda b, s: kl.EWC(b, strength=100.0, seed=s),
     "Independent": lambda b, s: kl.Independent(b, seed=s),
-    "DEN": lambda b, s: kl.DEN(b, seed=s),
-    "dynamic": lambda b, s: kl.DEN(b, growth=20, split=False, seed=s),
+    "DEN": lambda b, s: kl.DEN(b, growth=20, l1=5e-5, seed=s),
+    "dynamic": lambda b, s: kl.DEN(b, growth=20, l1=5e-5, split=False, seed=s),
     "constant": lambda b, s: kl.DEN(
-        b, growth=13, split=False, expansion="constant", seed=s
+        b, growth=CONSTANT.value, l1=5e-5, split=False, expansion="constant", seed=s
     ),
 }
 

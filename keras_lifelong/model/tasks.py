@@ -143,7 +143,7 @@ class TasksMixin:
         slot.kernel.assign(self.fitted_head(f"{key}/kernel"))
         slot.bias.assign(self.memory[f"{key}/bias"])
         for i, variable in enumerate(self.own_variables()):
-            variable.assign(_fit_vector(self.memory[f"own/{name}/{i}"], variable.shape))
+            variable.assign(_fitted_vector(self.memory[f"own/{name}/{i}"], variable))
         self.stage.assign(self.task_stage(name))
 
     def store_active(self):
@@ -279,10 +279,10 @@ class TasksMixin:
         return Phase(name=name, variables=variables, **kwargs)
 
 
-def _fit_vector(array: np.ndarray, shape) -> np.ndarray:
-    """An own vector at the length its variable has now."""
-    if array.shape == tuple(shape):
+def _fitted_vector(array: np.ndarray, variable) -> np.ndarray:
+    """An own value at the length its variable has now; what is new is as there."""
+    if array.shape == tuple(variable.shape):
         return array
-    out = np.zeros(shape, array.dtype)
-    out[: len(array)] = array
+    out = ops.convert_to_numpy(variable).copy()
+    out[: len(array)] = array[: len(out)]
     return out

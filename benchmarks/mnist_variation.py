@@ -23,7 +23,7 @@ FIRST = flags.DEFINE_integer("first", 0, "first seed")
 ROWS = flags.DEFINE_list("rows", None, "names of rows; all by default")
 EPOCHS = flags.DEFINE_integer("epochs", 20, "epochs of each phase")
 BATCH = flags.DEFINE_integer("batch_size", 256, "batch size")
-CONSTANT = flags.DEFINE_integer("constant", 6, "k of constant expansion")
+CONSTANT = flags.DEFINE_integer("constant", 13, "k of constant expansion")
 OUT = flags.DEFINE_string("out", None, "file of results", required=True)
 
 METHODS = {
@@ -31,8 +31,8 @@ METHODS = {
     "L2": lambda b, s: kl.L2(b, strength=0.5, seed=s),
     "EWC": lambda b, s: kl.EWC(b, strength=100.0, seed=s),
     "Independent": lambda b, s: kl.Independent(b, seed=s),
-    "DEN": lambda b, s: kl.DEN(b, growth=20, l1=5e-5, seed=s),
-    "dynamic": lambda b, s: kl.DEN(b, growth=20, l1=5e-5, split=False, seed=s),
+    "DEN": lambda b, s: kl.DEN(b, growth=10, l1=5e-5, seed=s),
+    "dynamic": lambda b, s: kl.DEN(b, growth=16, l1=5e-5, split=False, seed=s),
     "constant": lambda b, s: kl.DEN(
         b, growth=CONSTANT.value, l1=5e-5, split=False, expansion="constant", seed=s
     ),
@@ -62,7 +62,7 @@ def main(_):
     lines = out.read_text().splitlines() if out.exists() else []
     done = [json.loads(line) for line in lines]
     for seed in range(FIRST.value, FIRST.value + SEEDS.value):
-        stream = kl.streams.get("mnist_variation", seed=seed)
+        stream = kl.streams.get("mnist_variation", seed=seed, standardize=True)
         for name in ROWS.value or METHODS:
             key = (name, seed, EPOCHS.value)
             if any((r["row"], r["seed"], r["epochs"]) == key for r in done):

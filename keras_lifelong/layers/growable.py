@@ -239,11 +239,9 @@ class Growable(keras.layers.Layer):
         `input_positions` groups, and each group is extended at its end.
         """
         old = [ops.convert_to_numpy(v).copy() for v in self._storage()]
+        for variable in self._storage():
+            self._untrack_variable(variable)  # `del` would collect garbage each time
         self._tracker.unlock()  # as Keras' own enable_lora does to swap weights
-        for name in ("kernel", "bias", "timestamps"):
-            if getattr(self, name) is not None:
-                delattr(self, name)
-                setattr(self, name, None)
         self.capacity = capacity
         self._add_storage(inputs, capacity)
         self._tracker.lock()

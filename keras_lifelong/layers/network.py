@@ -105,9 +105,9 @@ class GrowableBatchNormalization(keras.layers.Layer):
         names = ("gamma", "beta", "moving_mean", "moving_variance")
         old = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
         old = {n: ops.convert_to_numpy(v).copy() for n, v in old.items()}
-        self._tracker.unlock()
         for name in old:
-            delattr(self, name)
+            self._untrack_variable(getattr(self, name))
+        self._tracker.unlock()
         self.build((channels,))
         self._tracker.lock()
         for name, array in old.items():

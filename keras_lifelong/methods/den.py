@@ -44,7 +44,9 @@ class DEN(GrowingModel):
 
     As in the authors' code, `l1` and `group_lasso` are thresholds of a proximal step
     taken after every optimizer step, in units of the weights: penalties in the loss
-    would never give the exact zeros that selection and pruning live on. As there,
+    would never give the exact zeros that selection and pruning live on. They act where
+    the paper has μ and γ: on the first task, on heads and on new weights; shrinking
+    shared weights with every task, as that code does, is forgetting. As there,
     selective retraining is also held near the previous weights, which the paper's
     Eq. 4 is not.
 
@@ -364,9 +366,12 @@ class DEN(GrowingModel):
         scale = learning_rate if self.options.prox_scaled_by_lr else 1.0
         out = []
         for old, w, a in zip(before, weights, arguments["weights"], strict=True):
-            w = soft_threshold(ops.convert_to_tensor(w), a["l1"] * scale)
+            fresh = a["mask"] * (
+                1 - a["old"]
+            )  # shared weights stay near W^{t-1} instead
+            w = soft_threshold(ops.convert_to_tensor(w), a["l1"] * scale * fresh)
             if len(w.shape) > 1:
-                w = group_threshold(w, a["mask"], a["group"] * scale)
+                w = group_threshold(w, fresh, a["group"] * scale)
             out.append(ops.where(a["mask"] > 0, w, old))
         return out
 

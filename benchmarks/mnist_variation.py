@@ -23,7 +23,7 @@ FIRST = flags.DEFINE_integer("first", 0, "first seed")
 ROWS = flags.DEFINE_list("rows", None, "names of rows; all by default")
 EPOCHS = flags.DEFINE_integer("epochs", 20, "epochs of each phase")
 BATCH = flags.DEFINE_integer("batch_size", 256, "batch size")
-CONSTANT = flags.DEFINE_integer("constant", 13, "k of constant expansion")
+CONSTANT = flags.DEFINE_integer("constant", 15, "k of constant expansion")
 OUT = flags.DEFINE_string("out", None, "file of results", required=True)
 
 METHODS = {

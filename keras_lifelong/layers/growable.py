@@ -83,16 +83,20 @@ class Growable(keras.layers.Layer):
 
     def build(self, input_shape):
         self._add_storage(int(input_shape[-1]), self.capacity)
-        kernel = np.zeros(self.kernel.shape, "float32")
-        kernel[..., : self.units] = self._draw(
-            self.kernel_initializer, self._kernel_shape(input_shape[-1], self.units)
-        )
-        self.kernel.assign(kernel)
+        self.draw_kernel(np.arange(int(input_shape[-1])))
         if self.use_bias:
             bias = np.zeros(self.capacity, "float32")
             bias[: self.units] = self._draw(self.bias_initializer, (self.units,))
             self.bias.assign(bias)
         self.timestamps.assign((np.arange(self.capacity) < self.units).astype("int32"))
+
+    def draw_kernel(self, rows):
+        """Draws the first units' weights out of the input rows that exist."""
+        rows = np.asarray(rows, int)
+        kernel = np.zeros(self.kernel.shape, "float32")
+        shape = self._kernel_shape(rows.size, self.units)
+        kernel[..., rows, : self.units] = self._draw(self.kernel_initializer, shape)
+        self.kernel.assign(kernel)
 
     @staticmethod
     def _draw(initializer, shape):

@@ -144,6 +144,11 @@ def _grown(layer, bucket: int, method: str) -> keras.layers.Layer:
             f"({type(layer).__name__}) of `backbone`: {reason}"
         )
 
+    if isinstance(layer, K.Softmax) or getattr(layer, "activation", None) in (
+        keras.activations.softmax,
+        keras.activations.log_softmax,
+    ):
+        refuse("softmax mixes the units, which come and go.")
     if isinstance(layer, (K.Dense, K.Conv2D)):
         for name in ("regularizer", "constraint"):
             for key, value in config.items():
@@ -166,11 +171,6 @@ def _grown(layer, bucket: int, method: str) -> keras.layers.Layer:
                 for key in ("name", "momentum", "epsilon", "center", "scale")
             }
         )
-    if isinstance(layer, K.Softmax) or getattr(layer, "activation", None) in (
-        keras.activations.softmax,
-        keras.activations.log_softmax,
-    ):
-        refuse("softmax mixes the units, which come and go.")
     if type(layer) not in BY_CHANNEL:
         known = ["Dense", "Conv2D", "BatchNormalization"]
         known += [c.__name__ for c in BY_CHANNEL]
@@ -262,6 +262,8 @@ class GrowableNetwork(keras.layers.Layer):
             input_shape = layer.compute_output_shape(input_shape)
         self.output_width = input_shape[-1]
         self.built = True
+        for index, layer in enumerate(self.growable[1:], 1):
+            layer.draw_kernel(self.input_rows(index))
 
     def call(self, x, stage, training=False):
         alive = None

@@ -100,6 +100,15 @@ class GrowingModel(LifelongModel):
                     total += width * (layer.center + layer.scale)
         return total
 
+    def summarize_network(self, print_fn, **kwargs):
+        """Prints the growable layers: units in use, and the storage they lie in."""
+        del kwargs
+        for i, layer in enumerate(self.network.growable):
+            print_fn(
+                f"{layer.name} ({type(layer).__name__}): {layer.units_at().size} units "
+                f"of {self.network.input_rows(i).size} inputs, room for {layer.capacity}"
+            )
+
     def plain_layers(self):
         network, stage = self.network, int(self.stage.value)
         pairs, units = [], None

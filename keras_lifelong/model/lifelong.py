@@ -186,9 +186,13 @@ class LifelongModel(TasksMixin, LearningMixin, StateMixin, PresetMixin, keras.Mo
     def build_from_config(self, config):
         """Nothing to do: the constructor builds."""
 
+    def summarize_network(self, print_fn, **kwargs):
+        """Prints the network's layers, as Keras does."""
+        self.network.summary(print_fn=lambda line, **_: print_fn(line), **kwargs)
+
     def summary(self, print_fn=print, **kwargs):
         """The network's layers, then the tasks with their heads and sizes."""
-        self.network.summary(print_fn=print_fn, **kwargs)
+        self.summarize_network(print_fn, **kwargs)
         lines = [f'Tasks of "{self.name}" ({type(self).__name__})']
         for name, spec in self._book.tasks.items():
             lines.append(

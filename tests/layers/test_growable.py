@@ -1,0 +1,225 @@
+"""Units come and go; what was there before does not notice."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_lifelong.layers.growable import GrowableConv2D
+from keras_lifelong.layers.growable import GrowableDense
+from keras_lifelong.layers.growable import resize_inputs
+from keras_lifelong.layers.network import GrowableNetwork
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=(5, 6, 6, 2)).astype("float32")
+
+
+def out(layer, x, stage):
+    return np.array(layer(x, stage=stage))
+
+
+def make(kind, **kwargs):
+    if kind == "dense":
+        layer = GrowableDense(3, activation="relu", bucket=4, **kwargs)
+        return layer, RNG.normal(size=(5, 7)).astype("float32")
+    layer = GrowableConv2D(3, 3, padding="same", activation="relu", bucket=4, **kwargs)
+    return layer, IMAGES
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_old_stage_is_bit_identical_while_storage_is_kept(kind):
+    layer, x = make(kind)
+    before = out(layer, x, 1)
+    new = layer.add_units(1, stage=2)
+    assert new.tolist() == [3]
+    assert (out(layer, x, 1) == before).all()
+    assert np.abs(out(layer, x, 2)[..., 3]).max() > 0
+    assert (out(layer, x, 1)[..., 3] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_overflow_makes_storage_anew_and_keeps_what_was_there(kind):
+    layer, x = make(kind)
+    before = out(layer, x, 1)
+    old = layer.kernel
+    layer.add_units(4, stage=2)
+    assert layer.capacity == 8 and layer.kernel is not old
+    np.testing.assert_allclose(out(layer, x, 1)[..., :4], before, atol=1e-6)
+    assert len(layer.trainable_variables) == 2  # the old ones are gone
+    assert layer.units_at(1).tolist() == [0, 1, 2]
+    assert layer.units_at().size == 7
+
+
+def test_plain_layer_of_the_same_weights_gives_the_same():
+    layer, x = make("dense")
+    layer.build(x.shape)
+    layer.add_units(2, stage=2)
+    plain, weights = layer.plain(np.arange(7), layer.units_at(2))
+    plain.build((None, 7))
+    plain.set_weights(weights)
+    expected = out(layer, x, 2)[:, layer.units_at(2)]
+    np.testing.assert_allclose(np.array(plain(x)), expected, atol=1e-6)
+
+
+def test_removed_units_are_free_zero_and_used_again():
+    layer, x = make("dense")
+    layer.build(x.shape)
+    layer.add_units(1, stage=2)
+    layer.remove_units([1])
+    assert (layer.kernel_array()[:, 1] == 0).all() and layer.bias_array()[1] == 0
+    assert (out(layer, x, 9)[:, 1] == 0).all()
+    assert layer.add_units(1, stage=3).tolist() == [1]
+    assert layer.units_at(2).tolist() == [0, 2, 3]
+
+
+def test_split_copies_incoming_weights():
+    layer, x = make("dense")
+    layer.build(x.shape)
+    layer.bias.assign(RNG.normal(size=4).astype("float32"))
+    copies = layer.split_units([2, 0], stage=2)
+    y = out(layer, x, 2)
+    assert (y[:, copies] == y[:, [2, 0]]).all()
+
+
+def test_stage_for_each_sample():
+    layer, x = make("conv")
+    layer.build(x.shape)
+    layer.add_units(1, stage=2)
+    stages = np.array([1, 2, 1, 2, 2], "int32")
+    mixed = np.array(layer(x, stage=keras.ops.convert_to_tensor(stages)))
+    for i, stage in enumerate(stages):
+        assert (mixed[i] == out(layer, x, int(stage))[i]).all()
+
+
+def test_free_units_get_no_gradient():
+    inputs = keras.Input((7,))
+    layer = GrowableDense(3, bucket=8, activation="relu")
+    top = layers.Dense(1)
+    model = keras.Model(inputs, top(layer(inputs, stage=1)))
+    model.compile(keras.optimizers.Adam(0.1), "mse")
+    x = RNG.normal(size=(32, 7)).astype("float32")
+    before = layer.kernel_array(), np.array(top.kernel)
+    model.fit(x, x[:, :1], epochs=3, verbose=0)
+    after = layer.kernel_array(), np.array(top.kernel)
+    assert (after[0][:, 3:] == 0).all()
+    assert (after[1][3:] == before[1][3:]).all()
+    assert (after[0][:, :3] != before[0][:, :3]).any()
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_config_round_trip(kind):
+    layer, x = make(kind)
+    layer.build(x.shape)
+    layer.add_units(3, stage=2)
+    twin = type(layer).from_config(layer.get_config())
+    twin.build(x.shape)
+    assert twin.capacity == layer.capacity
+    for a, b in zip(twin.variables, layer.variables, strict=True):
+        a.assign(b)
+    assert (out(twin, x, 2) == out(layer, x, 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"units": 0}, "`units` must be a positive integer. Received: 0"),
+        ({"units": 2, "bucket": 1.5}, "`bucket` must be a positive integer"),
+        ({"units": 9, "capacity": 8}, "`capacity` must be at least `units`"),
+        ({"units": 2, "activation": "softmax"}, "act on each unit by itself"),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        GrowableDense(**kwargs)
+
+
+def test_resize_inputs_extends_every_group():
+    kernel = np.arange(12).reshape(6, 2)  # 3 positions of 2 channels
+    wide = resize_inputs(kernel, 9, 3).reshape(3, 3, 2)
+    assert (wide[:, :2] == kernel.reshape(3, 2, 2)).all() and (wide[:, 2] == 0).all()
+    assert (resize_inputs(wide.reshape(9, 2), 6, 3) == kernel).all()
+
+
+def backbone():
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(3, 3, padding="same"),
+            layers.BatchNormalization(),
+            layers.Activation("sigmoid"),  # f(0) is not 0
+            layers.MaxPooling2D(2),
+            layers.Conv2D(5, 3, padding="same", activation="relu"),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(6, activation="tanh"),
+            layers.Dense(4, activation="relu"),
+        ]
+    )
+
+
+def test_network_keeps_old_stages_through_overflow_flatten_and_normalisation():
+    network = GrowableNetwork(backbone(), bucket=4)
+    before = out(network, IMAGES, 1)[:, :4]
+    for index in range(4):
+        network.add_units(index, 6, stage=2, seed=index)
+    assert network.capacities() == [12, 12, 12, 12]
+    assert network.growable[2].kernel.shape == (9 * 12, 12)
+    np.testing.assert_allclose(out(network, IMAGES, 1)[:, :4], before, atol=1e-6)
+    assert np.abs(out(network, IMAGES, 2)[:, :4] - before).max() < 1e-6  # feeds 0 above
+    network.split_units(0, [1], stage=3)
+    network.set_capacities([4, 8, 8, 4])
+    np.testing.assert_allclose(out(network, IMAGES, 1)[:, :4], before, atol=1e-6)
+
+
+def test_network_equals_the_plain_backbone():
+    plain = backbone()
+    network = GrowableNetwork(plain, bucket=4)
+    for layer, twin in zip(plain.layers, network.layers_in_order, strict=True):
+        if isinstance(layer, layers.Conv2D | layers.Dense):
+            units = twin.units_at()
+            rows = network.input_rows(network.growable.index(twin))
+            kernel = twin.kernel_array()
+            kernel[..., rows[:, None], units] = np.array(layer.kernel)
+            twin.kernel.assign(kernel)
+    np.testing.assert_allclose(
+        out(network, IMAGES, 1)[:, :4], np.array(plain(IMAGES)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (layers.LayerNormalization(name="norm"), "'norm'.*LayerNormalization"),
+        (layers.Dense(4, activation="softmax", name="soft"), "'soft'.*softmax mixes"),
+        (layers.Dense(4, kernel_regularizer="l2", name="reg"), "'reg'.*regularizer"),
+    ],
+)
+def test_refusals_name_the_layer_and_the_reason(bad, message):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4), bad])
+    with pytest.raises(ValueError, match=message):
+        GrowableNetwork(model)
+
+
+def test_refusals_of_order():
+    with pytest.raises(ValueError, match="'bn'.*after Flatten"):
+        GrowableNetwork(
+            keras.Sequential(
+                [
+                    keras.Input((6, 6, 2)),
+                    layers.Conv2D(2, 3),
+                    layers.Flatten(),
+                    layers.BatchNormalization(name="bn"),
+                    layers.Dense(2),
+                ]
+            )
+        )
+    with pytest.raises(ValueError, match="'c'.*ungrouped"):
+        GrowableNetwork(
+            keras.Sequential(
+                [
+                    keras.Input((6, 6, 2)),
+                    layers.Conv2D(2, 3, groups=2, name="c"),
+                    layers.Flatten(),
+                ]
+            )
+        )

@@ -1,0 +1,78 @@
+"""A run killed at any moment goes on and ends with the same results."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+UNEQUAL = ("train_seconds_by_task", "wall_seconds", "compile_count", "peak_rss_mib")
+QUICK = ["--set", "training.epochs=3", "--set", "stream.num_tasks=2"]
+
+
+def command(directory, extra):
+    config = "zoo_configs/den/digits.yaml"
+    words = [sys.executable, "-m", "keras_lifelong", "run", "--config", config]
+    return [*words, "--output_dir", str(directory), *extra]
+
+
+def start(directory, extra):
+    return subprocess.Popen(
+        command(directory, extra), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def results(directory):
+    found = json.loads((directory / "results.json").read_text())
+    return {k: v for k, v in found.items() if k not in UNEQUAL}
+
+
+def finish(directory, extra):
+    process = start(directory, extra)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error.decode()[-2000:]
+
+
+def resume_through_kills(tmp_path, kills, extra):
+    """Kills runs at random moments until there were `kills`; compares every end."""
+    whole = tmp_path / "whole"
+    begin = time.monotonic()
+    finish(whole, extra)
+    duration = time.monotonic() - begin
+    expected = results(whole)
+    rng = random.Random(0)
+    killed = 0
+    while killed < kills:
+        directory = tmp_path / "killed"
+        shutil.rmtree(directory, ignore_errors=True)
+        finished = False
+        while not finished and killed < kills:
+            process = start(directory, extra)
+            try:
+                process.communicate(timeout=rng.uniform(0.3, 1.0) * duration)
+                assert process.returncode == 0
+                finished = True
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.communicate()
+                killed += 1
+        if not finished:
+            finish(directory, extra)
+        assert results(directory) == expected
+    return killed
+
+
+def test_killed_runs_end_as_if_they_had_not_been(tmp_path):
+    assert resume_through_kills(tmp_path, 2, QUICK) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("not config.getoption('-m')", reason="minutes; run with -m slow")
+def test_twenty_kills(tmp_path):
+    extra = ["--set", "training.epochs=10"]
+    assert resume_through_kills(tmp_path, 20, extra) == 20

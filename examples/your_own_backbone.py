@@ -3,13 +3,16 @@
     python examples/your_own_backbone.py
 
 DEN grows any Sequential of such layers. A learned task is then exported as a
-SavedModel that needs neither this package nor Keras. About 40 seconds.
+SavedModel that needs neither this package nor Keras. Ends with the network's growth,
+the size of one task alone (the network it began with, a third of the whole) and a
+difference of about 1e-7. About 20 seconds.
 """
 
 import tempfile
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 import keras_lifelong as kl
@@ -36,12 +39,8 @@ model.summary()
 x, _ = stream[0].test
 single = model.task_model("task_0")
 print(f"task_0 alone: {single.count_params():,} of {model.count_params():,} parameters")
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder:
-        single.export(folder, verbose=False)
-        loaded = tf.saved_model.load(folder)
-        served = loaded.serve(x)
-    difference = np.abs(served - model.predict(x, task="task_0")).max()
-    print(f"The exported model predicts the same to {difference:.1e}")
+with tempfile.TemporaryDirectory() as folder:
+    single.export(folder, verbose=False)
+    served = tf.saved_model.load(folder).serve(x)
+difference = np.abs(served - model.predict(x, task="task_0")).max()
+print(f"The exported model predicts the same to {difference:.1e}")

@@ -2,7 +2,8 @@
 
     python examples/your_own_tasks.py
 
-Three ways to the same thing; each ends with its accuracies. About 30 seconds.
+Three ways to the same thing. Each prints its accuracies, all above 0.95: monday is
+still known after tuesday. About 20 seconds.
 """
 
 import tempfile

@@ -23,11 +23,15 @@ class Independent(LifelongModel):
         return [v for v in self.network.variables if v.name != "seed_generator_state"]
 
     def begin_task(self, name):
-        """Draws the task's initial weights from (seed, task)."""
+        """Draws the task's initial weights from (seed, task), or takes those given."""
         config = self.backbone_copy().get_config()
         seed = derive_seed(self.seed, "independent", name)
-        if self.pretrained:
-            fresh = self.pretrained_weights
+        if self.pretrained and "pretrained/0" not in self.memory:
+            for i, v in enumerate(self.own_variables()):  # as given: this task is first
+                self.memory[f"pretrained/{i}"] = ops.convert_to_numpy(v).copy()
+        if "pretrained/0" in self.memory:
+            count = len(self.own_variables())
+            fresh = [self.memory[f"pretrained/{i}"].copy() for i in range(count)]
         else:
             network = type(self.network).from_config(seed_config(config, seed))
             fresh = [

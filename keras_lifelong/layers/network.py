@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 
 import keras
@@ -32,6 +33,7 @@ BY_CHANNEL = (
     K.Flatten,
     K.Rescaling,
 )
+_POINTWISE = (K.Activation, K.ReLU, K.LeakyReLU, K.ELU, K.Rescaling)
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
@@ -339,6 +341,35 @@ class GrowableNetwork(keras.layers.Layer):
         """Duplicates units of growable layer `index`; see `Growable.split_units`."""
         with self._following(index) as layer:
             return layer.split_units(units, stage)
+
+    def copy_channels(self, index: int, units, copies):
+        """Gives copies of units the batch normalisation of their originals."""
+        for layer in self._until_next(index):
+            if isinstance(layer, GrowableBatchNormalization):
+                for variable in layer.variables:
+                    values = ops.convert_to_numpy(variable).copy()
+                    values[copies] = values[units]
+                    variable.assign(values)
+
+    def constant_outputs(self, index: int) -> np.ndarray:
+        """What each unit of growable layer `index` gives if nothing comes in.
+
+        Returns:
+            (capacity,), after the activations that follow the layer.
+        """
+        layer = self.growable[index]
+        bias = layer.bias_array() if layer.use_bias else np.zeros(layer.capacity)
+        x = layer.activation(ops.convert_to_tensor(bias, "float32"))
+        for following in self._until_next(index):
+            if isinstance(following, _POINTWISE):
+                x = following(x)
+        return ops.convert_to_numpy(x)
+
+    def _until_next(self, index: int) -> list:
+        """The layers between growable layer `index` and the next one."""
+        start = self.layers_in_order.index(self.growable[index]) + 1
+        rest = self.layers_in_order[start:]
+        return list(itertools.takewhile(lambda x: not isinstance(x, Growable), rest))
 
     @contextlib.contextmanager
     def _following(self, index):

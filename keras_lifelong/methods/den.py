@@ -117,6 +117,13 @@ class DEN(GrowingModel):
                     f"`{argument}` must be an integer of at least 1. "
                     f"Received: {value!r}."
                 )
+        if head_epochs is not None and not (
+            isinstance(head_epochs, int) and head_epochs >= 1
+        ):
+            raise ValueError(
+                "`head_epochs` must be an integer of at least 1, or None. "
+                f"Received: {head_epochs!r}."
+            )
         if expansion not in ("dynamic", "constant", None):
             raise ValueError(
                 "`expansion` must be 'dynamic', 'constant' or None. "
@@ -158,7 +165,8 @@ class DEN(GrowingModel):
         o = self.options
         if self.task_index(task.name) == 0 and len(self.task_names) == 1:
             yield self.weights_phase("sparse training", self.everything())
-            self.prune_first_task(task.name)
+            if not self.is_revisited(task.name):
+                self.prune_first_task(task.name)
             self.notes(task.name)["learned"] = True
             return
 
@@ -246,6 +254,7 @@ class DEN(GrowingModel):
 
     def begin_task(self, name):
         self.notes(name)["stage"] = len(self.task_names)
+        self.clear_free_head_rows()
 
     def task_stage(self, name):
         return (
@@ -473,8 +482,7 @@ class DEN(GrowingModel):
     def useless_first(self, index) -> np.ndarray:
         """Units of a layer that cannot move any output of the first task."""
         layer = self.network.growable[index]
-        bias = layer.bias_array() if layer.use_bias else np.zeros(layer.capacity)
-        constant = ops.convert_to_numpy(layer.activation(ops.convert_to_tensor(bias)))
+        constant = self.network.constant_outputs(index)
         useful = (self.has_incoming(index) | (constant != 0)) & self.has_outgoing(index)
         return np.array([u for u in layer.units_at() if not useful[u]], int)
 
@@ -529,6 +537,7 @@ class DEN(GrowingModel):
                 bias = layer.bias_array()
                 bias[chosen[i]] = previous.bias(network, i)[chosen[i]]
                 layer.bias.assign(bias)
+            network.copy_channels(i, chosen[i], copies[i])
         head = ops.convert_to_numpy(self.head.kernel).copy()
         top = len(network.growable)
         from_rows = network.rows_of(top, chosen[-1])

@@ -60,6 +60,20 @@ class GrowingModel(LifelongModel):
         yield
         self.activate(task)
 
+    def clear_free_head_rows(self):
+        """Zeroes what learned heads hold for units that do not exist.
+
+        Later units take those places, and mean nothing to these heads.
+        """
+        self.activate(None)
+        exist = self.network.input_rows(len(self.network.growable))
+        for name in self.task_names:
+            key = self.head_key(name)
+            if key != "head/shared" and f"{key}/kernel" in self.memory:
+                kernel = self.fitted_head(f"{key}/kernel")
+                self.memory[f"{key}/kernel"] = np.zeros_like(kernel)
+                self.memory[f"{key}/kernel"][exist] = kernel[exist]
+
     def structure(self):
         return {"capacities": self.network.capacities()}
 
@@ -104,9 +118,10 @@ class GrowingModel(LifelongModel):
         """Prints the growable layers: units in use, and the storage they lie in."""
         del kwargs
         for i, layer in enumerate(self.network.growable):
+            inputs = self.network.input_rows(i).size
             print_fn(
                 f"{layer.name} ({type(layer).__name__}): {layer.units_at().size} units "
-                f"of {self.network.input_rows(i).size} inputs, room for {layer.capacity}"
+                f"of {inputs} inputs, room for {layer.capacity}"
             )
 
     def plain_layers(self):

@@ -221,7 +221,7 @@ class LearningMixin:
         measured = Measured(self)
         recorder = NoRecorder()
         if checkpoint_dir is not None:
-            recorder = Checkpoint(checkpoint_dir, self)
+            recorder = Checkpoint(checkpoint_dir, self, self._run(stream, settings))
             measured.restore(recorder.measured)
         start = time.perf_counter()
         calls.on_train_begin()
@@ -244,6 +244,17 @@ class LearningMixin:
         if checkpoint_dir is not None:
             recorder.finish(len(tasks), measured.to_config())
         return measured.result(stream, time.perf_counter() - start)
+
+    def _run(self, stream, settings) -> dict:
+        """What makes a run what it is: a checkpoint of another one is refused."""
+        return {
+            "method": type(self).__name__,
+            "arguments": {**vars(self.options), "seed": self.seed},
+            "backbone": _unnamed(json.loads(self._backbone_config)),
+            "compile": _unnamed(self.get_compile_config()),
+            "stream": {"name": stream.name, "config": stream.config},
+            "training": dataclasses.asdict(settings),
+        }
 
     # Scoring
 
@@ -325,3 +336,10 @@ class LearningMixin:
         if np.issubdtype(x.dtype, np.floating):
             x = x.astype("float32")
         return self.trainer.forward(self.outputs, x)
+
+
+def _unnamed(config):
+    """A Keras configuration without names, which Keras counts up in each process."""
+    if isinstance(config, dict):
+        return {k: _unnamed(v) for k, v in config.items() if k != "name"}
+    return [_unnamed(v) for v in config] if isinstance(config, list) else config

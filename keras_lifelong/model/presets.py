@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -86,28 +87,37 @@ class PresetMixin:
             ValueError: if it is no preset, or of another class.
         """
         directory = pathlib.Path(directory)
-        try:
+        with _reading(directory, CONFIG):
             config = json.loads((directory / CONFIG).read_text())
             name = config["class_name"]
             arguments = config["config"]
             compile_config = config["compile_config"]
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{str(directory)!r} is no preset: {CONFIG} cannot be read "
-                f"({type(error).__name__}: {error})."
-            ) from error
         found = next((c for c in _subclasses(cls) if c.__name__ == name), None)
         if found is None:
             raise ValueError(
                 f"The preset {str(directory)!r} holds a {name}, which is no "
                 f"{cls.__name__} known here."
             )
-        model = found.from_config(arguments)
-        if compile_config is not None:
-            model.compile_from_config(compile_config)
+        with _reading(directory, CONFIG):
+            model = found.from_config(arguments)
+            if compile_config is not None:
+                model.compile_from_config(compile_config)
         if load_weights:
-            model.load_weights(directory / WEIGHTS)
+            with _reading(directory, WEIGHTS):
+                model.load_weights(directory / WEIGHTS)
         return model
+
+
+@contextlib.contextmanager
+def _reading(directory, file):
+    """Names the preset and the file in whatever goes wrong while it is read."""
+    try:
+        yield
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{str(directory)!r} is no preset: {file} cannot be read "
+            f"({type(error).__name__}: {error})."
+        ) from error
 
 
 def _subclasses(cls):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import zipfile
 
 import numpy as np
 from keras import ops
@@ -27,6 +28,10 @@ from keras_lifelong.files import write_atomic
 from keras_lifelong.training.phase import PhaseResult
 
 STATE = "state.json"
+_UNREADABLE = (
+    *(AttributeError, EOFError, LookupError, OSError, TypeError, ValueError),
+    zipfile.BadZipFile,
+)
 
 
 def _save_arrays(path, arrays: dict[str, np.ndarray]) -> None:
@@ -38,6 +43,17 @@ def _save_arrays(path, arrays: dict[str, np.ndarray]) -> None:
 def _load_arrays(path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def _differing(there, here, path="") -> list[str]:
+    """Paths of the values in which two JSON dicts differ."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return [] if there == here else [path]
+    found = []
+    for key in {**there, **here}:
+        at = f"{path}.{key}" if path else key
+        found += _differing(there.get(key), here.get(key), at)
+    return found
 
 
 class NoRecorder:
@@ -56,28 +72,40 @@ class Checkpoint:
     Args:
         directory: created if absent.
         model: the model.
+        run: what makes this run what it is: a JSON dict.
 
     Raises:
         ValueError: if `directory` holds a checkpoint that cannot be read, with the
-            file and the reason.
+            file and the reason, or that of another run, with what differs.
     """
 
-    def __init__(self, directory, model):
+    def __init__(self, directory, model, run: dict):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.model = model
+        self.run = json.loads(json.dumps(run))
         self.state = {"task": 0, "measured": {}, "model": None, "phases": []}
-        path = self.directory / STATE
-        self.resumed = path.exists()
+        self._file = STATE
+        self.resumed = (self.directory / STATE).exists()
         if self.resumed:
             try:
-                self.state = json.loads(path.read_text())
-                self._restore()
-            except (KeyError, ValueError, OSError, EOFError) as error:
+                self.state = json.loads((self.directory / STATE).read_text())
+                there = self.state["run"]
+                state, arrays = self._read()
+            except _UNREADABLE as error:
                 raise ValueError(
-                    f"The checkpoint in {str(self.directory)!r} cannot be read "
-                    f"({type(error).__name__}: {error}). Remove it to start anew."
+                    f"The checkpoint in {str(self.directory)!r} cannot be read: "
+                    f"{self._file} ({type(error).__name__}: {error}). "
+                    "Remove it to start anew."
                 ) from error
+            differing = _differing(there, self.run)
+            if differing:
+                raise ValueError(
+                    f"The checkpoint in {str(self.directory)!r} is of another run, "
+                    f"which differs in {', '.join(differing)}. Give another directory, "
+                    "or remove it to start anew."
+                )
+            self.model.set_state(state, arrays)
 
     @property
     def tasks_done(self) -> int:
@@ -89,16 +117,18 @@ class Checkpoint:
         """What `begin_task` was last given: the results so far."""
         return self.state["measured"]
 
-    def _restore(self):
-        if self.state["model"] is not None:
-            entry = self.state["model"]
-            arrays = _load_arrays(self.directory / entry["file"])
-            self.model.set_state(entry["config"], arrays)
-        # read all phases now, so that a broken file is found before time is spent
+    def _read(self) -> tuple[dict, dict]:
+        """Reads every file, so that a broken one is found before time is spent."""
+        entries = [self.state["model"], *self.state["phases"]]
+        arrays = []
+        for entry in entries:
+            self._file = entry["file"]
+            arrays.append(_load_arrays(self.directory / self._file))
         self._phases = [
-            {**entry, "arrays": _load_arrays(self.directory / entry["file"])}
-            for entry in self.state["phases"]
+            {**entry, "arrays": a}
+            for entry, a in zip(entries[1:], arrays[1:], strict=True)
         ]
+        return entries[0]["config"], arrays[0]
 
     def begin_task(self, index: int, measured: dict):
         """Marks that `index` tasks are learned and stores the model as it is now."""
@@ -108,6 +138,7 @@ class Checkpoint:
         file = f"model-{index}.npz"
         _save_arrays(self.directory / file, arrays)
         self.state = {
+            "run": self.run,
             "task": index,
             "measured": measured,
             "model": {"file": file, "config": config},

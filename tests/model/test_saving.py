@@ -1,0 +1,130 @@
+"""Saved and loaded, a model predicts the same and goes on as if never stopped."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_lifelong as kl
+from keras_lifelong.methods import registry
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 5)).astype("float32")
+METHODS = registry.names()
+
+
+def fit(model, i):
+    model.fit(X, (X[:, i] > 0).astype("int32"), task=f"odd/name {i}", verbose=0)
+
+
+def new(method, **kwargs):
+    hidden = [layers.Dense(6, activation="relu", name="first"), layers.Dropout(0.2)]
+    hidden += [layers.Dense(5, activation="relu", name="second")]
+    if method == "DEN":
+        kwargs = {"growth": 3, "bucket": 8, "split_threshold": 1e-4, **kwargs}
+    cls = registry.get(method)
+    model = cls(keras.Sequential([keras.Input((5,)), *hidden]), **kwargs)
+    model.compile(keras.optimizers.Adam(0.01), metrics=["accuracy", "auroc"])
+    return model
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def model(request):
+    model = new(request.param)
+    fit(model, 0)
+    fit(model, 1)
+    return model
+
+
+def assert_same(a, b):
+    assert a.task_names == b.task_names and a.growth == b.growth
+    for name in a.task_names:
+        assert (a.predict(X, task=name) == b.predict(X, task=name)).all()
+
+
+def keras_file(model, path):
+    model.save(path / "model.keras")
+    return keras.saving.load_model(path / "model.keras")
+
+
+def weights_file(model, path):
+    model.save_weights(path / "model.weights.h5")
+    fresh = new(type(model).__name__)
+    fresh.load_weights(path / "model.weights.h5")
+    return fresh
+
+
+def preset(model, path):
+    model.save_to_preset(path / "preset")
+    return kl.LifelongModel.from_preset(path / "preset")
+
+
+@pytest.mark.parametrize("through", [keras_file, weights_file, preset])
+def test_loaded_predicts_bit_identically(model, through, tmp_path):
+    loaded = through(model, tmp_path)
+    assert type(loaded) is type(model)
+    assert_same(loaded, model)
+    assert loaded.count_params() == model.count_params()
+
+
+def test_loaded_learns_on_as_if_never_stopped(model, tmp_path):
+    method = type(model).__name__
+    stopped, never = preset(model, tmp_path), new(method)
+    fit(never, 0)
+    fit(never, 1)
+    if method == "Joint":
+        with pytest.raises(ValueError, match="Not at hand are"):
+            fit(stopped, 2)
+        assert_same(stopped, model)
+        return
+    fit(stopped, 2)
+    fit(never, 2)
+    assert_same(stopped, never)
+    pairs = zip(stopped.get_active(), never.get_active(), strict=True)
+    assert all((a == b).all() for a, b in pairs)
+
+
+def test_den_grew_in_these_tests(model):
+    if type(model).__name__ == "DEN":
+        kinds = {entry["kind"] for entry in model.growth}
+        assert {"initial", "add", "split", "select"} <= kinds
+
+
+def test_presets_are_plain_data_and_refused_when_broken(tmp_path):
+    model = new("Finetune")
+    fit(model, 0)
+    directory = tmp_path / "preset"
+    model.save_to_preset(directory)
+    assert json.loads((directory / "tasks.json").read_text())[0]["name"] == "odd/name 0"
+    model.save_to_preset(directory)  # replaces
+    assert kl.Finetune.from_preset(directory).task_names == ["odd/name 0"]
+    with pytest.raises(ValueError, match="which is no DEN"):
+        kl.DEN.from_preset(directory)
+    untrained = kl.LifelongModel.from_preset(directory, load_weights=False)
+    assert untrained.task_names == []
+    (directory / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is no preset"):
+        kl.LifelongModel.from_preset(directory)
+    (directory / "mine.txt").write_text("precious")
+    with pytest.raises(ValueError, match="must be new, empty or an earlier preset"):
+        model.save_to_preset(directory)
+    assert (directory / "mine.txt").exists()
+
+
+def test_failed_saving_leaves_the_earlier_preset(tmp_path, monkeypatch):
+    model = new("Finetune")
+    fit(model, 0)
+    directory = tmp_path / "preset"
+    model.save_to_preset(directory)
+    fit(model, 1)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(model), "save_weights", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.save_to_preset(directory)
+    assert kl.LifelongModel.from_preset(directory).task_names == ["odd/name 0"]
+    assert [p.name for p in tmp_path.iterdir()] == ["preset"]

@@ -24,6 +24,7 @@ ROWS = flags.DEFINE_list("rows", None, "names of rows; all by default")
 EPOCHS = flags.DEFINE_integer("epochs", 20, "epochs of each phase")
 BATCH = flags.DEFINE_integer("batch_size", 256, "batch size")
 CONSTANT = flags.DEFINE_integer("constant", 15, "k of constant expansion")
+TEST = flags.DEFINE_integer("test_per_class", 5000, "test images per class")
 OUT = flags.DEFINE_string("out", None, "file of results", required=True)
 
 METHODS = {
@@ -62,7 +63,12 @@ def main(_):
     lines = out.read_text().splitlines() if out.exists() else []
     done = [json.loads(line) for line in lines]
     for seed in range(FIRST.value, FIRST.value + SEEDS.value):
-        stream = kl.streams.get("mnist_variation", seed=seed, standardize=True)
+        stream = kl.streams.get(
+            "mnist_variation",
+            seed=seed,
+            standardize=True,
+            images_per_class=[1000, 200, TEST.value],
+        )
         for name in ROWS.value or METHODS:
             key = (name, seed, EPOCHS.value)
             if any((r["row"], r["seed"], r["epochs"]) == key for r in done):

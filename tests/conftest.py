@@ -94,3 +94,21 @@ def fake_method(monkeypatch):
         registry, "get", lambda name: fake if name == "FakeMethod" else get(name)
     )
     return fake
+
+
+@pytest.fixture
+def eager():
+    """Runs steps uncompiled: for tests of many tiny models, where compiling is all."""
+    from keras_lifelong import backend
+
+    if backend.NAME == "jax":
+        import jax
+
+        with jax.disable_jit():
+            yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

@@ -333,6 +333,10 @@ class LearningMixin:
                 f"`x` must have shape (n, *{self.backbone_input_shape}) with n > 0. "
                 f"Received: {x.shape}."
             )
+        if x.dtype.kind not in "biuf":
+            raise ValueError(
+                f"`x` must be an array of numbers. Received: dtype {x.dtype}."
+            )
         if np.issubdtype(x.dtype, np.floating):
             x = x.astype("float32")
         return self.trainer.forward(self.outputs, x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import pathlib
 import shutil
@@ -28,6 +29,7 @@ class PresetMixin:
 
         Raises:
             ValueError: if `directory` is a file, or a directory with other content.
+            OSError: if the disk has no room for it; nothing is written then.
 
         Example:
 
@@ -47,6 +49,7 @@ class PresetMixin:
                 f"Received: {str(directory)!r}."
             )
         directory.parent.mkdir(parents=True, exist_ok=True)
+        self._check_space(directory.parent)
         temporary = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
         temporary = pathlib.Path(temporary)
         try:
@@ -70,6 +73,18 @@ class PresetMixin:
             temporary.rename(directory)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _check_space(self, directory):
+        """Raises an OSError if the disk is too full: HDF5 would crash the process."""
+        arrays = self.get_state()[1].values()
+        needed = 2**20 + sum(array.nbytes + 2**14 for array in arrays)
+        free = shutil.disk_usage(directory).free
+        if free < needed:
+            raise OSError(
+                errno.ENOSPC,
+                f"No space left for a preset of up to {needed} bytes; {free} are free",
+                str(directory),
+            )
 
     @classmethod
     def from_preset(cls, directory, load_weights: bool = True):

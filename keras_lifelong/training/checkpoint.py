@@ -11,7 +11,8 @@ are loaded, so that all edits of structure in between happen as they did before.
       phase-<task>-<i>.npz  the active network's weights after its phase i
 
 Every file is written beside its place and moved there; `state.json` is written last,
-and files that it does not name are ignored and removed.
+and files of older checkpoints, which it does not name, are removed. Nothing else in
+the directory is touched.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import re
 import zipfile
 
 import numpy as np
@@ -28,6 +30,11 @@ from keras_lifelong.files import write_atomic
 from keras_lifelong.training.phase import PhaseResult
 
 STATE = "state.json"
+# what a checkpoint may remove: its arrays, and what a killed run had begun to write
+_OURS = re.compile(
+    r"(?:model-\d+|phase-\d+-\d+)\.npz"
+    r"|\.(?:state\.json|model-\d+\.npz|phase-\d+-\d+\.npz)\.\d+\.tmp"
+)
 _UNREADABLE = (
     *(AttributeError, EOFError, LookupError, OSError, TypeError, ValueError),
     zipfile.BadZipFile,
@@ -191,5 +198,5 @@ class Checkpoint:
         named = {STATE, self.state["model"]["file"]}
         named |= {entry["file"] for entry in self.state["phases"]}
         for path in self.directory.iterdir():
-            if path.name not in named:
+            if path.name not in named and _OURS.fullmatch(path.name):
                 path.unlink()

@@ -41,6 +41,7 @@ single = model.task_model("task_0")
 print(f"task_0 alone: {single.count_params():,} of {model.count_params():,} parameters")
 with tempfile.TemporaryDirectory() as folder:
     single.export(folder, verbose=False)
-    served = tf.saved_model.load(folder).serve(x)
+    loaded = tf.saved_model.load(folder)
+    served = loaded.serve(x)
 difference = np.abs(served - model.predict(x, task="task_0")).max()
 print(f"The exported model predicts the same to {difference:.1e}")

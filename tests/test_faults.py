@@ -7,6 +7,11 @@ kills whole processes.
 from __future__ import annotations
 
 import json
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
@@ -33,9 +38,9 @@ def new(method="DEN", optimizer=None, **kwargs):
     backbone = keras.Sequential(
         [
             keras.Input((6,)),
-            layers.Dense(6, activation="relu"),
+            layers.Dense(6, activation="relu", name="lower"),
             layers.Dropout(0.2),
-            layers.Dense(5, activation="relu"),
+            layers.Dense(5, activation="relu", name="upper"),
         ]
     )
     if method == "DEN":
@@ -59,7 +64,7 @@ def learn(model, directory, tasks=2, **kwargs):
 
 
 def outcome(result):
-    content = json.loads(json.dumps(result.to_json()))
+    content = json.loads(result.to_json())
     return {k: v for k, v in content.items() if k not in UNEQUAL}
 
 
@@ -400,3 +405,49 @@ def test_the_program_resumes_refuses_and_leaves_alone(
     path.write_bytes(raw)
     assert run("stopped") == 0
     assert results("stopped") == results("whole")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("not config.getoption('-m')", reason="minutes; run with -m slow")
+def test_twenty_kills_a_phase_or_two_apart(tmp_path, request):
+    """Tasks are resumed several times over, and killed while files are written."""
+
+    def start(directory):
+        words = [sys.executable, "-m", "keras_lifelong", "run", "--output_dir"]
+        words += [str(directory), "--config", "zoo_configs/den/digits.yaml"]
+        words += ["--set", "training.epochs=5"]
+        return subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, cwd=request.config.rootpath
+        )
+
+    def stamp(directory):
+        path = directory / "checkpoint/state.json"
+        return path.stat().st_mtime_ns if path.exists() else None
+
+    def results(directory):
+        found = json.loads((directory / "results.json").read_text())
+        return {k: v for k, v in found.items() if k not in UNEQUAL}
+
+    whole = tmp_path / "whole"
+    assert start(whole).wait() == 0
+    rng, kills, run = random.Random(0), 0, 0
+    while kills < 20:
+        run += 1
+        directory = tmp_path / str(run)
+        while not (directory / "report.html").exists():
+            process = start(directory)
+            changes = rng.choice([1, 1, 2, 3]) if kills < 20 else -1
+            seen = stamp(directory)
+            while process.poll() is None:
+                time.sleep(0.002)
+                if changes and stamp(directory) != seen:
+                    seen, changes = stamp(directory), changes - 1
+                    if not changes:
+                        time.sleep(rng.uniform(0, 0.3))
+                        process.kill()
+            code = process.wait()
+            assert code in (0, -signal.SIGKILL)
+            kills += code != 0
+        assert results(directory) == results(whole), f"after {kills} kills"
+        print(f"run {run}: the same after {kills} kills")
+    assert kills == 20

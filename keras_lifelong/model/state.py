@@ -47,6 +47,7 @@ class StateMixin:
         return config, {f"memory/{k}": v.copy() for k, v in book.memory.items()}
 
     def _set_book(self, config, arrays):
+        config = json.loads(json.dumps(config))  # the model goes on to change its own
         book = self._book
         book.active = None
         self.set_structure(config["structure"])

@@ -17,6 +17,7 @@ the directory is touched.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pathlib
@@ -48,7 +49,7 @@ def _save_arrays(path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _load_arrays(path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
@@ -122,7 +123,7 @@ class Checkpoint:
     @property
     def measured(self) -> dict:
         """What `begin_task` was last given: the results so far."""
-        return self.state["measured"]
+        return copy.deepcopy(self.state["measured"])
 
     def _read(self) -> tuple[dict, dict]:
         """Reads every file, so that a broken one is found before time is spent."""
@@ -147,7 +148,7 @@ class Checkpoint:
         self.state = {
             "run": self.run,
             "task": index,
-            "measured": measured,
+            "measured": copy.deepcopy(measured),
             "model": {"file": file, "config": config},
             "phases": [],
         }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_lifelong.layers.random import derive_seed
 
 LOSSES = (None, "softmax", "sigmoid")
 
@@ -45,6 +48,12 @@ def per_sample_loss(kind: str, y, logits):
 def activation(kind: str) -> str:
     """The Keras activation that turns logits into what `predict` returns."""
     return {"softmax": "softmax", "sigmoid": "sigmoid", "squared": "linear"}[kind]
+
+
+def draw(rows: int, units: int, *seed_parts) -> np.ndarray:
+    """A new head's kernel (rows, units): Glorot uniform, from a seed of those parts."""
+    init = keras.initializers.GlorotUniform(seed=derive_seed(*seed_parts))
+    return ops.convert_to_numpy(init((rows, units))).copy()
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")

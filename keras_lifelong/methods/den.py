@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.regions import Region
 from keras_lifelong.layers.regions import Snapshot
@@ -284,17 +285,18 @@ class DEN(SparsePhasesMixin, GrowingModel):
 
     def add_units(self, task) -> list[np.ndarray]:
         """Adds k units to every hidden layer; returns their indices by layer."""
-        stage = self.notes(task)["stage"]
+        stage, k = self.notes(task)["stage"], self.options.growth
+        layers = range(len(self.network.growable))
+        seeds = [derive_seed(self.seed, task, "add", i) for i in layers]
         with self.restructured():
-            return [
-                self.network.add_units(
-                    i,
-                    self.options.growth,
-                    stage,
-                    derive_seed(self.seed, task, "add", i),
-                )
-                for i in range(len(self.network.growable))
-            ]
+            added = [self.network.add_units(i, k, stage, seeds[i]) for i in layers]
+        head = ops.convert_to_numpy(self.head.kernel).copy()
+        drawn = heads.draw(*head[self.head_rows()].shape, self.seed, task, "add")
+        rows = self.network.rows_of(len(layers), added[-1])
+        head[rows] = drawn[-rows.size :]
+        self.head.kernel.assign(head)
+        self.store_active()
+        return added
 
     def useless(self, index, units) -> np.ndarray:
         """Those of `units` with no incoming or no outgoing weight."""

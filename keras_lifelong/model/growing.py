@@ -49,6 +49,9 @@ class GrowingModel(LifelongModel):
     def feature_width(self):
         return self.network.output_width
 
+    def head_rows(self):
+        return self.network.input_rows(len(self.network.growable))
+
     def head_positions(self):
         return self.network.positions(len(self.network.growable))
 
@@ -66,7 +69,7 @@ class GrowingModel(LifelongModel):
         Later units take those places, and mean nothing to these heads.
         """
         self.activate(None)
-        exist = self.network.input_rows(len(self.network.growable))
+        exist = self.head_rows()
         for name in self.task_names:
             key = self.head_key(name)
             if key != "head/shared" and f"{key}/kernel" in self.memory:

@@ -8,7 +8,6 @@ from keras import ops
 
 from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.growable import resize_inputs
-from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.training.joint import JointHeads
 from keras_lifelong.training.phase import Phase
@@ -93,10 +92,10 @@ class TasksMixin:
         slot = self._slot(spec.units)
         key = self.head_key(name)
         if f"{key}/kernel" not in self.memory:
-            rng = derive_seed(self.seed, key)
-            init = keras.initializers.GlorotUniform(seed=rng)
-            kernel = init(slot.kernel.shape)
-            self.memory[f"{key}/kernel"] = ops.convert_to_numpy(kernel).copy()
+            kernel = np.zeros(slot.kernel.shape, "float32")
+            rows = self.head_rows()
+            kernel[rows] = heads.draw(rows.size, spec.units, self.seed, key)
+            self.memory[f"{key}/kernel"] = kernel
             self.memory[f"{key}/bias"] = np.zeros(spec.units, "float32")
         for i, variable in enumerate(self.own_variables()):
             self.memory[f"own/{name}/{i}"] = self.initial_own(i, variable)
@@ -190,6 +189,10 @@ class TasksMixin:
     @property
     def active_spec(self) -> TaskSpec:
         return self._book.tasks[self._book.active]
+
+    def head_rows(self) -> np.ndarray:
+        """Rows of a head's kernel that carry existing features."""
+        return np.arange(self.feature_width)
 
     def head_positions(self) -> int:
         """Rows of a head fed by each unit of the last layer that can grow."""

@@ -341,3 +341,29 @@ def test_a_backbone_it_cannot_carry_is_refused():
     recurrent = keras.Sequential([keras.Input((4, 2)), layers.GRU(3, name="memory")])
     with pytest.raises(ValueError, match="DEN cannot carry the layer 'memory'"):
         kl.DEN(recurrent)
+
+
+def test_the_size_of_storage_decides_nothing():
+    small, large = new(bucket=4, loss_threshold=0.0), new(bucket=64, loss_threshold=0.0)
+    for model in (small, large):
+        for i in range(3):
+            fit(model, i)
+    assert entries(small, "add") and small.growth[-1]["why"].keys()
+    counts = [[(e["kind"], e["count"]) for e in m.growth] for m in (small, large)]
+    assert counts[0] == counts[1]
+    for name in small.task_names:
+        np.testing.assert_allclose(
+            small.predict(X, task=name), large.predict(X, task=name), atol=1e-4
+        )
+
+
+def test_new_top_units_reach_the_head_at_once():
+    model = new()
+    fit(model, 0)
+    model.add_task("t1", model.task_spec("t0"))
+    model.activate("t1")
+    rows = model.network.rows_of(2, model.add_units("t1")[-1])
+    head = np.array(model.head.kernel)
+    assert (head[rows] != 0).all()
+    free = np.setdiff1d(np.arange(len(head)), model.head_rows())
+    assert not head[free].any()

@@ -20,7 +20,9 @@ import keras_lifelong as kl
 
 SEEDS = flags.DEFINE_integer("seeds", 3, "number of seeds")
 FIRST = flags.DEFINE_integer("first", 0, "first seed")
-ROWS = flags.DEFINE_list("rows", None, "names of rows; all by default")
+ROWS = flags.DEFINE_list(
+    "rows", None, "names of rows, EWC@10 to give a strength; all by default"
+)
 EPOCHS = flags.DEFINE_integer("epochs", 20, "epochs of each phase")
 BATCH = flags.DEFINE_integer("batch_size", 256, "batch size")
 CONSTANT = flags.DEFINE_integer("constant", 15, "k of constant expansion")
@@ -29,8 +31,8 @@ OUT = flags.DEFINE_string("out", None, "file of results", required=True)
 
 METHODS = {
     "Finetune": lambda b, s: kl.Finetune(b, seed=s),
-    "L2": lambda b, s: kl.L2(b, strength=0.5, seed=s),
-    "EWC": lambda b, s: kl.EWC(b, strength=100.0, seed=s),
+    "L2": lambda b, s, strength=0.5: kl.L2(b, strength=strength, seed=s),
+    "EWC": lambda b, s, strength=100.0: kl.EWC(b, strength=strength, seed=s),
     "Independent": lambda b, s: kl.Independent(b, seed=s),
     "DEN": lambda b, s: kl.DEN(b, growth=10, l1=5e-5, seed=s),
     "dynamic": lambda b, s: kl.DEN(b, growth=16, l1=5e-5, split=False, seed=s),
@@ -40,15 +42,16 @@ METHODS = {
 }
 
 
-def run(name, seed, stream):
+def run(row, seed, stream):
     backbone = kl.backbones.get("mlp", (28, 28, 1), units=[312, 128])
-    model = METHODS[name](backbone, seed)
+    name, *strength = row.split("@")
+    model = METHODS[name](backbone, seed, *map(float, strength))
     model.compile(keras.optimizers.Adam(1e-3), metrics=["auroc"])
     result = model.fit_stream(
         stream, epochs=EPOCHS.value, batch_size=BATCH.value, verbose=0
     )
     return {
-        "row": name,
+        "row": row,
         "seed": seed,
         "epochs": EPOCHS.value,
         "auroc": result.acc,
@@ -78,7 +81,7 @@ def main(_):
             with out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(row, flush=True)
-    for name in METHODS:
+    for name in dict.fromkeys([*METHODS, *(r["row"] for r in done)]):
         rows = [r for r in done if r["row"] == name and r["epochs"] == EPOCHS.value]
         if rows:
             auroc = np.array([r["auroc"] for r in rows])

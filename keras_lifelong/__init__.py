@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # Public names are imported when first used, so that importing the package is free.
 _WHERE = {
     "DEN": "methods.den",
+    "LASEM": "methods.lasem",
     "Finetune": "baselines.finetune",
     "Independent": "baselines.independent",
     "Joint": "baselines.joint",

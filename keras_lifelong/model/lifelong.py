@@ -149,8 +149,9 @@ class LifelongModel(TasksMixin, LearningMixin, StateMixin, PresetMixin, keras.Mo
             for key in keys
             for part in ("kernel", "bias")
         )
-        own = [i for i, v in enumerate(self.own_variables()) if v.trainable]
+        counts = [v.trainable for v in self.own_variables()]
         for name in self._book.tasks:
+            own = [i for i in self.own_indices(name) if counts[i]]
             total += sum(self.memory[f"own/{name}/{i}"].size for i in own)
         return total
 

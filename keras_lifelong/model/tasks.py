@@ -100,6 +100,11 @@ class TasksMixin:
         for i, variable in enumerate(self.own_variables()):
             self.memory[f"own/{name}/{i}"] = self.initial_own(i, variable)
 
+    def own_indices(self, name: str):
+        """Which of `own_variables()` a task has; the others are of no use to it."""
+        del name
+        return range(len(self.own_variables()))
+
     def initial_own(self, index: int, variable) -> np.ndarray:
         """What a new task begins with in its own variable: the value of today."""
         return ops.convert_to_numpy(variable).copy()
@@ -141,8 +146,9 @@ class TasksMixin:
         key = self.head_key(name)
         slot.kernel.assign(self.fitted_head(f"{key}/kernel"))
         slot.bias.assign(self.memory[f"{key}/bias"])
-        for i, variable in enumerate(self.own_variables()):
-            variable.assign(_fitted_vector(self.memory[f"own/{name}/{i}"], variable))
+        own = self.own_variables()
+        for i in self.own_indices(name):
+            own[i].assign(_fitted_vector(self.memory[f"own/{name}/{i}"], own[i]))
         self.stage.assign(self.task_stage(name))
 
     def store_active(self):
@@ -153,8 +159,9 @@ class TasksMixin:
         key, slot = self.head_key(name), self.head
         self.memory[f"{key}/kernel"] = ops.convert_to_numpy(slot.kernel).copy()
         self.memory[f"{key}/bias"] = ops.convert_to_numpy(slot.bias).copy()
-        for i, variable in enumerate(self.own_variables()):
-            self.memory[f"own/{name}/{i}"] = ops.convert_to_numpy(variable).copy()
+        own = self.own_variables()
+        for i in self.own_indices(name):
+            self.memory[f"own/{name}/{i}"] = ops.convert_to_numpy(own[i]).copy()
 
     def forget_active(self):
         """Lets go of the active task without storing it: memory has newer values."""

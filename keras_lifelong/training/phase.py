@@ -37,7 +37,10 @@ class Phase:
         data: `(x, y)` arrays to train on. None: the task's training data.
         epochs: passes over the data. None: those given to `fit`.
         learning_rate: None: that of the compiled optimizer.
+        iterations: the step at which a learning rate schedule begins.
         validate: whether the validation data is scored after each epoch.
+        observe: `observe() -> dict` called after each epoch; what it returns (numbers
+            or lists of them) goes into the result's `history`, and nowhere else.
     """
 
     name: str
@@ -51,7 +54,9 @@ class Phase:
     data: tuple | None = None
     epochs: int | None = None
     learning_rate: float | None = None
+    iterations: int = 0
     validate: bool = True
+    observe: Callable | None = None
 
 
 @dataclasses.dataclass
@@ -61,14 +66,15 @@ class PhaseResult:
     Attributes:
         name: the phase's name.
         loss: mean training loss of the last epoch, without the penalty.
-        history: dict of the lists of logs by epoch, as in `keras.callbacks.History`.
+        history: dict of the lists of logs by epoch, as in `keras.callbacks.History`,
+            and of what the phase observed.
         steps: optimizer steps taken.
         seconds: wall time.
     """
 
     name: str
     loss: float
-    history: dict[str, list[float]]
+    history: dict[str, list]
     steps: int
     seconds: float
 

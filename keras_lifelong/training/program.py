@@ -69,12 +69,13 @@ class Program:
 
         return step
 
-    def reset(self, learning_rate: float | None):
-        """A fresh optimizer, as every phase begins with."""
+    def reset(self, learning_rate: float | None = None, iterations: int = 0):
+        """A fresh optimizer, as every phase begins with, but for its schedule."""
         for variable, value in self._initial:
             variable.assign(value)
         if learning_rate is not None:
             self.optimizer.learning_rate = learning_rate
+        self.optimizer.iterations.assign(iterations)
 
     def run(self, block, arguments) -> tuple[float, float]:
         """Takes the steps of a block; returns the summed cost and loss of its rows."""

@@ -21,7 +21,7 @@ from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
 
-EVALUATION_ROWS = (128, 1024)  # few shapes, so few compilations
+EVALUATION_ROWS = (32, 128, 1024)  # few shapes, so few compilations
 
 
 @dataclasses.dataclass
@@ -89,13 +89,13 @@ class Trainer:
         epochs = settings.epochs if phase.epochs is None else phase.epochs
         data = self._data(phase, task, settings.batch_size)
         program = self._program(phase, data)
-        program.reset(phase.learning_rate)
+        program.reset(phase.learning_rate, phase.iterations)
         seed = derive_seed(model.seed, model.task_index(task.name), index)
         reset_seed_generators(model.network.variables, seed)
         arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         callbacks.on_phase_begin(task, phase, epochs, data.steps)
-        steps, loss, history = 0, math.nan, {}
+        steps, loss, history, observed = 0, math.nan, {}, {}
         try:
             for epoch in range(epochs):
                 callbacks.on_epoch_begin(self.epoch)
@@ -117,6 +117,8 @@ class Trainer:
                     peak.see(scores)
                 for name, value in logs.items():
                     history.setdefault(name, []).append(value)
+                for name, value in (phase.observe or dict)().items():
+                    observed.setdefault(name, []).append(value)
                 callbacks.on_epoch_end(self.epoch, logs)
                 self.epoch += 1
                 if model.stop_training:
@@ -127,7 +129,7 @@ class Trainer:
         model.store_active()
         peak.settle()
         seconds = time.perf_counter() - start
-        return PhaseResult(phase.name, loss, history, steps, seconds)
+        return PhaseResult(phase.name, loss, history | observed, steps, seconds)
 
     def _epoch(self, program, data, seed, arguments, callbacks):
         cost = loss = samples = steps = 0

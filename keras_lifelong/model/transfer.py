@@ -1,0 +1,188 @@
+"""TransferModel: a lifelong model whose tasks share each layer, or have their own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import seed_config
+from keras_lifelong.layers.transfer import TransferNetwork
+from keras_lifelong.layers.transfer import configuration_bits
+from keras_lifelong.model.lifelong import LifelongModel
+
+
+class TransferModel(LifelongModel):
+    """A `LifelongModel` on a `TransferNetwork`.
+
+    Every task is used under a configuration: while it is learned, the one with most
+    `evidence`; afterwards the one that `keep` stored with it. A task has for itself
+    its head, the layers that are not searched, the own layers it does not share and
+    the mappings of those it does; nothing else of it is kept.
+
+    The model's `options` give the arguments of the `TransferNetwork`.
+    """
+
+    def build_network(self, backbone):
+        o = self.options
+        network = TransferNetwork(
+            backbone,
+            o.sharing,
+            o.searched,
+            o.groups,
+            seed=self.seed,
+            method=type(self).__name__,
+            name="network",
+        )
+        self.configurations = configuration_bits(network.choices)
+        count = len(self.configurations)
+        self.evidence = keras.Variable(
+            np.zeros(count, "float32"), trainable=False, name="evidence"
+        )
+        return network
+
+    # The configuration in use
+
+    def choices(self):
+        """The choices (d,) of the active task: of the most evidence, 1 is to share.
+
+        Ties go to the configuration that shares more, as does having no evidence.
+        """
+        bits = ops.convert_to_tensor(self.configurations, "int32")
+        return ops.take(bits, ops.argmax(ops.convert_to_tensor(self.evidence)), axis=0)
+
+    def configure(self, index: int):
+        """Sets the active task's configuration by its number."""
+        one_hot = np.arange(len(self.configurations)) == index
+        self.evidence.assign(one_hot.astype("float32"))
+
+    def configuration(self, task: str | None = None) -> list[int]:
+        """A task's configuration: for each searched layer, 1 if it shares it.
+
+        Args:
+            task: name; may be left out when only one is known.
+        """
+        self.activate(self.which(task))
+        choices = [int(c) for c in ops.convert_to_numpy(self.choices())]
+        return self.network.by_layer(choices)
+
+    def keep(self, name: str, shared_before: list[np.ndarray]):
+        """Ends the learning of the active task: what it does not use is let go.
+
+        The shared tensors of layers it does not share become again what they were
+        before (the authors' code does so, the paper does not say it): other tasks use
+        them, and this one's gradients have moved them.
+
+        Args:
+            name: of the active task.
+            shared_before: what `shared_values` gave before it was learned.
+        """
+        values = iter(shared_before)
+        configuration = self.configuration(name)
+        for layer, shared in zip(self.network.searched, configuration, strict=True):
+            for variable in layer.shared_variables:
+                value = next(values)
+                if not shared:
+                    variable.assign(value)
+        self.notes(name)["configuration"] = configuration
+        kept = {f"own/{name}/{i}" for i in self.own_indices(name)}
+        for key in [k for k in self.memory if k.startswith(f"own/{name}/")]:
+            if key not in kept:
+                del self.memory[key]
+        self.store_active()
+
+    def shared_values(self) -> list[np.ndarray]:
+        """Copies of all shared tensors, layer by layer."""
+        return [
+            ops.convert_to_numpy(v).copy()
+            for layer in self.network.searched
+            for v in layer.shared_variables
+        ]
+
+    def used_variables(self, configuration) -> list:
+        """The network's trainable variables that a configuration uses."""
+        used = list(self.network.always_own)
+        for layer, shared in zip(self.network.searched, configuration, strict=True):
+            used += layer.shared_variables if shared else []
+            used += layer.variables_of(shared)
+        return used
+
+    # What a task has for itself
+
+    def own_variables(self):
+        searched = self.network.searched
+        return [
+            *[v for x in searched for v in x.mapping_variables + x.own_variables],
+            *self.network.always_own,
+            self.evidence,
+        ]
+
+    def own_indices(self, name):
+        configuration = self.notes(name).get("configuration")
+        own = self.own_variables()
+        if configuration is None:  # not decided yet
+            return range(len(own))
+        used = {id(v) for v in [*self.used_variables(configuration), self.evidence]}
+        return [i for i, v in enumerate(own) if id(v) in used]
+
+    def begin_task(self, name):
+        """Draws what the task begins with from (seed, task)."""
+        seed = derive_seed(self.seed, "task", name)
+        config = seed_config(self.backbone_copy().get_config(), seed)
+        fresh = TransferNetwork(
+            keras.Sequential.from_config(config),
+            self.options.sharing,
+            self.options.searched,
+            self.options.groups,
+            seed=seed,
+        )
+        drawn = [
+            *[v for x in fresh.searched for v in x.mapping_variables + x.own_variables],
+            *fresh.always_own,
+        ]
+        self._fresh = [ops.convert_to_numpy(v).copy() for v in drawn]
+        self._fresh.append(np.zeros(len(self.configurations), "float32"))
+
+    def initial_own(self, index, variable):
+        del variable
+        return self._fresh[index]
+
+    # As every model
+
+    def features(self, x, training=False):
+        return self.network(x, choices=self.choices(), training=training)
+
+    def active_variables(self):
+        return [*super().active_variables(), self.evidence]
+
+    @property
+    def feature_width(self):
+        return self.network.output_width
+
+    def log_initial(self, task):
+        """Logs the shared layers with the first task."""
+        if not any(e["kind"] == "initial" for e in self.growth):
+            for layer in self.network.searched:
+                self.log(task, layer.name, "initial", layer.units)
+
+    def summarize_network(self, print_fn, **kwargs):
+        """Prints the searched layers and what sharing them takes."""
+        del kwargs
+        for layer in self.network.searched:
+            sizes = [
+                sum(int(np.prod(v.shape)) for v in variables)
+                for variables in (
+                    layer.shared_variables,
+                    layer.mapping_variables,
+                    layer.own_variables,
+                )
+            ]
+            print_fn(
+                f"{layer.name} ({type(layer.transfer).__name__}): {sizes[0]:,} shared, "
+                f"{sizes[1]:,} to map by task; {sizes[2]:,} if a task's own"
+            )
+
+    def plain_layers(self):
+        choices = [int(c) for c in ops.convert_to_numpy(self.choices())]
+        return self.network.plain_layers(choices)

@@ -12,13 +12,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong.layers import head as heads
+from keras_lifelong.layers.transfer_network import named_configuration
 from keras_lifelong.methods.registry import register
 from keras_lifelong.model.transfer import TransferModel
 from keras_lifelong.training.phase import Phase
-
-NAMED = ("all", "top2", "bottom2", "alternating")
-FEW = 4  # configurations that are cheaper one by one than as a tree
 
 
 @register
@@ -157,7 +154,7 @@ class LASEM(TransferModel):
         )
         self.given = None
         if configuration is not None:
-            self.given = _given(configuration, self.network.choices)
+            self.given = named_configuration(configuration, self.network.choices)
 
     def build_network(self, backbone):
         network = super().build_network(backbone)
@@ -177,6 +174,7 @@ class LASEM(TransferModel):
             used = self.used_variables(self.configuration(name))
             yield from self.trained(self.static_phase("training", used))
             return
+        self.log_initial(name)
         before = self.shared_values()
         if self.given is not None and o.probability is None:
             index = self.number(self.given)
@@ -230,9 +228,11 @@ class LASEM(TransferModel):
                 "`search='brute_force'` needs validation data to choose by. "
                 f"Task {task.name!r} has none."
             )
-        start, best, scores = self.get_active(), None, []
-        first = self.task_index(task.name) == 0
-        for index in range(1 if first else len(self.configurations)):
+        metric = self.main_metric
+        better = max if metric.higher_is_better else min
+        start, scores, found = self.get_active(), [], None
+        is_first = self.task_index(task.name) == 0
+        for index in range(1 if is_first else len(self.configurations)):
             self.set_active(start)
             self.configure(index)
             label = "".join(str(c) for c in self.configurations[index])
@@ -241,15 +241,10 @@ class LASEM(TransferModel):
                     f"configuration {label}", self.network.trainable_variables
                 )
             )
-            metric = self.main_metric
-            values = result.history[f"val_{metric.name}"]
-            scores.append(
-                float(max(values) if metric.higher_is_better else min(values))
-            )
-            better = max if metric.higher_is_better else min
-            if best is None or better(scores[-1], best[0]) != best[0]:
-                best = scores[-1], self.get_active()
-        self.set_active(best[1])
+            scores.append(float(better(result.history[f"val_{metric.name}"])))
+            if scores.index(better(scores)) == index:
+                found = self.get_active()
+        self.set_active(found)
         self.store_active()
         return [scores]
 
@@ -297,21 +292,15 @@ class LASEM(TransferModel):
         prior = self.prior()
         return ops.where(prior >= self.options.prune * ops.max(prior), prior, 0.0)
 
-    def gather(self, posterior):
-        """Adds a posterior to the evidence, and keeps it for the next M-steps."""
-        if self.options.prior == "count":
-            posterior_like = ops.one_hot(ops.argmax(posterior), posterior.shape[0])
-        else:
-            posterior_like = posterior
-        return ops.cast(posterior_like, "float32")
-
     # M-step
 
     def em_loss(self, x, y, weight, arguments):
         """Posterior-weighted loss of all configurations; one pass serves both steps."""
         del arguments
         prior = self.considered()
-        clean, noisy = self.considered_losses(x, y, prior)
+        clean, noisy = self.configuration_losses(
+            x, y, prior if self.options.prune else None
+        )
         posterior = self.posterior_of(ops.stop_gradient(clean), weight, prior)
         posterior = self.after_e_step(posterior)
         per_configuration = ops.sum(noisy * weight, axis=-1) / ops.sum(weight)
@@ -324,7 +313,9 @@ class LASEM(TransferModel):
         prior = self.considered()
 
         def e_step():
-            clean, _ = self.considered_losses(x, y, prior, noisy=False)
+            clean, _ = self.configuration_losses(
+                x, y, prior if self.options.prune else None, noisy=False
+            )
             return ops.stop_gradient(self.posterior_of(clean, weight, prior))
 
         posterior = self.after_e_step(
@@ -332,7 +323,7 @@ class LASEM(TransferModel):
         )
         logits = ops.log(ops.maximum(posterior, 1e-30))[None]
         drawn = keras.random.categorical(logits, 1, seed=self.network.seed_generator)
-        choices = ops.take(self._bits(), drawn[0, 0], axis=0)
+        choices = ops.take(self.bits(), drawn[0, 0], axis=0)
         features = self.network(x, choices=choices, training=True)
         return self.head_loss(y, self.head(features), weight)
 
@@ -345,75 +336,22 @@ class LASEM(TransferModel):
         posterior = ops.where(due, posterior, ops.convert_to_tensor(self.posterior))
         self.clock.assign(clock + 1)
         self.posterior.assign(posterior)
-        added = ops.cast(self.gather(posterior), "float32") * ops.cast(due, "float32")
-        self.evidence.assign(ops.convert_to_tensor(self.evidence) + added)
+        added = posterior
+        if self.options.prior == "count":
+            added = ops.one_hot(ops.argmax(posterior), posterior.shape[0])
+        evidence = ops.convert_to_tensor(self.evidence)
+        self.evidence.assign(evidence + ops.where(due, added, 0.0))
         return posterior
-
-    def considered_losses(self, x, y, prior, noisy: bool = True):
-        """Losses (2^d, batch) of the configurations, without and with dropout.
-
-        Those with a prior of 0 are left out, and have losses of 0, when few enough
-        are left.
-
-        Args:
-            x, y: a batch.
-            prior: (2^d,).
-            noisy: whether the losses with dropout are needed.
-        """
-
-        def everything():
-            return self.losses_of(x, y, None, noisy)
-
-        if not self.options.prune:
-            return everything()
-        count = ops.sum(ops.cast(prior > 0, "int32"))
-        best = ops.top_k(prior, min(FEW, len(self.configurations)))[1]
-        few = lambda: self.losses_of(x, y, best, noisy)  # noqa: E731
-        one = lambda: self.losses_of(x, y, best[:1], noisy)  # noqa: E731
-        return ops.cond(
-            count <= 1, one, lambda: ops.cond(count <= FEW, few, everything)
-        )
-
-    def losses_of(self, x, y, indices, noisy):
-        network, total = self.network, len(self.configurations)
-        if indices is None:
-            features, count = lambda training: network.tree(x, training), total
-        else:
-            count = indices.shape[0]
-            paths = [ops.take(self._bits(), indices[i], axis=0) for i in range(count)]
-            features = lambda training: ops.concatenate(  # noqa: E731
-                [network.trunk(x, path, training) for path in paths]
-            )
-        trunk = features(False)
-        clean = self._head_losses(trunk, y, count, False)
-        dropped = clean
-        if noisy and network.tree_is_noisy:
-            dropped = self._head_losses(features(True), y, count, True)
-        elif noisy and network.tail_is_noisy:
-            dropped = self._head_losses(trunk, y, count, True)
-        if indices is None:
-            return clean, dropped
-        place = ops.transpose(ops.one_hot(indices, total))
-        return ops.matmul(place, clean), ops.matmul(place, dropped)
-
-    def _head_losses(self, trunk, y, count, training):
-        logits = self.head(self.network.tail(trunk, training))
-        y = ops.tile(y, (count, *[1] * (len(y.shape) - 1)))
-        losses = heads.per_sample_loss(self.loss_key()[0], y, logits)
-        return ops.reshape(losses, (count, -1))
 
     def penalty(self, weights, arguments):
         """Orthogonality of the factors of shared layers, weighted by the posterior."""
         del weights, arguments
         shared = ops.matmul(
-            ops.convert_to_tensor(self.posterior), ops.cast(self._bits(), "float32")
+            ops.convert_to_tensor(self.posterior), ops.cast(self.bits(), "float32")
         )
         by_layer = self.network.by_layer([shared[g] for g in range(shared.shape[0])])
         pairs = zip(by_layer, self.network.searched, strict=True)
         return self.options.orthogonality * sum(p * x.penalty() for p, x in pairs)
-
-    def _bits(self):
-        return ops.convert_to_tensor(self.configurations, "int32")
 
     # What was found
 
@@ -437,25 +375,3 @@ class LASEM(TransferModel):
             every = -(-len(trace) // 50)
             why["trace_every"], why["trace"] = every, trace[every - 1 :: every]
         self.log(task, "configuration", "configuration", 0, **why)
-
-
-def _given(configuration, choices: int) -> np.ndarray:
-    """The choices (d,) that a name or a list means."""
-    bits = np.zeros(choices, int)
-    if isinstance(configuration, str) and configuration in NAMED:
-        if configuration == "all":
-            bits[:] = 1
-        elif configuration == "top2":
-            bits[-2:] = 1
-        elif configuration == "bottom2":
-            bits[:2] = 1
-        else:
-            bits[::2] = 1
-        return bits
-    given = [] if isinstance(configuration, str) else list(configuration)
-    if len(given) != choices or any(c not in (0, 1) for c in given):
-        raise ValueError(
-            f"`configuration` must be one of {NAMED} or a list of {choices} choices, 1 "
-            f"to share and 0 not to. Received: {configuration!r}."
-        )
-    return np.array(given, int)

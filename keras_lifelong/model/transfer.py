@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.random import seed_config
-from keras_lifelong.layers.transfer import TransferNetwork
-from keras_lifelong.layers.transfer import configuration_bits
+from keras_lifelong.layers.transfer_network import TransferNetwork
+from keras_lifelong.layers.transfer_network import configuration_bits
 from keras_lifelong.model.lifelong import LifelongModel
+
+FEW = 4  # configurations that are cheaper one by one than as a tree
 
 
 class TransferModel(LifelongModel):
@@ -49,8 +54,13 @@ class TransferModel(LifelongModel):
 
         Ties go to the configuration that shares more, as does having no evidence.
         """
-        bits = ops.convert_to_tensor(self.configurations, "int32")
-        return ops.take(bits, ops.argmax(ops.convert_to_tensor(self.evidence)), axis=0)
+        return ops.take(
+            self.bits(), ops.argmax(ops.convert_to_tensor(self.evidence)), axis=0
+        )
+
+    def bits(self):
+        """All configurations, (2^d, d), as a tensor."""
+        return ops.convert_to_tensor(self.configurations, "int32")
 
     def configure(self, index: int):
         """Sets the active task's configuration by its number."""
@@ -107,6 +117,65 @@ class TransferModel(LifelongModel):
             used += layer.shared_variables if shared else []
             used += layer.variables_of(shared)
         return used
+
+    # All configurations
+
+    def configuration_losses(self, x, y, prior=None, noisy: bool = True):
+        """Losses (2^d, batch) of the configurations, without and with dropout.
+
+        Args:
+            x, y: a batch.
+            prior: (2^d,): when few enough are above 0, the others are left out, and
+                have losses of 0. None: all are evaluated.
+            noisy: whether the losses with dropout are needed.
+        """
+
+        def everything():
+            return self._losses_of(x, y, None, noisy)
+
+        if prior is None:
+            return everything()
+        count = ops.sum(ops.cast(prior > 0, "int32"))
+        best = ops.top_k(prior, min(FEW, len(self.configurations)))[1]
+
+        def few():
+            return self._losses_of(x, y, best, noisy)
+
+        def one():
+            return self._losses_of(x, y, best[:1], noisy)
+
+        return ops.cond(
+            count <= 1, one, lambda: ops.cond(count <= FEW, few, everything)
+        )
+
+    def _losses_of(self, x, y, indices, noisy):
+        network, total = self.network, len(self.configurations)
+        if indices is None:
+            features, count = functools.partial(network.tree, x), total
+        else:
+            count = indices.shape[0]
+            paths = [ops.take(self.bits(), indices[i], axis=0) for i in range(count)]
+
+            def features(training):
+                return ops.concatenate([network.trunk(x, p, training) for p in paths])
+
+        trunk = features(False)
+        clean = self._head_losses(trunk, y, count, False)
+        dropped = clean
+        if noisy and network.tree_is_noisy:
+            dropped = self._head_losses(features(True), y, count, True)
+        elif noisy and network.tail_is_noisy:
+            dropped = self._head_losses(trunk, y, count, True)
+        if indices is None:
+            return clean, dropped
+        place = ops.transpose(ops.one_hot(indices, total))
+        return ops.matmul(place, clean), ops.matmul(place, dropped)
+
+    def _head_losses(self, trunk, y, count, training):
+        logits = self.head(self.network.tail(trunk, training))
+        y = ops.tile(y, (count, *[1] * (len(y.shape) - 1)))
+        losses = heads.per_sample_loss(self.loss_key()[0], y, logits)
+        return ops.reshape(losses, (count, -1))
 
     # What a task has for itself
 

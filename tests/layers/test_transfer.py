@@ -7,8 +7,8 @@ from keras import layers
 from keras import ops
 
 from keras_lifelong import backbones
-from keras_lifelong.layers.transfer import TransferNetwork
-from keras_lifelong.layers.transfer import configuration_bits
+from keras_lifelong.layers.transfer_network import TransferNetwork
+from keras_lifelong.layers.transfer_network import configuration_bits
 
 X = np.random.default_rng(0).normal(size=(3, 8, 8, 2)).astype("float32")
 
@@ -82,7 +82,8 @@ def test_shared_and_own_layers_are_drawn_apart():
 
 
 @pytest.mark.parametrize(
-    ("sharing", "total"), [("hps", 328_426 + 65_568), ("tf", 410_459), ("dfcnn", 862_282)]
+    ("sharing", "total"),
+    [("hps", 328_426 + 65_568), ("tf", 410_459), ("dfcnn", 862_282)],
 )
 def test_sizes_of_the_first_task_as_released(sharing, total):
     network = TransferNetwork(backbones.get("lasem_cifar100", (32, 32, 3)), sharing)
@@ -106,7 +107,9 @@ def test_searched_dense_layers():
         network = TransferNetwork(mlp, sharing)
         assert [x.name for x in network.searched] == ["dense", "dense_1"]
         tree = array(network.tree(X))
-        np.testing.assert_allclose(tree[:3], array(network(X, choices=[1, 1])), atol=1e-6)
+        np.testing.assert_allclose(
+            tree[:3], array(network(X, choices=[1, 1])), atol=1e-6
+        )
     both = TransferNetwork(backbone(), "hps", searched=["c", "fc"])
     assert [x.name for x in both.searched] == ["c", "fc"]
     assert both.tree_is_noisy  # dropout lies between them

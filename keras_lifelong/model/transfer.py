@@ -15,7 +15,7 @@ from keras_lifelong.layers.transfer_network import TransferNetwork
 from keras_lifelong.layers.transfer_network import configuration_bits
 from keras_lifelong.model.lifelong import LifelongModel
 
-FEW = 4  # configurations that are cheaper one by one than as a tree
+FEW = (4, 2, 1)  # numbers of configurations that are cheaper by themselves than a tree
 
 
 class TransferModel(LifelongModel):
@@ -130,23 +130,16 @@ class TransferModel(LifelongModel):
             noisy: whether the losses with dropout are needed.
         """
 
-        def everything():
-            return self._losses_of(x, y, None, noisy)
-
+        evaluate = functools.partial(self._losses_of, x, y, None, noisy)
         if prior is None:
-            return everything()
+            return evaluate()
         count = ops.sum(ops.cast(prior > 0, "int32"))
-        best = ops.top_k(prior, min(FEW, len(self.configurations)))[1]
-
-        def few():
-            return self._losses_of(x, y, best, noisy)
-
-        def one():
-            return self._losses_of(x, y, best[:1], noisy)
-
-        return ops.cond(
-            count <= 1, one, lambda: ops.cond(count <= FEW, few, everything)
-        )
+        for few in FEW:
+            if few < len(self.configurations):
+                best = ops.top_k(prior, few)[1]
+                some = functools.partial(self._losses_of, x, y, best, noisy)
+                evaluate = functools.partial(ops.cond, count <= few, some, evaluate)
+        return evaluate()
 
     def _losses_of(self, x, y, indices, noisy):
         network, total = self.network, len(self.configurations)

@@ -9,6 +9,8 @@ import numpy as np
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.scores import higher_is_better
 from keras_lifelong.report import style
+from keras_lifelong.report.transfer import configuration_table as configuration_table
+from keras_lifelong.report.transfer import posterior as posterior
 from keras_lifelong.report.units import growth as growth  # the third figure
 
 if TYPE_CHECKING:

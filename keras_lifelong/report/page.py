@@ -21,6 +21,8 @@ from keras_lifelong.metrics.table import duration
 from keras_lifelong.metrics.table import number
 from keras_lifelong.report import figures
 from keras_lifelong.report.style import to_png
+from keras_lifelong.report.transfer import configurations
+from keras_lifelong.report.transfer import traces
 from keras_lifelong.report.units import count_units
 
 # Figure -> what it shows and how to read it.
@@ -48,6 +50,25 @@ FIGURES: dict[str, tuple[Callable, str, str]] = {
         "network grow. Columns that stop growing mean that later tasks found what "
         "they needed in the units already there.",
     ),
+    "configurations": (
+        figures.configuration_table,
+        "Shared layers",
+        "One row for each task, one column for each layer that tasks may share, from "
+        "the input up. Blue layers are the same for all tasks that share them; grey "
+        "ones belong to the task alone. The bars count the tasks that share a layer.",
+    ),
+    "posterior": (
+        figures.posterior,
+        "The search for what to share",
+        "For each task, how much was believed in each configuration after each epoch. "
+        "A blue band that fills the panel is a clear choice; one that stays narrow "
+        "means that several configurations explain the task almost equally well.",
+    ),
+}
+# Figures that only some methods have, and when.
+ONLY_IF: dict[str, Callable] = {
+    "configurations": lambda result: configurations(result)[0],
+    "posterior": traces,
 }
 NOT_GROWN = (
     "The units of each hidden layer (or, where no log of units is kept, the "
@@ -120,7 +141,11 @@ def write(result: Result, output_dir: str | os.PathLike) -> Path:
     ```
     """
     output_dir = Path(output_dir)
-    pictures = {name: to_png(draw(result)) for name, (draw, _, _) in FIGURES.items()}
+    pictures = {
+        name: to_png(draw(result))
+        for name, (draw, _, _) in FIGURES.items()
+        if name not in ONLY_IF or ONLY_IF[name](result)
+    }
     for name, content in pictures.items():
         write_atomic(output_dir / "figures" / f"{name}.png", content)
     path = output_dir / "report.html"
@@ -302,20 +327,24 @@ def _growth_log(result: Result) -> str:
         '<p class="note">Every change of structure, in order, and why. initial: units '
         "of the base network. add: new units that were kept after pruning. split: "
         "copies of units that drifted. select: existing units that were retrained "
-        "(no growth).</p>"
+        "(no growth). share and own: layers that a task shares, or has for itself. "
+        "configuration: how its layers were chosen.</p>"
         + _table(["task", "layer", "kind", "count", "why"], rows, left=(0, 1, 2, 4))
     )
 
 
 def _why(why: Any) -> str:
     if isinstance(why, dict):
-        return ", ".join(f"{key} {_short(value)}" for key, value in why.items())
+        shown = {k: v for k, v in why.items() if not k.startswith("trace")}  # drawn
+        return ", ".join(f"{key} {_short(value)}" for key, value in shown.items())
     return "" if why is None else _short(why)
 
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_short(v) for v in value) + "]"
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 

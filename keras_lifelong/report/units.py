@@ -12,8 +12,8 @@ from keras_lifelong.report import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Kinds of log entries that say what was retrained, not what was added.
-NOT_GROWTH = ("select",)
+# Kinds of log entries that say what was retrained or reused, not what was added.
+NOT_GROWTH = ("select", "share", "configuration")
 
 
 def count_units(result: Result) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:

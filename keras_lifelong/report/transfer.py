@@ -22,7 +22,7 @@ def configurations(result: Result) -> tuple[list[str], list[str], np.ndarray]:
         that the sign is the choice. All empty for methods that choose no layers.
     """
     entries = [e for e in result.growth if e["kind"] in ("share", "own")]
-    entries = [e for e in entries if "probability_of_sharing" in (e.get("why") or {})]
+    entries = [e for e in entries if "probability_of_sharing" in _why(e)]
     tasks = list(dict.fromkeys(str(e["task"]) for e in entries))
     layers = list(dict.fromkeys(str(e["layer"]) for e in entries))
     table = np.full((len(tasks), len(layers)), np.nan)
@@ -31,6 +31,11 @@ def configurations(result: Result) -> tuple[list[str], list[str], np.ndarray]:
         place = tasks.index(str(e["task"])), layers.index(str(e["layer"]))
         table[place] = np.copysign(max(p, 1e-9), 1 if e["kind"] == "share" else -1)
     return tasks, layers, table
+
+
+def _why(entry) -> dict:
+    why = entry.get("why")
+    return why if isinstance(why, dict) else {}
 
 
 @style.styled
@@ -106,7 +111,7 @@ def traces(result: Result) -> dict[str, tuple[np.ndarray, int]]:
     """By task: the prior (epochs, configurations) as it was searched, and its step."""
     found = {}
     for entry in result.growth:
-        why = entry.get("why") or {}
+        why = _why(entry)
         trace = np.array(why.get("trace", []), dtype=float)
         if entry["kind"] == "configuration" and trace.ndim == 2 and len(trace) > 1:
             found[str(entry["task"])] = trace, int(why["trace_every"])

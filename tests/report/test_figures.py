@@ -10,6 +10,7 @@ import pytest
 
 from keras_lifelong.report import figures
 from keras_lifelong.report import style
+from keras_lifelong.report import transfer
 from keras_lifelong.report.units import count_units
 
 ALL = (figures.accuracy_over_tasks, figures.accuracy_matrix, figures.growth)
@@ -154,3 +155,36 @@ def test_the_users_style_and_pyplot_are_left_alone():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.stdout.split() == ["False", "33.0"], out.stderr
+
+
+def test_configurations_are_read_off_the_growth_log(fake):
+    result = fake(2, method="LASEM", log=False)
+    growth = []
+    for t, task in enumerate(result.task_names):
+        for layer, kind, p in (("a", "share", 0.9), ("b", "own", 0.25)):
+            why = {"probability_of_sharing": p - 0.1 * t}
+            growth.append(
+                {"task": task, "layer": layer, "kind": kind, "count": 4, "why": why}
+            )
+        why = {"configuration": [1, 0], "trace": [[0.2] * 4, [0.1, 0.1, 0.6, 0.2]]}
+        growth.append(
+            {
+                "task": task,
+                "layer": "configuration",
+                "kind": "configuration",
+                "count": 0,
+                "why": {**why, "trace_every": 5},
+            }
+        )
+    result.growth = growth
+    tasks, layers, table = transfer.configurations(result)
+    assert (tasks, layers) == (result.task_names, ["a", "b"])
+    np.testing.assert_allclose(table, [[0.9, -0.25], [0.8, -0.15]])
+    trace, every = transfer.traces(result)["task_0"]
+    assert every == 5 and trace.shape == (2, 4)
+    texts = [t.get_text() for t in transfer.configuration_table(result).axes[0].texts]
+    assert texts == ["100%", "0%"]
+    titles = [a.get_title(loc="left") for a in transfer.posterior(result).axes]
+    assert titles == ["task_0: 10", "task_1: 10"]
+    with pytest.raises(ValueError, match="no choices of shared layers"):
+        transfer.configuration_table(fake(2))

@@ -23,6 +23,7 @@ import copy
 import dataclasses
 import inspect
 import math
+import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -44,15 +45,17 @@ class Training:
     Args:
         epochs: passes over a task's training data, for each phase, at least 1.
         batch_size: examples a step, at least 1.
-        learning_rate: of the optimizer, above 0.
-        optimizer: name of a Keras optimizer, or `{name: …, …arguments}`.
+        learning_rate: of the optimizer, above 0, or one of Keras' schedules over steps,
+            `{name: inverse_time_decay, …arguments}`.
+        optimizer: name of a Keras optimizer, or `{name: …, …arguments}`; also
+            "rmsprop_from_one", TensorFlow 1's RMSprop.
         loss: "softmax" or "sigmoid"; None takes what fits the kind of the head.
         metrics: names; the first is the main one of `results.json`.
     """
 
     epochs: int = 1
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float | dict = 1e-3
     optimizer: str | dict = "adam"
     loss: Literal["softmax", "sigmoid"] | None = None
     metrics: list[str] = ("accuracy",)
@@ -130,7 +133,11 @@ class Config:
         training = self.resolved["training"]
         arguments = _named(training["optimizer"])
         optimizer = _optimizers()[arguments.pop("name")]
-        return optimizer(learning_rate=training["learning_rate"], **arguments)
+        rate = training["learning_rate"]
+        if isinstance(rate, dict):
+            schedule = dict(rate)
+            rate = _schedules()[schedule.pop("name")](**schedule)
+        return optimizer(learning_rate=rate, **arguments)
 
     def to_yaml(self) -> str:
         """The resolved configuration, which `load` reads back to the same."""
@@ -274,7 +281,14 @@ def _training(raw: dict[str, Any]) -> dict[str, Any]:
 
     section = _section(raw, "training", {})
     training = checks.arguments("training", section, Training, elsewhere=_ELSEWHERE)
+    if isinstance(training["learning_rate"], dict):
+        known = _schedules()
+        path = "training.learning_rate"
+        rate = _call(path, training["learning_rate"], known, known.get)
+        training["learning_rate"] = rate
     for key in ("epochs", "batch_size", "learning_rate"):
+        if isinstance(training[key], dict):
+            continue
         if not 0 < training[key] < math.inf:
             raise ValueError(
                 f"`training.{key}` must be above 0. Received: {training[key]!r}"
@@ -310,12 +324,29 @@ def _optimizers() -> dict[str, type]:
     """The optimizers of Keras by lower-case name; wrappers of others are left out."""
     import keras
 
-    return {
+    from keras_lifelong.training.optimizers import RMSpropFromOne
+
+    found = {
         name.lower(): member
         for name, member in vars(keras.optimizers).items()
         if isinstance(member, type)
         and issubclass(member, keras.optimizers.Optimizer)
         and "learning_rate" in inspect.signature(member).parameters
+    }
+    return {**found, "rmsprop_from_one": RMSpropFromOne}
+
+
+def _schedules() -> dict[str, type]:
+    """Keras' learning rate schedules by name, in lower case with underscores."""
+    import keras
+
+    schedules = keras.optimizers.schedules
+    return {
+        re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower(): member
+        for name, member in vars(schedules).items()
+        if isinstance(member, type)
+        and issubclass(member, schedules.LearningRateSchedule)
+        and member is not schedules.LearningRateSchedule
     }
 
 

@@ -260,3 +260,24 @@ def test_shipped_configuration(path):
     assert any(command in line for line in head)
     assert any(line.startswith("# Cost:") for line in head)
     assert any(line.startswith("# Expected:") for line in head)
+
+
+def test_a_learning_rate_may_be_a_schedule():
+    schedule = "{name: inverse_time_decay, initial_learning_rate: 0.1, decay_steps: 10"
+    resolved = config_lib.load(
+        ZOO / "den" / "digits.yaml",
+        [f"training.learning_rate={schedule}, decay_rate: 1.0}}"],
+    )
+    optimizer = resolved.build_optimizer()
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)
+    optimizer.iterations.assign(30)
+    assert float(optimizer.learning_rate) == pytest.approx(0.1 / 4)
+    with pytest.raises(ValueError, match="training.learning_rate.decay_rate"):
+        config_lib.load(
+            ZOO / "den" / "digits.yaml", [f"training.learning_rate={schedule}}}"]
+        )
+    with pytest.raises(ValueError, match="inverse_time_decay"):
+        config_lib.load(
+            ZOO / "den" / "digits.yaml",
+            ["training.learning_rate={name: inverse_time_decy}"],
+        )

@@ -1,0 +1,37 @@
+"""Optimizers that published results rest on and Keras has not."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_lifelong")
+class RMSpropFromOne(keras.optimizers.RMSprop):
+    """RMSprop as TensorFlow 1 had it: the averages of squares begin at 1, not at 0.
+
+    Keras' own takes first steps of 3.2 learning rates whatever the gradient; this one
+    begins with steps of a learning rate times the gradient. LASEM's results are with
+    it and `epsilon=1e-10`, which is the default here.
+
+    Args: as `keras.optimizers.RMSprop`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> w = keras.Variable([0.0])
+    >>> optimizer = RMSpropFromOne(0.1, rho=0.0)
+    >>> optimizer.apply([np.array([5.0], "float32")], [w])  # rho 0: forgets the 1
+    >>> round(float(w[0]), 3)
+    -0.1
+    """
+
+    def __init__(self, learning_rate=0.001, rho=0.9, epsilon=1e-10, **kwargs):
+        super().__init__(learning_rate, rho=rho, epsilon=epsilon, **kwargs)
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        for velocity in self._velocities:
+            velocity.assign(ops.ones_like(velocity))

@@ -31,8 +31,8 @@ OUT = flags.DEFINE_string("out", None, "file of results", required=True)
 
 METHODS = {
     "Finetune": lambda b, s: kl.Finetune(b, seed=s),
-    "L2": lambda b, s, strength=0.5: kl.L2(b, strength=strength, seed=s),
-    "EWC": lambda b, s, strength=100.0: kl.EWC(b, strength=strength, seed=s),
+    "L2": lambda b, s, strength=0.05: kl.L2(b, strength=strength, seed=s),
+    "EWC": lambda b, s, strength=1000.0: kl.EWC(b, strength=strength, seed=s),
     "Independent": lambda b, s: kl.Independent(b, seed=s),
     "DEN": lambda b, s: kl.DEN(b, growth=10, l1=5e-5, seed=s),
     "dynamic": lambda b, s: kl.DEN(b, growth=16, l1=5e-5, split=False, seed=s),

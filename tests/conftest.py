@@ -112,3 +112,15 @@ def eager():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def real_data():
+    """Skips unless a prepared data set is there: `real_data("mnist")`."""
+
+    def need(name):
+        folder = os.environ.get("TFDS_DATA_DIR", "")
+        if not (Path(folder) / name).is_dir():
+            pytest.skip(f"{name} is not in TFDS_DATA_DIR ({folder or 'not set'})")
+
+    return need

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHOWN = {  # words of the output, and the files it leaves
+    "lasem_cifar100.py": ("Figures:", {"lasem_cifar100_report"}),
     "den_digits.py": ("task_2 as a plain Keras model", {"den_digits_report"}),
     "your_own_tasks.py": ("DEN on npz, 2 tasks", set()),
     "your_own_backbone.py": ("predicts the same", set()),
@@ -17,7 +18,9 @@ SHOWN = {  # words of the output, and the files it leaves
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SHOWN))
-def test_example(name, tmp_path):
+def test_example(name, tmp_path, real_data):
+    if "cifar100" in name:
+        real_data("cifar100")
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name)],
         cwd=tmp_path,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -37,18 +34,6 @@ def fake_data(monkeypatch):
     fake = FakeData()
     monkeypatch.setattr(tfds, "load", fake)
     return fake
-
-
-@pytest.fixture
-def real_data():
-    """Skips unless a prepared data set is there: `real_data("mnist")`."""
-
-    def need(name):
-        folder = os.environ.get("TFDS_DATA_DIR", "")
-        if not (Path(folder) / name).is_dir():
-            pytest.skip(f"{name} is not in TFDS_DATA_DIR ({folder or 'not set'})")
-
-    return need
 
 
 def images(x):

@@ -92,10 +92,15 @@ class TransferLayer(K.Layer):
     def chosen(self, shared):
         """Kernel and bias (None without) under a choice."""
         chosen = ops.convert_to_tensor(shared) > 0
-        kernel = ops.where(chosen, self.transfer.kernel, self.own.kernel)
+
+        def choose(transfer, own):
+            transfer, own = map(ops.convert_to_tensor, (transfer, own))  # JAX insists
+            return ops.where(chosen, transfer, own)
+
+        kernel = choose(self.transfer.kernel, self.own.kernel)
         if not self.own.use_bias:
             return kernel, None
-        return kernel, ops.where(chosen, self.transfer.bias, self.own.bias)
+        return kernel, choose(self.transfer.bias, self.own.bias)
 
     def call(self, x, shared):
         return self._apply(x, *self.chosen(shared))

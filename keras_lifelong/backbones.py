@@ -251,6 +251,57 @@ def den_conv(input_shape: Shape) -> keras.Sequential:
     return stack.build()
 
 
+def _lasem(input_shape, name, convolutions, units):
+    """Convolutions given as (filters, kernel size, pooling after it, 0 for none)."""
+    import keras
+
+    _check_image(name, input_shape)
+    stack = _Stack(name, input_shape)
+    drawn = {
+        "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.05),
+        "bias_initializer": keras.initializers.Constant(0.2),
+        "activation": "relu",
+    }
+    for filters, size, pool in convolutions:
+        stack.add("Conv2D", filters, size, padding="same", **drawn)
+        if pool:
+            stack.add("MaxPooling2D", pool, padding="same")
+    stack.add("Flatten")
+    stack.add("Dropout", 0.5)
+    for count in units:
+        stack.add("Dense", count, **drawn)
+    return stack.build()
+
+
+@register("lasem_cifar100")
+def lasem_cifar100(input_shape: Shape) -> keras.Sequential:
+    """LASEM's net for CIFAR-100 (Lee et al., ICML 2021, Figure 6)."""
+    convolutions = [(32, 3, 0), (32, 3, 2), (64, 3, 0), (64, 3, 2)]
+    return _lasem(input_shape, "lasem_cifar100", convolutions, [64])
+
+
+@register("lasem_office_home")
+def lasem_office_home(input_shape: Shape) -> keras.Sequential:
+    """LASEM's net for Office-Home (Lee et al., ICML 2021, Figure 6)."""
+    convolutions = [(64, 11, 3), (256, 5, 3), (256, 3, 2), (256, 3, 2)]
+    return _lasem(input_shape, "lasem_office_home", convolutions, [256, 64])
+
+
+@register("lasem_stl10")
+def lasem_stl10(
+    input_shape: Shape, units: Sequence[int] = (128, 16)
+) -> keras.Sequential:
+    """LASEM's net for STL-10 (Lee et al., ICML 2021, Figure 6).
+
+    Args:
+        input_shape: (height, width, channels).
+        units: of the dense layers; with tensor factorisation the authors had 128 only.
+    """
+    _check_sizes("units", units, empty=True)
+    pairs = [[(filters, 3, 0), (filters, 3, 3)] for filters in (32, 64, 128)]
+    return _lasem(input_shape, "lasem_stl10", sum(pairs, []), units)
+
+
 def from_layers(
     layers: Sequence[dict[str, Any]], input_shape: Sequence[int]
 ) -> keras.Sequential:

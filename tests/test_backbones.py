@@ -174,3 +174,29 @@ def test_a_bidirectional_layer_may_not_hide_code():
     layer = {"class_name": "Bidirectional", "config": {"layer": inner}}
     with pytest.raises(ValueError, match=r"`layers\[0\].layer` names"):
         backbones.from_layers([layer], (4, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "flat", "units"),
+    [
+        ("lasem_cifar100", 32, 4096, [64]),
+        ("lasem_office_home", 128, 4096, [256, 64]),
+        ("lasem_stl10", 96, 2048, [128, 16]),
+    ],
+)
+def test_lasem_nets_are_the_papers(name, side, flat, units):
+    model = backbones.get(name, (side, side, 3))
+    shapes = {layer.name: layer.output.shape for layer in model.layers}
+    assert shapes["flatten"] == (None, flat)
+    dense = [x for x in model.layers if type(x).__name__ == "Dense"]
+    assert [x.units for x in dense] == units
+    convolutions = [x for x in model.layers if type(x).__name__ == "Conv2D"]
+    if name == "lasem_cifar100":
+        assert sum(x.count_params() for x in convolutions) == 65_568
+        assert sum(x.count_params() for x in dense) + 65 * 10 == 262_858
+    for layer in (*convolutions, *dense):
+        kernel, bias = layer.get_weights()
+        assert (bias == np.float32(0.2)).all()
+        assert kernel.std() == pytest.approx(0.05 * 0.88, rel=0.1)  # cut at 2 std
+    noise = [type(x).__name__ for x in model.layers].index("Dropout")
+    assert type(model.layers[noise - 1]).__name__ == "Flatten"

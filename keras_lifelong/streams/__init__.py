@@ -8,7 +8,9 @@
 
 from keras_lifelong.streams import cifar as _cifar  # noqa: F401  (registers streams)
 from keras_lifelong.streams import digits as _digits  # noqa: F401
+from keras_lifelong.streams import lasem as _lasem  # noqa: F401
 from keras_lifelong.streams import mnist as _mnist  # noqa: F401
+from keras_lifelong.streams import office_home as _office_home  # noqa: F401
 from keras_lifelong.streams.npz import export_npz
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import describe

@@ -27,6 +27,7 @@ def array_stream(
     train_per_task: int | None = None,
     seed: int = 0,
     standardize: bool = False,
+    by_split: bool = False,
     is_missing: Callable[[int, str], bool] = lambda index, split: False,
     scale_pixels: bool = True,
 ) -> TaskStream:
@@ -48,6 +49,7 @@ def array_stream(
             task's own training data: for each channel of images, for each feature of
             vectors (that is, over all axes but the last). Features that never change
             are only centred.
+        by_split: each split by its own mean and deviation instead.
         is_missing: whether task `index` has no such split.
         scale_pixels: whether uint8 are pixels.
     """
@@ -63,8 +65,8 @@ def array_stream(
         return (scaled(x) if scale_pixels else x), y
 
     @functools.cache
-    def statistics(index):
-        x = prepare(index, "train")[0]
+    def statistics(index, split):
+        x = prepare(index, split)[0]
         axes = tuple(range(x.ndim - 1))
         std = x.std(axes, dtype="float64")
         return x.mean(axes, dtype="float64"), np.where(std > 0, std, 1)
@@ -76,7 +78,8 @@ def array_stream(
                 raise ValueError(
                     f"`standardize` needs real-valued inputs. Received: {x.dtype}"
                 )
-            mean, std = (value.astype("float32") for value in statistics(index))
+            found = statistics(index, split if by_split else "train")
+            mean, std = (value.astype("float32") for value in found)
             x = (x - mean) / std
         return x, y
 
@@ -115,7 +118,8 @@ def class_tasks(
         num_tasks: only so many of them.
         head: as in `TaskSpec`.
         one_vs_rest: labels (n, C), a yes or no to each class, instead of (n,).
-        **common: `train_per_task`, `seed`, `standardize` as in `array_stream`.
+        **common: `train_per_task`, `seed`, `standardize`, `by_split` as in
+            `array_stream`.
     """
     num_tasks = check_count("num_tasks", num_tasks, len(classes))
     kind = "multilabel" if one_vs_rest else "categorical"

@@ -1,0 +1,159 @@
+"""The streams of LASEM (Lee, Behpour, Eaton: ICML 2021, section 5 and its code).
+
+In all of them each of a task's splits is standardised by its own mean and deviation,
+as the authors did.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from keras_lifelong.streams import tfds
+from keras_lifelong.streams.arrays import array_stream
+from keras_lifelong.streams.arrays import class_tasks
+from keras_lifelong.streams.sampling import generator
+from keras_lifelong.streams.stream import TaskStream
+from keras_lifelong.streams.stream import register
+from keras_lifelong.streams.task import TaskSpec
+
+# One class of each of ten superclasses, by task; the label is the position.
+CIFAR100_TASKS = (
+    (4, 1, 54, 9, 0, 5, 6, 3, 12, 8),
+    (30, 32, 62, 10, 51, 20, 7, 42, 17, 13),
+    (55, 67, 70, 16, 53, 25, 14, 43, 37, 48),
+    (72, 73, 82, 28, 57, 84, 18, 88, 68, 58),
+    (95, 91, 92, 61, 83, 94, 24, 97, 76, 90),
+    (22, 23, 15, 34, 26, 2, 27, 36, 47, 41),
+    (39, 33, 19, 63, 45, 11, 29, 50, 52, 69),
+    (40, 49, 21, 64, 77, 35, 44, 65, 56, 81),
+    (86, 60, 31, 66, 79, 46, 78, 74, 59, 85),
+    (87, 71, 38, 75, 99, 98, 93, 80, 96, 89),
+)
+NOISE_MEANS, NOISE_DEVIATIONS = (-0.05, -0.025, 0.0, 0.025), (0.0, 0.025)
+
+
+@register("lasem_cifar100", source="CIFAR-100, Krizhevsky 2009; as in LASEM, section 5")
+def lasem_cifar100(
+    num_tasks: int | None = None,
+    train_per_task: int | None = None,
+    seed: int = 0,
+    standardize: bool = True,
+    head: str = "per_task",
+    data_dir: str | None = None,
+) -> TaskStream:
+    """CIFAR-100 with 4 % of its images: ten ten-way tasks of 170, 30 and 1,000 images.
+
+    Each class has 17 images to train, 3 for validation (5.6 to 1) and its 100 test
+    images.
+
+    Args:
+        num_tasks: only the first so many tasks, 1 to 10.
+        train_per_task: only so many training images of each.
+        seed: of the choice of images.
+        standardize: normalise each colour of each split of a task by its own mean and
+            standard deviation.
+        head: "per_task" or "shared".
+        data_dir: where TFDS has `cifar100`; None: `TFDS_DATA_DIR`.
+
+    Example:
+
+    ```python
+    stream = streams.get("lasem_cifar100", num_tasks=3)
+    ```
+    """
+    return class_tasks(
+        functools.partial(_few_of_each, "cifar100", 17, 3, seed, data_dir),
+        CIFAR100_TASKS,
+        (32, 32, 3),
+        num_tasks=num_tasks,
+        head=head,
+        train_per_task=train_per_task,
+        seed=seed,
+        standardize=standardize,
+        by_split=True,
+    )
+
+
+@register("stl10_noisy", source="STL-10, Coates et al. 2011; as in LASEM, section 5")
+def stl10_noisy(
+    num_tasks: int | None = None,
+    train_per_task: int | None = None,
+    seed: int = 0,
+    task_seed: int = 0,
+    standardize: bool = True,
+    head: str = "per_task",
+    data_dir: str | None = None,
+) -> TaskStream:
+    """STL-10 in twenty three-way tasks, each with noise and an order of colours.
+
+    A task has three of the ten classes, no two tasks the same three; Gaussian noise of
+    mean -0.05, -0.025, 0 or 0.025 and deviation 0 or 0.025 on images moved to
+    [-0.5, 0.5], where they are clipped (the authors' code; their paper says 10 % and
+    5 % of the range); and a permutation of the colours. It has 318 images to train, 57
+    for validation and 2,400 for testing, which are as noisy.
+
+    Args:
+        num_tasks: only the first so many tasks, 1 to 20.
+        train_per_task: only so many training images of each.
+        seed: of the choice of images.
+        task_seed: of the tasks: classes, noise and orders of colours.
+        standardize: as in `lasem_cifar100`.
+        head: "per_task" or "shared".
+        data_dir: where TFDS has `stl10`; None: `TFDS_DATA_DIR`.
+
+    Example:
+
+    ```python
+    stream = streams.get("stl10_noisy", num_tasks=5)
+    ```
+    """
+    rng = generator(task_seed, "classes of stl10_noisy")
+    classes = []
+    while len(classes) < 20:
+        group = sorted(rng.choice(10, 3, replace=False).tolist())
+        if group not in classes:
+            classes.append(group)
+    plain = class_tasks(
+        functools.partial(_few_of_each, "stl10", 106, 19, seed, data_dir),
+        classes,
+        (96, 96, 3),
+        num_tasks=num_tasks,
+        head=head,
+    )
+
+    def read(index, split):
+        x, y = getattr(plain[index], split)
+        rng = generator(task_seed, "noise of stl10_noisy", index)
+        mean, deviation = rng.choice(NOISE_MEANS), rng.choice(NOISE_DEVIATIONS)
+        order = rng.permutation(3)
+        rng = generator(task_seed, f"{split} noise of stl10_noisy", index)
+        noise = rng.normal(mean, deviation, x.shape).astype("float32")
+        return np.clip(x - 0.5 + noise, -0.5, 0.5)[..., order], y
+
+    return array_stream(
+        read,
+        TaskSpec(3, "categorical", (96, 96, 3), head),
+        num_tasks=len(plain),
+        train_per_task=train_per_task,
+        seed=seed,
+        standardize=standardize,
+        by_split=True,
+    )
+
+
+def _few_of_each(name, train, validation, seed, data_dir):
+    """So many images of each class, chosen by seed, and the whole test set."""
+    x, y = tfds.load(name, "train", data_dir)
+    rng = generator(seed, f"few images of {name}")
+    rows = {"train": [], "validation": []}
+    for label in np.unique(y):
+        chosen = rng.permutation(np.flatnonzero(y == label))[: train + validation]
+        rows["train"].append(chosen[:train])
+        rows["validation"].append(chosen[train:])
+    rows = {split: np.sort(np.concatenate(found)) for split, found in rows.items()}
+    return {
+        **{split: (x[found], y[found]) for split, found in rows.items()},
+        "test": tfds.load(name, "test", data_dir),
+    }

@@ -1,0 +1,140 @@
+"""Office-Home from a folder of images, as in LASEM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_lifelong.streams.arrays import array_stream
+from keras_lifelong.streams.arrays import check_count
+from keras_lifelong.streams.sampling import generator
+from keras_lifelong.streams.stream import TaskStream
+from keras_lifelong.streams.stream import register
+from keras_lifelong.streams.task import TaskSpec
+
+# Five groups of classes by their place in alphabetical order, first as pictures of
+# products, then as photographs.
+GROUPS = (
+    (63, 54, 55, 59, 47, 8, 5, 56, 18, 50, 3, 57, 13),
+    (62, 19, 21, 35, 64, 46, 27, 10, 39, 17, 22, 34, 30),
+    (48, 15, 51, 6, 40, 31, 4, 36, 45, 41, 16, 14, 11),
+    (9, 29, 1, 44, 33, 26, 25, 32, 53, 12, 43, 38, 60),
+    (28, 2, 49, 37, 20, 23, 58, 24, 52, 61, 7, 0, 42),
+)
+DOMAINS = (("Product",), ("Real World", "RealWorld"))
+CLASSES, PARTS = 65, (0.6, 0.1)
+ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+@register("office_home", source="Venkateswara et al. 2017; as in LASEM, section 5")
+def office_home(
+    path: str,
+    num_tasks: int | None = None,
+    train_per_task: int | None = None,
+    image_size: int = 128,
+    seed: int = 0,
+    standardize: bool = True,
+    head: str = "per_task",
+) -> TaskStream:
+    """Office-Home: ten 13-way tasks, five of product pictures, then of photographs.
+
+    Tasks 5 to 9 have the classes of tasks 0 to 4 in the other domain. Of each class
+    0.6 of the images are for training, 0.1 for validation (both rounded down), the
+    rest for testing. A task's images are read when the task is.
+
+    Args:
+        path: the folder of the data set, with folders `Product` and `Real World` (or
+            `RealWorld`), each with a folder of images for every class. It is to be had
+            from hemanthdv.org/officeHomeDataset.html.
+        num_tasks: only the first so many tasks, 1 to 10.
+        train_per_task: only so many training images of each.
+        image_size: to which images are resized, with anti-aliasing.
+        seed: of the division into training, validation and test data.
+        standardize: normalise each colour of each split of a task by its own mean and
+            standard deviation.
+        head: "per_task" or "shared".
+
+    Raises:
+        FileNotFoundError: if a folder is missing.
+        ValueError: if a domain has not 65 classes, or an image cannot be read.
+
+    Example:
+
+    ```python
+    stream = streams.get("office_home", path="data/OfficeHomeDataset_10072016")
+    ```
+    """
+    check_count("image_size", image_size)
+    num_tasks = check_count("num_tasks", num_tasks, 2 * len(GROUPS))
+    folders = [_domain(Path(path), names) for names in DOMAINS]
+
+    def read(index, split):
+        domain, group = divmod(index, len(GROUPS))
+        images, labels = [], []
+        for label, place in enumerate(GROUPS[group]):
+            folder = folders[domain][place]
+            files = _files(folder, split, generator(seed, f"files of {folder.name}"))
+            images += [_image(file, image_size) for file in files]
+            labels += [label] * len(files)
+        return np.stack(images), np.array(labels, "int32")
+
+    return array_stream(
+        read,
+        TaskSpec(len(GROUPS[0]), "categorical", (image_size, image_size, 3), head),
+        num_tasks=num_tasks,
+        train_per_task=train_per_task,
+        seed=seed,
+        standardize=standardize,
+        by_split=True,
+    )
+
+
+def _domain(root: Path, names: tuple[str, ...]) -> list[Path]:
+    """The folders of a domain's classes in alphabetical order, case aside."""
+    found = next((root / name for name in names if (root / name).is_dir()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"`path` has no folder {' or '.join(map(repr, names))}; it should be the "
+            "folder of Office-Home, from hemanthdv.org/officeHomeDataset.html. "
+            f"Received: {str(root)!r}"
+        )
+    folders = sorted(
+        (f for f in found.iterdir() if f.is_dir()), key=lambda f: f.name.lower()
+    )
+    if len(folders) != CLASSES:
+        raise ValueError(
+            f"A domain of Office-Home has {CLASSES} folders, one for each class. "
+            f"Received: {len(folders)} in {str(found)!r}"
+        )
+    return folders
+
+
+def _files(folder: Path, split: str, rng: np.random.Generator) -> list[Path]:
+    """The files of a class that belong to a split."""
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS)
+    train, validation = (int(part * len(files)) for part in PARTS)
+    if not train or not validation or train + validation == len(files):
+        raise ValueError(
+            "A class needs 10 images or more to be divided. "
+            f"Received: {len(files)} in {str(folder)!r}"
+        )
+    order = rng.permutation(len(files))
+    part = {
+        "train": order[:train],
+        "validation": order[train : train + validation],
+        "test": order[train + validation :],
+    }[split]
+    return [files[i] for i in sorted(part)]
+
+
+def _image(file: Path, size: int) -> np.ndarray:
+    """An image as uint8 (size, size, 3)."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+            return np.asarray(image)
+    except (OSError, SyntaxError) as error:  # what Pillow raises for broken files
+        raise ValueError(f"The image {str(file)!r} cannot be read: {error}") from error

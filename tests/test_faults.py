@@ -43,6 +43,9 @@ def new(method="DEN", optimizer=None, **kwargs):
             layers.Dense(5, activation="relu", name="upper"),
         ]
     )
+    method, _, search = method.partition(" ")
+    if search:
+        kwargs = {"search": search, **kwargs}
     if method == "DEN":
         kwargs = {"growth": 2, "bucket": 8, "split_threshold": 1e-3, **kwargs}
     model = registry.get(method)(backbone, **kwargs)
@@ -151,7 +154,7 @@ def test_stopped_again_and_again_it_ends_the_same(whole, writes, tmp_path):
     assert_same(model, result, whole())
 
 
-@pytest.mark.parametrize("method", registry.names())
+@pytest.mark.parametrize("method", [*registry.names(), "LASEM brute_force"])
 def test_every_method_resumes(method, whole, tmp_path, monkeypatch):
     """Stopped before and after the last phase of the second task was recorded."""
     expected = whole(method)

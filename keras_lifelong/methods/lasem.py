@@ -177,20 +177,22 @@ class LASEM(TransferModel):
         self.log_initial(name)
         before = self.shared_values()
         if self.given is not None and o.probability is None:
-            index = self.number(self.given)
-            self.configure(index)
+            self.configure(self.number(self.given))
             used = self.used_variables(self.network.by_layer(self.given))
             yield from self.trained(self.static_phase("training", used))
-            trace = None
+            prior, why = self.certain(), {}
         elif o.search == "brute_force":
-            trace = yield from self.brute_force(task)
+            scores = yield from self.brute_force(task)
+            prior, why = self.certain(), {"validation": scores}
         else:
             self.begin_search()
             result = yield from self.trained(self.em_phase())
-            trace = result.history["prior"]
-        prior = ops.convert_to_numpy(self.prior())
+            trace = result.history["prior"]  # by epoch, of which 50 are kept
+            every = -(-len(trace) // 50)
+            prior = ops.convert_to_numpy(self.prior())
+            why = {"trace_every": every, "trace": trace[every - 1 :: every]}
         self.keep(name, before)
-        self.log_choices(name, prior, trace)
+        self.log_choices(name, prior, why)
 
     # Phases
 
@@ -217,7 +219,7 @@ class LASEM(TransferModel):
 
     def static_phase(self, name, variables) -> Phase:
         """A phase that trains the configuration of the most evidence."""
-        self.posterior.assign(self.prior())
+        self.posterior.assign(self.certain())
         penalty = self.penalty if self.options.sharing == "tf" else None
         return self.phase(name, variables, penalty=penalty)
 
@@ -246,7 +248,7 @@ class LASEM(TransferModel):
                 found = self.get_active()
         self.set_active(found)
         self.store_active()
-        return [scores]
+        return scores
 
     # E-step
 
@@ -355,23 +357,24 @@ class LASEM(TransferModel):
 
     # What was found
 
+    def certain(self) -> np.ndarray:
+        """All probability (2^d,) on the configuration of the most evidence."""
+        evidence = ops.convert_to_numpy(self.evidence)
+        return (np.arange(evidence.size) == evidence.argmax()).astype("float32")
+
     def number(self, choices) -> int:
         """The number of a configuration given by its choices."""
         return int(np.flatnonzero((self.configurations == choices).all(axis=1))[0])
 
-    def log_choices(self, task, prior, trace):
+    def log_choices(self, task, prior, why):
         """Logs for every layer what was chosen, and how likely sharing it was."""
         shared = self.network.by_layer(list(prior @ self.configurations))
-        configuration = self.notes(task)["configuration"]
-        for layer, chosen, p in zip(
-            self.network.searched, configuration, shared, strict=True
+        chosen = self.notes(task)["configuration"]
+        for layer, is_shared, p in zip(
+            self.network.searched, chosen, shared, strict=True
         ):
-            kind = "share" if chosen else "own"
-            self.log(
-                task, layer.name, kind, layer.units, probability_of_sharing=float(p)
-            )
-        why = {"configuration": configuration, "prior": [float(p) for p in prior]}
-        if trace is not None:
-            every = -(-len(trace) // 50)
-            why["trace_every"], why["trace"] = every, trace[every - 1 :: every]
+            kind = "share" if is_shared else "own"
+            p = {"probability_of_sharing": float(p)}
+            self.log(task, layer.name, kind, layer.units, **p)
+        why = {"configuration": chosen, "prior": [float(p) for p in prior], **why}
         self.log(task, "configuration", "configuration", 0, **why)

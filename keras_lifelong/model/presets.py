@@ -68,9 +68,13 @@ class PresetMixin:
             (temporary / TASKS).write_text(json.dumps(tasks, indent=2))
             self.save_weights(temporary / WEIGHTS)
             temporary.chmod(0o755)
-            if directory.exists():
-                shutil.rmtree(directory)
-            temporary.rename(directory)
+            if directory.exists():  # kept until the new one is in its place
+                aside = temporary.with_name(f"{temporary.name}.old")
+                directory.rename(aside)
+                temporary.rename(directory)
+                shutil.rmtree(aside)
+            else:
+                temporary.rename(directory)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

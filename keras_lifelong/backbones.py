@@ -257,19 +257,22 @@ def _lasem(input_shape, name, convolutions, units):
 
     _check_image(name, input_shape)
     stack = _Stack(name, input_shape)
-    drawn = {
-        "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.05),
-        "bias_initializer": keras.initializers.Constant(0.2),
-        "activation": "relu",
-    }
+
+    def drawn():  # for each layer anew: an initializer draws the same every time
+        return {
+            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.05),
+            "bias_initializer": keras.initializers.Constant(0.2),
+            "activation": "relu",
+        }
+
     for filters, size, pool in convolutions:
-        stack.add("Conv2D", filters, size, padding="same", **drawn)
+        stack.add("Conv2D", filters, size, padding="same", **drawn())
         if pool:
             stack.add("MaxPooling2D", pool, padding="same")
     stack.add("Flatten")
     stack.add("Dropout", 0.5)
     for count in units:
-        stack.add("Dense", count, **drawn)
+        stack.add("Dense", count, **drawn())
     return stack.build()
 
 

@@ -87,6 +87,8 @@ def test_den_conv_pools_while_it_fits(side, last):
         ("cnn", (4, 4, 1), {"filters": [2, 2, 2]}, "must measure 8 or more"),
         ("cnn", (4, 4, 1), {"filters": [2], "kernel_size": 0}, "`kernel_size`"),
         ("den_conv", (4,), {}, "takes images"),
+        ("lasem_cifar100", (4,), {}, "`lasem_cifar100` takes images"),
+        ("lasem_stl10", (9, 9, 3), {"units": [0]}, "`units`"),
     ],
 )
 def test_errors_name_the_argument(name, shape, arguments, words):
@@ -177,26 +179,56 @@ def test_a_bidirectional_layer_may_not_hide_code():
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "flat", "units"),
+    ("name", "side", "convolutions", "pools", "flat", "units"),
     [
-        ("lasem_cifar100", 32, 4096, [64]),
-        ("lasem_office_home", 128, 4096, [256, 64]),
-        ("lasem_stl10", 96, 2048, [128, 16]),
+        ("lasem_cifar100", 32, [(32, 3)] * 2 + [(64, 3)] * 2, [2, 2], 4096, [64]),
+        (
+            "lasem_office_home",
+            128,
+            [(64, 11), (256, 5), (256, 3), (256, 3)],
+            [3, 3, 2, 2],
+            4096,
+            [256, 64],
+        ),
+        (
+            "lasem_stl10",
+            96,
+            [(32, 3)] * 2 + [(64, 3)] * 2 + [(128, 3)] * 2,
+            [3, 3, 3],
+            2048,
+            [128, 16],
+        ),
     ],
 )
-def test_lasem_nets_are_the_papers(name, side, flat, units):
+def test_lasem_nets_are_the_papers(name, side, convolutions, pools, flat, units):
     model = backbones.get(name, (side, side, 3))
-    shapes = {layer.name: layer.output.shape for layer in model.layers}
-    assert shapes["flatten"] == (None, flat)
-    dense = [x for x in model.layers if type(x).__name__ == "Dense"]
-    assert [x.units for x in dense] == units
-    convolutions = [x for x in model.layers if type(x).__name__ == "Conv2D"]
+    kinds = [type(layer).__name__ for layer in model.layers]
+    of = {kind: [x for x in model.layers if type(x).__name__ == kind] for kind in kinds}
+    assert [(x.filters, x.kernel_size[0]) for x in of["Conv2D"]] == convolutions
+    assert [x.pool_size[0] for x in of["MaxPooling2D"]] == pools
+    for pool in of["MaxPooling2D"]:
+        assert pool.strides == pool.pool_size and pool.padding == "same"
+    assert kinds[-2 - len(units) :] == ["Flatten", "Dropout", *["Dense"] * len(units)]
+    assert len(of["Dropout"]) == 1 and of["Dropout"][0].rate == 0.5
+    assert of["Flatten"][0].output.shape == (None, flat)
+    assert [x.units for x in of["Dense"]] == units
     if name == "lasem_cifar100":
-        assert sum(x.count_params() for x in convolutions) == 65_568
-        assert sum(x.count_params() for x in dense) + 65 * 10 == 262_858
-    for layer in (*convolutions, *dense):
+        assert sum(x.count_params() for x in of["Conv2D"]) == 65_568
+        assert sum(x.count_params() for x in of["Dense"]) + 65 * 10 == 262_858
+    for layer in (*of["Conv2D"], *of["Dense"]):
         kernel, bias = layer.get_weights()
         assert (bias == np.float32(0.2)).all()
         assert kernel.std() == pytest.approx(0.05 * 0.88, rel=0.1)  # cut at 2 std
-    noise = [type(x).__name__ for x in model.layers].index("Dropout")
-    assert type(model.layers[noise - 1]).__name__ == "Flatten"
+        assert layer.activation is keras.activations.relu
+
+
+def test_lasem_nets_draw_each_layer_anew():
+    model = backbones.get("lasem_office_home", (8, 8, 3))
+    kernels = [x.get_weights()[0].ravel()[:4000] for x in model.layers if x.weights]
+    together = np.corrcoef(kernels)
+    assert np.abs(together - np.eye(len(together))).max() < 0.1
+
+
+def test_lasem_stl10_takes_other_dense_layers():
+    model = backbones.get("lasem_stl10", (9, 9, 3), units=[5])
+    assert model.output_shape == (None, 5)

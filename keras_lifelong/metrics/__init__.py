@@ -5,6 +5,7 @@ Importing this costs numpy only; Keras and scikit-learn are imported when used.
 
 from __future__ import annotations
 
+from keras_lifelong.metrics import task_distance
 from keras_lifelong.metrics.matrix import acc
 from keras_lifelong.metrics.matrix import af
 from keras_lifelong.metrics.matrix import ap
@@ -35,4 +36,5 @@ __all__ = [
     "mae",
     "mse",
     "multi_task_gain",
+    "task_distance",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_lifelong.streams.arrays import SPLITS
 from keras_lifelong.streams.arrays import array_stream
 from keras_lifelong.streams.arrays import check_count
 from keras_lifelong.streams.sampling import generator
@@ -23,7 +24,8 @@ GROUPS = (
     (28, 2, 49, 37, 20, 23, 58, 24, 52, 61, 7, 0, 42),
 )
 DOMAINS = (("Product",), ("Real World", "RealWorld"))
-CLASSES, PARTS = 65, (0.6, 0.1)
+CLASSES, PARTS = 65, (0.6, 0.1, 0.3)
+SITE = "hemanthdv.org/officeHomeDataset.html"
 ENDINGS = (".jpg", ".jpeg", ".png")
 
 
@@ -39,9 +41,11 @@ def office_home(
 ) -> TaskStream:
     """Office-Home: ten 13-way tasks, five of product pictures, then of photographs.
 
-    Tasks 5 to 9 have the classes of tasks 0 to 4 in the other domain. Of each class
-    0.6 of the images are for training, 0.1 for validation (both rounded down), the
-    rest for testing. A task's images are read when the task is.
+    Tasks 5 to 9 have the classes of tasks 0 to 4 in the other domain. The tasks'
+    classes are the authors', who number folders alphabetically whatever their case
+    (`Trash_Can` before `TV`). Of each class 0.6 of the images are for training, 0.1 for
+    validation and 0.3 for testing, all rounded down. A task's images, RGB in [0, 1]
+    unless standardised, are read when the task is.
 
     Args:
         path: the folder of the data set, with folders `Product` and `Real World` (or
@@ -52,12 +56,13 @@ def office_home(
         image_size: to which images are resized, with anti-aliasing.
         seed: of the division into training, validation and test data.
         standardize: normalise each colour of each split of a task by its own mean and
-            standard deviation.
+            standard deviation. The authors' code did not.
         head: "per_task" or "shared".
 
     Raises:
         FileNotFoundError: if a folder is missing.
-        ValueError: if a domain has not 65 classes, or an image cannot be read.
+        ValueError: if a domain has not 65 classes, or not those of the other, or if a
+            class has fewer than 10 images or one that cannot be read.
 
     Example:
 
@@ -68,6 +73,12 @@ def office_home(
     check_count("image_size", image_size)
     num_tasks = check_count("num_tasks", num_tasks, 2 * len(GROUPS))
     folders = [_domain(Path(path), names) for names in DOMAINS]
+    product, real = ({folder.name for folder in domain} for domain in folders)
+    if product != real:
+        raise ValueError(
+            "`path` must have the same classes in both domains. Received: "
+            f"{sorted(product ^ real)} in only one of them, in {str(path)!r}"
+        )
 
     def read(index, split):
         domain, group = divmod(index, len(GROUPS))
@@ -94,37 +105,30 @@ def _domain(root: Path, names: tuple[str, ...]) -> list[Path]:
     """The folders of a domain's classes in alphabetical order, case aside."""
     found = next((root / name for name in names if (root / name).is_dir()), None)
     if found is None:
+        lack = f"has no folder {' or '.join(map(repr, names))}"
         raise FileNotFoundError(
-            f"`path` has no folder {' or '.join(map(repr, names))}; it should be the "
-            "folder of Office-Home, from hemanthdv.org/officeHomeDataset.html. "
-            f"Received: {str(root)!r}"
+            f"`path` {lack if root.is_dir() else 'is no folder'}; it must be that of "
+            f"Office-Home, to be had from {SITE}. Received: {str(root)!r}"
         )
-    folders = sorted(
-        (f for f in found.iterdir() if f.is_dir()), key=lambda f: f.name.lower()
-    )
+    folders = [folder for folder in found.iterdir() if folder.is_dir()]
     if len(folders) != CLASSES:
         raise ValueError(
-            f"A domain of Office-Home has {CLASSES} folders, one for each class. "
-            f"Received: {len(folders)} in {str(found)!r}"
+            f"`path` must have {CLASSES} folders in each domain, one for each class of "
+            f"Office-Home ({SITE}). Received: {len(folders)} in {str(found)!r}"
         )
-    return folders
+    return sorted(folders, key=lambda folder: folder.name.lower())
 
 
 def _files(folder: Path, split: str, rng: np.random.Generator) -> list[Path]:
     """The files of a class that belong to a split."""
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS)
-    train, validation = (int(part * len(files)) for part in PARTS)
-    if not train or not validation or train + validation == len(files):
+    if len(files) < 10:
         raise ValueError(
-            "A class needs 10 images or more to be divided. "
-            f"Received: {len(files)} in {str(folder)!r}"
+            f"`path` must have 10 images or more of each class ({', '.join(ENDINGS)}), "
+            f"to be divided. Received: {len(files)} in {str(folder)!r}"
         )
-    order = rng.permutation(len(files))
-    part = {
-        "train": order[:train],
-        "validation": order[train : train + validation],
-        "test": order[train + validation :],
-    }[split]
+    ends = np.cumsum([int(part * len(files)) for part in PARTS])
+    part = np.split(rng.permutation(len(files)), ends)[SPLITS.index(split)]
     return [files[i] for i in sorted(part)]
 
 
@@ -137,4 +141,7 @@ def _image(file: Path, size: int) -> np.ndarray:
             image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(image)
     except (OSError, SyntaxError) as error:  # what Pillow raises for broken files
-        raise ValueError(f"The image {str(file)!r} cannot be read: {error}") from error
+        raise ValueError(
+            "`path` must have images that Pillow can read; get this one again from "
+            f"{SITE}. Received: {str(file)!r}, which cannot be read: {error}"
+        ) from error

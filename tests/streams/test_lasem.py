@@ -47,45 +47,118 @@ def test_lasem_cifar100_of_real_images(real_data):
 
 @pytest.fixture
 def fake_stl10(monkeypatch):
+    """Bright red, green that numbers the image, dark blue that says its class."""
+    calls = []
+
     def load(name, split, data_dir):
-        assert name == "stl10"
+        calls.append((name, split, data_dir))
         n = {"train": 5000, "test": 200}[split]
-        x = np.zeros((n, 96, 96, 3), "uint8")
-        y = np.arange(n) % 10
-        x[..., 0], x[:, 0, 0, 1] = 128, y
+        number, y = np.arange(n), np.arange(n) % 10
+        x = np.empty((n, 96, 96, 3), "uint8")
+        x[..., 0] = 200
+        x[:, :48, :, 1] = (60 + number // 100)[:, None, None]
+        x[:, 48:, :, 1] = (60 + number % 100)[:, None, None]
+        x[..., 2] = (20 + 3 * y)[:, None, None]
         return x, y
 
     monkeypatch.setattr(tfds, "load", load)
+    return calls
+
+
+def decoded(x):
+    """A task's noise and order of colours, and each image's class and number."""
+    dark_to_bright = np.argsort(x.mean((0, 1, 2)))
+    blue, green, red = (x[..., c] for c in dark_to_bright)
+    mean = float(red.mean()) - (200 / 255 - 0.5)
+
+    def pixel(values):
+        return np.rint((values.mean((1, 2)) - mean + 0.5) * 255).astype(int)
+
+    numbers = 100 * (pixel(green[:, :48]) - 60) + pixel(green[:, 48:]) - 60
+    noise = round(mean, 3), round(float(red.std()), 3)
+    return noise, tuple(dark_to_bright), (pixel(blue) - 20) // 3, numbers
+
+
+def classes_of(task):
+    x, y = task.validation
+    return [int(decoded(x)[2][y == label][0]) for label in range(3)]
 
 
 def test_stl10_noisy(fake_stl10):
-    plain = streams.get("stl10_noisy", standardize=False)
+    stream = streams.get("stl10_noisy", standardize=False)
     other = streams.get("stl10_noisy", standardize=False, seed=1)
-    assert len(plain) == 20
-    noise, orders = set(), set()
-    for index in range(8):
-        x, y = plain[index].test
-        assert y.max() == 2 and x.min() >= -0.5 and x.max() <= 0.5
-        channel = int(np.argmax(x.mean((0, 1, 2))))  # where the first colour went
-        orders.add(channel)
-        grey = x[..., channel] - (128 / 255 - 0.5)
-        noise.add((round(float(grey.mean()), 3), round(float(grey.std()), 3)))
-        np.testing.assert_array_equal(other[index].test[0], x)
-    assert len(orders) > 1
-    assert noise <= {(m, s) for m in lasem.NOISE_MEANS for s in lasem.NOISE_DEVIATIONS}
-    assert len(noise) > 2
-    task = plain[0]
-    assert [len(task.train[1]), len(task.validation[1])] == [318, 57]
+    assert len(stream) == 20 and not fake_stl10
+    groups, noises, orders, drawn = [], set(), set(), {}
+    for index, task in enumerate(stream):
+        assert (task.spec.num_classes, task.spec.head) == (3, "per_task")
+        x, y = task.validation
+        assert x.dtype == "float32" and x.min() >= -0.5 and x.max() <= 0.5
+        assert np.bincount(y).tolist() == [19] * 3
+        noise, order, classes, numbers = decoded(x)
+        groups.append(classes_of(task))
+        np.testing.assert_array_equal(np.take(groups[-1], y), classes)
+        np.testing.assert_array_equal(numbers % 10, classes)
+        noises.add(noise)
+        orders.add(order)
+        for label in groups[-1]:
+            drawn.setdefault(label, set()).add(tuple(numbers[classes == label]))
+        if index < 4:  # another draw of images leaves the tasks as they are
+            again = decoded(other[index].validation[0])
+            assert again[:2] == (noise, order)
+            assert classes_of(other[index]) == groups[-1]
+            assert not np.array_equal(again[3], numbers)
+    assert len({frozenset(group) for group in groups}) == 20
+    assert noises <= {
+        (mean, deviation)
+        for mean in lasem.NOISE_MEANS
+        for deviation in lasem.NOISE_DEVIATIONS
+    }
+    assert len(noises) > 4 and len(orders) > 3
+    # Each task draws a class's images anew; 60 draws of 10 classes.
+    assert sum(len(draws) for draws in drawn.values()) == 60
+    assert fake_stl10.count(("stl10", "train", None)) == 2
+    assert ("stl10", "test", None) not in fake_stl10
 
 
-def test_stl10_tasks_differ_in_their_classes(fake_stl10, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        lasem, "class_tasks", lambda load, classes, *a, **k: seen.append(classes) or [0]
-    )
-    streams.get("stl10_noisy")
-    assert len({tuple(group) for group in seen[0]}) == 20
-    assert {len(set(group)) for group in seen[0]} == {3}
+def test_stl10_splits(fake_stl10):
+    stream = streams.get("stl10_noisy", num_tasks=1, standardize=False)
+    task = stream[0]
+    x, y = task.train
+    assert np.bincount(y).tolist() == [106] * 3
+    assert not np.intersect1d(decoded(x)[3], decoded(task.validation[0])[3]).size
+    assert len(task.test[1]) == 60  # every test image of its classes
+    other = streams.get("stl10_noisy", num_tasks=1, standardize=False, seed=1)
+    np.testing.assert_array_equal(other[0].test[0], task.test[0])
+    x, _ = streams.get("stl10_noisy", train_per_task=9)[0].train
+    assert len(x) == 9
+    np.testing.assert_allclose(x.mean((0, 1, 2)), 0, atol=1e-3)
+    np.testing.assert_allclose(x.std((0, 1, 2)), 1, atol=1e-3)
+
+
+def test_stl10_tasks_depend_on_their_own_seed(fake_stl10):
+    groups = [
+        [
+            classes_of(task)
+            for task in streams.get(
+                "stl10_noisy", num_tasks=3, standardize=False, task_seed=seed
+            )
+        ]
+        for seed in (0, 1)
+    ]
+    assert groups[0] != groups[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"task_seed": -1}, "`task_seed` must be an integer of 0 or more.*: -1"),
+        ({"seed": -1}, "`seed` must be an integer of 0 or more.*: -1"),
+        ({"num_tasks": 21}, r"`num_tasks` must be an integer in 1 ... 20.*: 21"),
+    ],
+)
+def test_stl10_noisy_says_what_is_wrong(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        streams.get("stl10_noisy", **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -140,21 +213,55 @@ def test_office_home_reads_a_task_when_it_is_asked_for(folder, monkeypatch):
     assert len(read) == 39
 
 
-def test_office_home_says_what_is_wrong(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no folder 'Product'.*hemanthdv.org"):
-        streams.get("office_home", path=str(tmp_path))
-    for domain in ("Product", "RealWorld"):
-        (tmp_path / domain / "Alarm_Clock").mkdir(parents=True)
-    with pytest.raises(ValueError, match="65 folders.*Received: 1 in"):
-        streams.get("office_home", path=str(tmp_path))
-    for c in range(64):
-        for domain in ("Product", "RealWorld"):
-            (tmp_path / domain / f"b{c}").mkdir()
-    task = streams.get("office_home", path=str(tmp_path))[0]
-    with pytest.raises(ValueError, match="10 images or more.*Received: 0 in"):
-        task.train  # noqa: B018
+def test_office_home_rounds_all_splits_down(tmp_path):
+    for i in range(19):
+        (tmp_path / f"{i}.jpg").touch()
+    splits = ("train", "validation", "test")
+    files = [
+        office_home_module._files(tmp_path, split, np.random.default_rng(0))
+        for split in splits
+    ]
+    assert [len(found) for found in files] == [11, 1, 5]
+    assert len(set().union(*files)) == 17
+
+
+def test_office_home_accepts_real_world_in_one_word(folder, tmp_path, assert_same):
+    (tmp_path / "Product").symlink_to(folder / "Product")
+    (tmp_path / "RealWorld").symlink_to(folder / "Real World")
+    one, two = (
+        streams.get("office_home", path=str(path), image_size=2)[5]
+        for path in (folder, tmp_path)
+    )
+    assert_same([one], [two])
+
+
+def test_images_are_resized_with_anti_aliasing(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    board = np.indices((64, 64)).sum(0) % 2 * 255
+    image.fromarray(board.astype("uint8")).save(tmp_path / "board.png")
+    x = office_home_module._image(tmp_path / "board.png", 8)
+    assert x.shape == (8, 8, 3) and x.dtype == "uint8"
+    np.testing.assert_allclose(x.astype(int), 127, atol=4)
+
+
+def test_office_home_says_what_is_wrong(tmp_path):
+    def fails(error, words):
+        with pytest.raises(error, match=words):
+            streams.get("office_home", path=str(tmp_path))[0].train  # noqa: B018
+
+    tmp_path = tmp_path / "office"
+    fails(FileNotFoundError, "`path` is no folder.*hemanthdv.org.*office'")
+    (tmp_path / "Product").mkdir(parents=True)
+    fails(ValueError, "`path` must have 65 folders.*hemanthdv.org.*Received: 0 in")
+    for c in range(65):
+        (tmp_path / "Product" / f"b{c}").mkdir()
+    fails(FileNotFoundError, "`path` has no folder 'Real World' or 'RealWorld'")
+    for c in range(1, 66):
+        (tmp_path / "RealWorld" / f"b{c}").mkdir(parents=True)
+    fails(ValueError, r"`path`.* the same classes.*\['b0', 'b65'\] in only one")
+    (tmp_path / "RealWorld" / "b65").rename(tmp_path / "RealWorld" / "b0")
+    fails(ValueError, "`path` must have 10 images or more.*Received: 0 in")
     for place in (tmp_path / "Product").iterdir():
         for i in range(10):
             (place / f"{i}.jpg").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="cannot be read"):
-        task.train  # noqa: B018
+    fails(ValueError, r"`path`.*Pillow.*hemanthdv.org.*\.jpg', which cannot be read")

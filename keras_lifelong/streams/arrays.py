@@ -64,12 +64,14 @@ def array_stream(
             x = transform(index, x)
         return (scaled(x) if scale_pixels else x), y
 
-    @functools.cache
-    def statistics(index, split):
-        x = prepare(index, split)[0]
+    def statistics_of(x):
         axes = tuple(range(x.ndim - 1))
-        std = x.std(axes, dtype="float64")
-        return x.mean(axes, dtype="float64"), np.where(std > 0, std, 1)
+        mean, std = x.mean(axes, dtype="float64"), x.std(axes, dtype="float64")
+        return mean.astype("float32"), np.where(std > 0, std, 1).astype("float32")
+
+    @functools.cache
+    def statistics(index):
+        return statistics_of(prepare(index, "train")[0])
 
     def split_of(index, split):
         x, y = prepare(index, split)
@@ -78,8 +80,7 @@ def array_stream(
                 raise ValueError(
                     f"`standardize` needs real-valued inputs. Received: {x.dtype}"
                 )
-            found = statistics(index, split if by_split else "train")
-            mean, std = (value.astype("float32") for value in found)
+            mean, std = statistics_of(x) if by_split else statistics(index)
             x = (x - mean) / std
         return x, y
 

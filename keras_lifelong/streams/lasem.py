@@ -1,8 +1,7 @@
 """The streams of LASEM (Lee, Behpour, Eaton: ICML 2021, section 5 and its code).
 
-Each of a task's splits is standardised by its own mean and deviation unless
-`standardize=False`. The authors' code does so for CIFAR-100; it leaves Office-Home in
-[0, 1] and STL-10 in [-0.5, 0.5].
+As in the authors' code each split of a CIFAR-100 task is standardised by its own mean
+and deviation; Office-Home is left in [0, 1] and STL-10 in [-0.5, 0.5].
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def stl10_noisy(
     train_per_task: int | None = None,
     seed: int = 0,
     task_seed: int = 0,
-    standardize: bool = True,
+    standardize: bool = False,
     head: str = "per_task",
     data_dir: str | None = None,
 ) -> TaskStream:
@@ -102,8 +101,8 @@ def stl10_noisy(
         train_per_task: only so many training images of each.
         seed: of the choice of images.
         task_seed: of the tasks: classes, noise and orders of colours.
-        standardize: as in `lasem_cifar100`. It takes the noise's mean away but for the
-            clipping; with False, images are in [-0.5, 0.5], as the authors had them.
+        standardize: as in `lasem_cifar100`, which the authors did not: it takes the
+            noise's mean away but for the clipping. Else images are in [-0.5, 0.5].
         head: "per_task" or "shared".
         data_dir: where TFDS has `stl10`; None: `TFDS_DATA_DIR`.
 

@@ -36,7 +36,7 @@ def office_home(
     train_per_task: int | None = None,
     image_size: int = 128,
     seed: int = 0,
-    standardize: bool = True,
+    standardize: bool = False,
     head: str = "per_task",
 ) -> TaskStream:
     """Office-Home: ten 13-way tasks, five of product pictures, then of photographs.

@@ -127,7 +127,7 @@ def test_parameters_are_those_of_the_plain_models():
 
 @pytest.mark.parametrize(
     ("method", "conv"),
-    [("DEN", False), ("DEN", True), ("Finetune", True), ("LASEM", True)],
+    [("DEN", False), ("DEN", True), ("Finetune", True), ("LASEM", False)],
 )
 def test_task_model_is_plain_and_predicts_the_same(method, conv, tmp_path):
     model = learned(method, conv)

@@ -129,7 +129,8 @@ def test_stl10_splits(fake_stl10):
     assert len(task.test[1]) == 60  # every test image of its classes
     other = streams.get("stl10_noisy", num_tasks=1, standardize=False, seed=1)
     np.testing.assert_array_equal(other[0].test[0], task.test[0])
-    x, _ = streams.get("stl10_noisy", train_per_task=9)[0].train
+    stream = streams.get("stl10_noisy", train_per_task=9, standardize=True)
+    x, _ = stream[0].train
     assert len(x) == 9
     np.testing.assert_allclose(x.mean((0, 1, 2)), 0, atol=1e-3)
     np.testing.assert_allclose(x.std((0, 1, 2)), 1, atol=1e-3)

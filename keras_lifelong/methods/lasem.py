@@ -1,7 +1,7 @@
-"""LASEM: Sharing Less is More: Lifelong Learning in Deep Networks with Selective
-Layer Transfer.
+"""LASEM: lifelong learning with selective layer transfer.
 
-Lee, Behpour, Eaton: ICML 2021. A *configuration* says for each layer whether a task
+Lee, Behpour, Eaton: Sharing Less is More: Lifelong Learning in Deep Networks with
+Selective Layer Transfer, ICML 2021. A *configuration* says for each layer whether a task
 shares it or has its own. Which of the 2^d is right for a task is a latent variable,
 inferred by expectation-maximisation while the task is learned.
 """

@@ -58,10 +58,10 @@ class LASEM(TransferModel):
         prune: configurations whose prior is less than this part of the largest are
             not evaluated any more, in [0, 1). 0: all are, and the step is exact.
         configuration: no search: "all", "top2", "bottom2", "alternating" or a list of
-            1 (share) and 0 for the searched layers, or groups, from the input up. The
-            first task then shares what it can be given to the later ones.
+            1 (share) and 0 for the searched layers, or groups, from the input up.
         probability: P of the fixed-posterior ablation (Fig. 5), in (0, 1]: the
-            configuration given has this posterior, all others the same rest.
+            configuration given has this posterior, all others the same rest, and none
+            is pruned.
         search: "em", or "brute_force": a task's every configuration is trained from
             the same start and the best on validation data kept. The first task, which
             has nothing to choose from, then shares all layers.
@@ -122,10 +122,12 @@ class LASEM(TransferModel):
             raise ValueError(
                 f"`orthogonality` must be at least 0. Received: {orthogonality!r}."
             )
-        if probability is not None and not (0 < probability <= 1 and configuration):
+        if probability is not None and not (
+            0 < probability <= 1 and configuration and not prune
+        ):
             raise ValueError(
-                "`probability` must be in (0, 1] and needs a `configuration`. "
-                f"Received: {probability!r} and {configuration!r}."
+                "`probability` must be in (0, 1], needs a `configuration` and takes no "
+                f"`prune`. Received: {probability!r}, {configuration!r}, {prune!r}."
             )
         if search == "brute_force" and configuration is not None:
             raise ValueError(

@@ -309,6 +309,10 @@ def test_searched_dense_layers_and_other_heads():
         ({"m_steps": 0}, "`m_steps` .* Received: 0"),
         ({"prune": 1.0}, "`prune` must be in \\[0, 1\\). Received: 1.0"),
         ({"probability": 0.5}, "needs a `configuration`"),
+        (
+            {"probability": 0.5, "configuration": "all", "prune": 0.5},
+            "takes no `prune`.*0.5, 'all', 0.5",
+        ),
         ({"configuration": "top3"}, "'bottom2'.* Received: 'top3'"),
         ({"configuration": [1, 0, 1]}, "list of 2 choices.*\\[1, 0, 1\\]"),
         ({"configuration": "all", "search": "brute_force"}, "nothing to search"),

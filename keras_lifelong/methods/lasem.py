@@ -1,9 +1,9 @@
 """LASEM: lifelong learning with selective layer transfer.
 
 Lee, Behpour, Eaton: Sharing Less is More: Lifelong Learning in Deep Networks with
-Selective Layer Transfer, ICML 2021. A *configuration* says for each layer whether a task
-shares it or has its own. Which of the 2^d is right for a task is a latent variable,
-inferred by expectation-maximisation while the task is learned.
+Selective Layer Transfer, ICML 2021. A *configuration* says for each layer whether a
+task shares it or has its own. Which of the 2^d is right for a task is a latent
+variable, inferred by expectation-maximisation while the task is learned.
 """
 
 from __future__ import annotations

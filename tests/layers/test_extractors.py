@@ -1,0 +1,92 @@
+"""Frozen extractors: repeatable, saved, and clear about what is missing."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_lifelong.layers import extractors
+from keras_lifelong.metrics import task_distance as td
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((300, 8, 8, 3)).astype("float32")
+
+
+def test_random_convolutions_depend_on_the_seed_alone():
+    first = extractors.get("random_convolutions", filters=[4, 6])
+    again = extractors.get(first.config)
+    other = extractors.get({**first.config, "seed": 1})
+    features = first(IMAGES)
+    assert features.shape == (300, 20) and np.isfinite(features).all()
+    np.testing.assert_array_equal(again(IMAGES), features)
+    np.testing.assert_allclose(again(IMAGES[290:]), features[290:], atol=1e-5)
+    assert not np.allclose(other(IMAGES), features)
+    assert first.count_params() == 9 * (3 * 4 + 4 * 6)
+
+
+def test_pca_whitens_what_it_was_fitted_on():
+    pca = extractors.get("pca", components=5)
+    with pytest.raises(ValueError, match="Call `fit`"):
+        pca(IMAGES)
+    pca.fit(IMAGES)
+    features = pca(IMAGES)
+    np.testing.assert_allclose(features.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.cov(features.T), np.eye(5), atol=0.01)
+    again = extractors.get(pca.config)
+    again.set_state(pca.get_state())
+    np.testing.assert_array_equal(again(IMAGES), features)
+    few = extractors.get("pca")
+    few.fit(IMAGES[:4])
+    assert few(IMAGES).shape == (300, 3)  # of four images, three directions
+
+
+def test_an_application_without_weights(monkeypatch):
+    extractor = extractors.get(
+        "application", model="MobileNetV2", weights=None, size=32
+    )
+    assert extractor(IMAGES[:2, :, :, :1]).shape == (2, 1280)
+    assert extractor.count_params() > 2e6
+
+    def offline(**kwargs):
+        raise Exception("URL fetch failure on https://...")
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
+    extractor = extractors.get("application", model="MobileNetV2")
+    with pytest.raises(OSError, match="could not be downloaded.*random_convolutions"):
+        extractor(IMAGES[:2])
+
+
+@pytest.mark.parametrize("name", ["random_convolutions", "pca"])
+def test_they_tell_tasks_apart(name):
+    extractor = extractors.get(name)
+    labels = np.arange(300) % 3
+    smooth = IMAGES.copy()
+    smooth[:, ::2] = smooth[:, 1::2]  # other textures
+    smooth += 0.3 * labels[:, None, None, None]
+    extractor.fit(IMAGES)
+    old = td.prototypes(extractor(IMAGES), labels)
+    same = td.task_distance(extractor(IMAGES[::-1]), labels[::-1], old)
+    assert td.task_distance(extractor(smooth), labels, old) > same + 0.3
+
+
+def test_any_callable_is_an_extractor():
+    mean = extractors.get(lambda images: images.mean((1, 2)))
+    assert mean(IMAGES).shape == (300, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"extractor": "resnet"}, r"\['application', 'pca', .*'resnet'"),
+        ({"extractor": "pca", "components": 0}, "Received: 0"),
+        ({"extractor": "random_convolutions", "filters": [0]}, r"Received: \[0\]"),
+        ({"extractor": "application", "model": "AlexNet"}, "'ResNet50'.*'AlexNet'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        extractors.get(**arguments)
+
+
+def test_bad_images():
+    with pytest.raises(ValueError, match=r"Received: shape \(300, 192\)"):
+        extractors.get("random_convolutions")(IMAGES.reshape(300, -1))

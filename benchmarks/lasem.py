@@ -39,12 +39,12 @@ NPZ = flags.DEFINE_string("npz", None, "the stream as a file")
 PAPER = flags.DEFINE_bool("paper", False, "the published schedule")
 TURNS = flags.DEFINE_integer("turns", 5, "of the cost: turns of every row")
 SETTINGS = {
-    "lasem": {"prune": 0.9},
-    "exact": {},
+    "lasem": {},
+    "exact": {"prune": 0.0},
     "all": {"configuration": "all"},
     "own": {"configuration": [0, 0, 0, 0]},
     "brute": {"search": "brute_force"},
-    "sampled": {"m_step": "sampled", "m_steps": 4},
+    "sampled": {"prune": 0.0, "m_step": "sampled", "m_steps": 4},
 }
 
 

@@ -13,7 +13,7 @@ import keras_lifelong as kl
 
 stream = kl.streams.get("lasem_cifar100", num_tasks=3)
 backbone = kl.backbones.get("lasem_cifar100", (32, 32, 3))
-model = kl.LASEM(backbone, sharing="hps", prune=0.9)
+model = kl.LASEM(backbone, sharing="hps")
 model.compile(keras.optimizers.RMSprop(1e-3), metrics=["accuracy"])
 result = model.fit_stream(stream, epochs=20, batch_size=10)
 print(result)

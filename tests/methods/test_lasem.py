@@ -205,8 +205,19 @@ def test_a_certain_posterior_is_static_transfer():
     np.testing.assert_allclose(predictions[0], predictions[2], atol=1e-5)
 
 
+def test_a_fixed_posterior_trains_all_configurations():
+    model = begun(configuration="all", probability=0.4)
+    model.em_loss(X[:10], labels(0)[:10], np.ones(10, "float32"), {})
+    np.testing.assert_allclose(array(model.posterior), [0.4, 0.2, 0.2, 0.2])
+    np.testing.assert_array_equal(array(model.evidence), [1, 0, 0, 0])
+    y, weight = labels(0)[:10], np.ones(10, "float32")
+    losses = [float(alone(model, i, y)) for i in range(4)]
+    expected = np.dot([0.4, 0.2, 0.2, 0.2], losses)
+    assert float(model.em_loss(X[:10], y, weight, {})) == pytest.approx(expected, 1e-4)
+
+
 def test_pruning_leaves_out_only_what_is_below_the_threshold():
-    exact, pruned = new(), new(prune=1e-6)
+    exact, pruned = new(prune=0.0), new(prune=1e-6)
     for model in (exact, pruned):
         fit(model, 0)
     np.testing.assert_allclose(
@@ -309,10 +320,6 @@ def test_searched_dense_layers_and_other_heads():
         ({"m_steps": 0}, "`m_steps` .* Received: 0"),
         ({"prune": 1.0}, "`prune` must be in \\[0, 1\\). Received: 1.0"),
         ({"probability": 0.5}, "needs a `configuration`"),
-        (
-            {"probability": 0.5, "configuration": "all", "prune": 0.5},
-            "takes no `prune`.*0.5, 'all', 0.5",
-        ),
         ({"configuration": "top3"}, "'bottom2'.* Received: 'top3'"),
         ({"configuration": [1, 0, 1]}, "list of 2 choices.*\\[1, 0, 1\\]"),
         ({"configuration": "all", "search": "brute_force"}, "nothing to search"),

@@ -56,8 +56,9 @@ class LASEM(TransferModel):
             mini-batches and used until the next. At least 1. It saves time with
             `m_step="sampled"` only.
         prune: configurations whose prior is less than this part of the largest are
-            not evaluated any more, in [0, 1). 0: all are, as in the paper, at four to
-            ten times the cost; in what was measured that was less accurate, too.
+            not evaluated any more, in [0, 1). At 0.9 few are left after an epoch or
+            two. 0: all are evaluated, as in the paper, at four to ten times the cost;
+            in what was measured that was less accurate, too.
         configuration: no search: "all", "top2", "bottom2", "alternating" or a list of
             1 (share) and 0 for the searched layers, or groups, from the input up.
         probability: P of the fixed-posterior ablation (Fig. 5), in (0, 1]: the

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "DEN": "methods.den",
     "LASEM": "methods.lasem",
+    "PAR": "methods.par",
     "Finetune": "baselines.finetune",
     "Independent": "baselines.independent",
     "Joint": "baselines.joint",

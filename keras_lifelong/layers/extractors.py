@@ -147,6 +147,24 @@ class PCA(Extractor):
         self._state = {key: np.asarray(value) for key, value in state.items()}
 
 
+class Body(Extractor):
+    """A network's own features: that of the first expert, once it has learned.
+
+    Args:
+        network: `keras.Model` of images to vectors; it is not changed.
+    """
+
+    def __init__(self, network):
+        super().__init__({"name": "body"})
+        self.network = network
+
+    def features(self, images):
+        return ops.convert_to_numpy(self.network(images, training=False))
+
+    def count_params(self):
+        return sum(int(np.prod(v.shape)) for v in self.network.variables)
+
+
 class Application(Extractor):
     """A network of `keras.applications` with ImageNet weights, downloaded at first use.
 

@@ -152,7 +152,7 @@ class LifelongModel(TasksMixin, LearningMixin, StateMixin, PresetMixin, keras.Mo
         counts = [v.trainable for v in self.own_variables()]
         for name in self._book.tasks:
             own = [i for i in self.own_indices(name) if counts[i]]
-            total += sum(self.memory[f"own/{name}/{i}"].size for i in own)
+            total += sum(self.memory[self.own_key(name, i)].size for i in own)
         return total
 
     def base_params(self) -> int:
@@ -160,7 +160,8 @@ class LifelongModel(TasksMixin, LearningMixin, StateMixin, PresetMixin, keras.Mo
         backbone = self.backbone_copy()
         width = int(np.prod(backbone.output_shape[1:]))
         units = next(iter(self._book.tasks.values())).units
-        return backbone.count_params() + (width + 1) * units
+        trained = sum(int(np.prod(v.shape)) for v in backbone.trainable_variables)
+        return trained + (width + 1) * units
 
     def backbone_copy(self) -> keras.Sequential:
         """A fresh copy of the backbone as the user gave it, weights not included."""
@@ -229,10 +230,14 @@ class LifelongModel(TasksMixin, LearningMixin, StateMixin, PresetMixin, keras.Mo
     def plain_layers(self) -> list[tuple]:
         """The active network as pairs of a plain layer and its weights."""
         pairs = []
-        for layer in self.network.layers:
+        for layer in self.plain_sources():
             copy = type(layer).from_config(layer.get_config())
             pairs.append((copy, layer.get_weights()))
         return pairs
+
+    def plain_sources(self) -> list:
+        """The layers of the active network."""
+        return self.network.layers
 
     def plain_rows(self) -> np.ndarray:
         """Rows of the head that the active task uses."""

@@ -97,8 +97,13 @@ class TasksMixin:
             kernel[rows] = heads.draw(rows.size, spec.units, self.seed, key)
             self.memory[f"{key}/kernel"] = kernel
             self.memory[f"{key}/bias"] = np.zeros(spec.units, "float32")
-        for i, variable in enumerate(self.own_variables()):
-            self.memory[f"own/{name}/{i}"] = self.initial_own(i, variable)
+        own = self.own_variables()
+        for i in self.own_indices(name):
+            self.memory[self.own_key(name, i)] = self.initial_own(i, own[i])
+
+    def own_key(self, name: str, index: int) -> str:
+        """Where in `memory` a task's value of `own_variables()[index]` is kept."""
+        return f"own/{name}/{index}"
 
     def own_indices(self, name: str):
         """Which of `own_variables()` a task has; the others are of no use to it."""
@@ -148,7 +153,7 @@ class TasksMixin:
         slot.bias.assign(self.memory[f"{key}/bias"])
         own = self.own_variables()
         for i in self.own_indices(name):
-            own[i].assign(_fitted_vector(self.memory[f"own/{name}/{i}"], own[i]))
+            own[i].assign(_fitted_vector(self.memory[self.own_key(name, i)], own[i]))
         self.stage.assign(self.task_stage(name))
 
     def store_active(self):
@@ -161,7 +166,7 @@ class TasksMixin:
         self.memory[f"{key}/bias"] = ops.convert_to_numpy(slot.bias).copy()
         own = self.own_variables()
         for i in self.own_indices(name):
-            self.memory[f"own/{name}/{i}"] = ops.convert_to_numpy(own[i]).copy()
+            self.memory[self.own_key(name, i)] = ops.convert_to_numpy(own[i]).copy()
 
     def forget_active(self):
         """Lets go of the active task without storing it: memory has newer values."""

@@ -36,9 +36,16 @@ class Phase:
             weights that momentum or weight decay must not move.
         data: `(x, y)` arrays to train on. None: the task's training data.
         epochs: passes over the data. None: those given to `fit`.
-        learning_rate: None: that of the compiled optimizer.
+        learning_rate: a number, or `learning_rate(epoch, epochs, history) -> float`
+            called before each epoch (see `training/schedules.py`). None: that of the
+            compiled optimizer.
         iterations: the step at which a learning rate schedule begins.
         validate: whether the validation data is scored after each epoch.
+        keep_best: whether the phase ends with the weights of the epoch of the best
+            main metric on validation data, not with those of its last epoch. Without
+            validation data, the last epoch's are kept.
+        patience: the phase ends after so many epochs without a better main metric on
+            validation data. None: it runs all its epochs.
         observe: `observe() -> dict` called after each epoch; what it returns (numbers
             or lists of them) goes into the result's `history`, and nowhere else.
     """
@@ -53,9 +60,11 @@ class Phase:
     after_step: Callable | None = None
     data: tuple | None = None
     epochs: int | None = None
-    learning_rate: float | None = None
+    learning_rate: float | Callable | None = None
     iterations: int = 0
     validate: bool = True
+    keep_best: bool = False
+    patience: int | None = None
     observe: Callable | None = None
 
 

@@ -89,16 +89,20 @@ class Trainer:
         epochs = settings.epochs if phase.epochs is None else phase.epochs
         data = self._data(phase, task, settings.batch_size)
         program = self._program(phase, data)
-        program.reset(phase.learning_rate, phase.iterations)
+        rate = phase.learning_rate
+        program.reset(None if callable(rate) else rate, phase.iterations)
         seed = derive_seed(model.seed, model.task_index(task.name), index)
-        reset_seed_generators(model.network.variables, seed)
+        reset_seed_generators(model.active_variables(), seed)
         arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         callbacks.on_phase_begin(task, phase, epochs, data.steps)
         steps, loss, history, observed = 0, math.nan, {}, {}
+        best = _Best(model)
         try:
             for epoch in range(epochs):
                 callbacks.on_epoch_begin(self.epoch)
+                if callable(rate):
+                    program.optimizer.learning_rate = rate(epoch, epochs, history)
                 cost, loss, taken = self._epoch(
                     program, data, derive_seed(seed, epoch), arguments, callbacks
                 )
@@ -115,16 +119,18 @@ class Trainer:
                     scores = model.score(task, "validation")
                     logs |= {f"val_{name}": value for name, value in scores.items()}
                     peak.see(scores)
+                    best.see(scores, phase.keep_best)
                 for name, value in logs.items():
                     history.setdefault(name, []).append(value)
                 for name, value in (phase.observe or dict)().items():
                     observed.setdefault(name, []).append(value)
                 callbacks.on_epoch_end(self.epoch, logs)
                 self.epoch += 1
-                if model.stop_training:
+                if model.stop_training or best.age == phase.patience:
                     break
         finally:
             model.optimizer = previous_optimizer
+        best.restore()
         callbacks.on_phase_end(history)
         model.store_active()
         peak.settle()
@@ -184,17 +190,19 @@ class Trainer:
 
     # Inference
 
-    def forward(self, function, x) -> np.ndarray:
+    def forward(self, function, x, variables=None) -> np.ndarray:
         """`function(x)` of the active network in compiled batches.
 
         Args:
             function: bound method of the model, `(batch, …) -> (batch, …)`.
             x: array (n, …).
+            variables: those it reads. None: the active ones of the model.
 
         Returns:
             Array (n, …).
         """
-        variables = self.model.active_variables()
+        if variables is None:
+            variables = self.model.active_variables()
         key = (function, tuple(id(v) for v in variables))
         run = self._forwards.get(
             key, lambda: backend.compile_function(function, variables, self.xla)
@@ -210,6 +218,29 @@ class Trainer:
             result = ops.convert_to_numpy(run(ops.convert_to_tensor(part)))
             out.append(result[: rows - short])
         return np.concatenate(out)
+
+
+class _Best:
+    """The best epoch of a phase by the main metric on validation data."""
+
+    def __init__(self, model):
+        self.model = model
+        self.value = None
+        self.age = 0  # epochs since
+        self._weights = None
+
+    def see(self, scores, keep):
+        metric = self.model.main_metric
+        value = scores[metric.name] * (1 if metric.higher_is_better else -1)
+        if self.value is not None and not value > self.value:
+            self.age += 1
+            return
+        self.value, self.age = value, 0
+        self._weights = self.model.get_active() if keep else None
+
+    def restore(self):
+        if self._weights is not None:
+            self.model.set_active(self._weights)
 
 
 class _Peak:

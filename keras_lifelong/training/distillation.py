@@ -1,0 +1,80 @@
+"""Knowledge distillation: new weights are to say what the old ones said.
+
+Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+ABSENT = -1e9  # the logit of an output that a head has not
+
+
+def stack_heads(heads: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Several heads over the same features as one, for `distillation`.
+
+    Heads are padded to a common number of outputs, and their number to a power of two
+    so that few shapes are compiled; what is padded is never an answer. A head of one
+    output, a yes or no, becomes one of two.
+
+    Args:
+        heads: pairs of kernel (width, units) and bias (units,), one or more.
+
+    Returns:
+        Dict of "kernel" (heads, width, units), "bias" (heads, units) and "present"
+        (heads,), 1 for a head and 0 for filling.
+    """
+    heads = [_two_outputs(*h) if h[1].size == 1 else h for h in heads]
+    count = 1 << (len(heads) - 1).bit_length()
+    width, units = heads[0][0].shape[0], max(bias.size for _, bias in heads)
+    kernel = np.zeros((count, width, units), "float32")
+    bias = np.full((count, units), ABSENT, "float32")
+    for i, (k, b) in enumerate(heads):
+        kernel[i, :, : b.size], bias[i, : b.size] = k, b
+    present = (np.arange(count) < len(heads)).astype("float32")
+    return {"kernel": kernel, "bias": bias, "present": present}
+
+
+def _two_outputs(kernel, bias):
+    zeros = np.zeros_like
+    return np.concatenate([zeros(kernel), kernel], 1), np.append(zeros(bias), bias)
+
+
+def stacked_logits(heads, features):
+    """Outputs (batch, heads, units) of stacked heads on features (batch, width)."""
+    logits = ops.einsum("bf,hfu->bhu", features, ops.convert_to_tensor(heads["kernel"]))
+    return logits + ops.convert_to_tensor(heads["bias"])
+
+
+def divergence(teacher, student, temperature: float):
+    """KL divergence of softened outputs, (…): of softmax(z / T) over the last axis.
+
+    Its gradient for the student's logits is (q - p) / T: at T = 2 half that of the
+    difference between softened outputs.
+
+    Args:
+        teacher, student: logits (…, units).
+        temperature: T, above 0.
+    """
+    p = ops.log_softmax(ops.stop_gradient(teacher) / temperature)
+    q = ops.log_softmax(student / temperature)
+    return ops.sum(ops.exp(p) * (p - q), axis=-1)
+
+
+def distillation(heads, teacher_features, features, weight, temperature: float):
+    """The sum over old heads of the mean divergence of a batch.
+
+    Args:
+        heads: what `stack_heads` gave.
+        teacher_features, features: (batch, width), of the old and the new body.
+        weight: sample weights (batch,).
+        temperature: T.
+    """
+    losses = divergence(
+        stacked_logits(heads, teacher_features),
+        stacked_logits(heads, features),
+        temperature,
+    )
+    means = ops.sum(losses * weight[:, None], axis=0) / ops.sum(weight)
+    return ops.sum(means * ops.convert_to_tensor(heads["present"]))

@@ -19,6 +19,7 @@ _WHERE = {
     "Joint": "baselines.joint",
     "L2": "baselines.l2",
     "EWC": "baselines.ewc",
+    "LwF": "baselines.lwf",
     "LifelongModel": "model",
     "Phase": "training.phase",
     "Result": "metrics",

@@ -51,10 +51,11 @@ class PAR(ExpertsModel):
         alpha: α in [0, 1]; 0: no expert is ever shared.
         beta: β in [0, 1]; 0: cells are searched for every new expert.
         extractor: of the features that distances are measured in: "random_convolutions"
-            (for images), "pca", "application" (an ImageNet network of Keras), "hub" (of
-            keras-hub), "first_expert" (the first expert's own features), a dict
-            `{name: …, …arguments}`, or a function of images (n, …) to features (n, d).
-            A function is not saved with the model: set `model.extractor` after loading.
+            (for images), "pca" (for any data), "application" (an ImageNet network of
+            Keras), "hub" (one of keras-hub), "first_expert" (the first expert's own
+            features), a dict `{name: …, …arguments}`, or a function of images (n, …) to
+            features (n, d). A function is not saved with the model: set
+            `model.extractor` after loading.
         reference: "paper", or "code": where the authors' program differs. There a class
             adds at least 0 to a divergence, a distance of 0 is 1, `freeze_ratio` is
             0.5, `tiny` is 25, and tiny tasks are trained with ten times the weight
@@ -160,7 +161,10 @@ class PAR(ExpertsModel):
             yield from self.share(task)
             return
         x, y = self.samples(task)
-        features = None if not self.experts and self.measures_late else self.extract(x)
+        features = None
+        if self.experts or not self.measures_late:
+            self.fit_extractor(task)
+            features = self.extract(x)
         why = self.compare(features, y)
         why["samples"] = size = 0 if is_dataset(task.train) else len(task.train[1])
         strategy, k = self.decide(why, size)
@@ -219,19 +223,26 @@ class PAR(ExpertsModel):
                 "This model's `extractor` was a function, which is not saved with it. "
                 "Set `model.extractor` to it before learning on."
             )
-        if isinstance(self.extractor, extractors.Extractor):
-            kept = {
-                key.removeprefix("extractor/"): value
-                for key, value in self.memory.items()
-                if key.startswith("extractor/")
-            }
-            if kept:
-                self.extractor.set_state(kept)
-            else:
-                self.extractor.fit(x)
-                for key, value in self.extractor.get_state().items():
-                    self.memory[f"extractor/{key}"] = value
         return np.asarray(self.extractor(x))
+
+    def fit_extractor(self, task):
+        """Fits the extractor to the first task, or restores what it was fitted to."""
+        if not isinstance(self.extractor, extractors.Extractor):
+            return
+        kept = {
+            key.removeprefix("extractor/"): value
+            for key, value in self.memory.items()
+            if key.startswith("extractor/")
+        }
+        if self.experts:
+            self.extractor.set_state(kept)
+            return
+        data = task.train
+        if is_dataset(data):
+            data = next(data.batch(1000).as_numpy_iterator())
+        self.extractor.fit(np.asarray(data[0]))
+        for key, value in self.extractor.get_state().items():
+            self.memory[f"extractor/{key}"] = value
 
     @property
     def measures_late(self) -> bool:
@@ -342,22 +353,15 @@ class PAR(ExpertsModel):
         features = self.features(x, training=True)
         old = distillation.distillation(
             arguments["heads"],
-            self.teacher_features(x, arguments["teacher"]),
+            distillation.features_under(
+                self.network.current(), arguments["teacher"], x
+            ),
             features,
             weight,
             self.options.temperature,
         )
         loss = self.head_loss(y, self.head(features), weight)
         return loss + arguments["strength"] * old
-
-    def teacher_features(self, x, values):
-        """Features of the expert as it was, under the weights in `values`."""
-        network = self.network.current()
-        of = {id(v): value for v, value in zip(network.variables, values, strict=True)}
-        trained = [of[id(v)] for v in network.trainable_variables]
-        other = [of[id(v)] for v in network.non_trainable_variables]
-        features, _ = network.stateless_call(trained, other, x, training=False)
-        return ops.stop_gradient(features)
 
     def frozen_loss(self, x, y, weight, arguments):
         """Cross-entropy with a body that stays as it is, batch statistics included."""
@@ -507,16 +511,7 @@ class PAR(ExpertsModel):
 
     def check_spec(self, name, spec):
         super().check_spec(name, spec)
-        if spec.kind not in ("categorical", "binary"):
-            raise ValueError(
-                f"PAR learns categorical and binary tasks: distances are between "
-                f"classes. Received task {name!r} of kind {spec.kind!r}."
-            )
-        if spec.head != "per_task":
-            raise ValueError(
-                "PAR gives each task a head of its own, which later stays as it is. "
-                f"Received task {name!r} with head {spec.head!r}."
-            )
+        distillation.check_head(type(self).__name__, name, spec)
 
     def load_task(self, task):
         loaded = super().load_task(task)

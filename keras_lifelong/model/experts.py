@@ -1,4 +1,4 @@
-"""ExpertsModel: a lifelong model of several networks, each shared by a group of tasks."""
+"""ExpertsModel: several networks, each shared by a group of tasks."""
 
 from __future__ import annotations
 

@@ -41,6 +41,42 @@ def _two_outputs(kernel, bias):
     return np.concatenate([zeros(kernel), kernel], 1), np.append(zeros(bias), bias)
 
 
+def unstack_head(kernel, bias, like) -> tuple[np.ndarray, np.ndarray]:
+    """One head of a stack, kernel and bias; `like` is the bias it had before."""
+    if like.size == 1:
+        return kernel[:, 1:2] - kernel[:, :1], bias[1:2] - bias[:1]
+    return kernel[:, : like.size].copy(), bias[: like.size].copy()
+
+
+def check_head(method: str, name: str, spec) -> None:
+    """Raises a ValueError if the outputs of a task's head cannot be distilled."""
+    if spec.kind not in ("categorical", "binary"):
+        raise ValueError(
+            f"{method} learns categorical and binary tasks: it compares what heads say "
+            f"of classes. Received task {name!r} of kind {spec.kind!r}."
+        )
+    if spec.head != "per_task":
+        raise ValueError(
+            f"{method} gives each task a head of its own. "
+            f"Received task {name!r} with head {spec.head!r}."
+        )
+
+
+def features_under(network, values, x):
+    """Features of a network under other weights, in inference, without gradients.
+
+    Args:
+        network: a Keras layer or model.
+        values: of all its variables, in order.
+        x: (batch, …).
+    """
+    of = {id(v): value for v, value in zip(network.variables, values, strict=True)}
+    trained = [of[id(v)] for v in network.trainable_variables]
+    other = [of[id(v)] for v in network.non_trainable_variables]
+    features, _ = network.stateless_call(trained, other, x, training=False)
+    return ops.stop_gradient(features)
+
+
 def stacked_logits(heads, features):
     """Outputs (batch, heads, units) of stacked heads on features (batch, width)."""
     logits = ops.einsum("bf,hfu->bhu", features, ops.convert_to_tensor(heads["kernel"]))

@@ -174,7 +174,9 @@ class Trainer:
         )
         return self._programs.get(
             key,
-            lambda: Program(phase, state, optimizer, self.xla, self._count_trace),
+            lambda: Program(
+                phase, state, optimizer, _prefers_xla(state), self._count_trace
+            ),
         )
 
     def _count_trace(self):
@@ -183,10 +185,7 @@ class Trainer:
     @property
     def xla(self) -> bool:
         """Whether this model is compiled with XLA (see `backend.prefers_xla`)."""
-        convolutions = [
-            v for v in self.model.network.trainable_variables if len(v.shape) > 3
-        ]
-        return backend.prefers_xla(bool(convolutions))
+        return _prefers_xla(self.model.network.variables)
 
     # Inference
 
@@ -205,7 +204,10 @@ class Trainer:
             variables = self.model.active_variables()
         key = (function, tuple(id(v) for v in variables))
         run = self._forwards.get(
-            key, lambda: backend.compile_function(function, variables, self.xla)
+            key,
+            lambda: backend.compile_function(
+                function, variables, _prefers_xla(variables)
+            ),
         )
         n = len(x)
         rows = next((r for r in EVALUATION_ROWS if n <= r), EVALUATION_ROWS[-1])
@@ -218,6 +220,10 @@ class Trainer:
             result = ops.convert_to_numpy(run(ops.convert_to_tensor(part)))
             out.append(result[: rows - short])
         return np.concatenate(out)
+
+
+def _prefers_xla(variables) -> bool:
+    return backend.prefers_xla(any(len(v.shape) > 3 for v in variables))
 
 
 class _Best:

@@ -5,8 +5,8 @@ those here are known by name. `random_convolutions` and `pca` need no download.
 
     >>> images = np.random.default_rng(0).random((40, 8, 8, 3), "float32")
     >>> extractor = get("random_convolutions", filters=[8, 16], components=12)
-    >>> extractor.fit(images)
-    >>> extractor(images).shape
+    >>> extractor.adapt(images)
+    >>> extractor.project(extractor(images)).shape
     (40, 12)
 """
 
@@ -34,8 +34,16 @@ class Extractor:
     def __init__(self, config: dict):
         self.config = config
 
-    def fit(self, images: np.ndarray) -> None:
-        """Adapts to the images of the first task, once; most have nothing to adapt."""
+    def adapt(self, images: np.ndarray) -> None:
+        """Takes note of the images of a new task; most have nothing to adapt.
+
+        Features of images may change with the first task alone: those kept of earlier
+        tasks are still to be compared with. What may change later is `project`.
+        """
+
+    def project(self, features: np.ndarray) -> np.ndarray:
+        """Features (n, d) as they are compared, by all that is known now: linear."""
+        return features
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features (n, d), float32, of images (n, height, width, channels)."""
@@ -64,7 +72,7 @@ class Extractor:
         return 0
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """What `fit` found, for saving."""
+        """What `adapt` found, for saving."""
         return {}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -78,13 +86,13 @@ def by_rows(function: Callable, images: np.ndarray) -> np.ndarray:
 
 
 class Whitening:
-    """Projection on the principal components of the features of a first task.
+    """Principal components of features, each divided by its standard deviation.
 
-    Each component is divided by its standard deviation, without which the few strongest
-    drown what tells tasks apart.
+    Without the division the few strongest drown what tells tasks apart. Tasks count
+    equally, however many examples they have.
 
     Args:
-        components: how many; fewer if there are fewer features or examples.
+        components: how many; fewer if the features have fewer.
     """
 
     def __init__(self, components: int):
@@ -96,46 +104,50 @@ class Whitening:
         self.components = components
         self.state: dict[str, np.ndarray] = {}
 
-    def fit(self, features: np.ndarray) -> None:
-        """Finds the components of features (n, d)."""
-        features = features.astype("float64")
-        mean = features.mean(0)
-        _, scale, axes = np.linalg.svd(features - mean, full_matrices=False)
-        keep = min(self.components, int((scale > 1e-6 * scale[0]).sum()))
-        deviation = scale[:keep] / np.sqrt(len(features))
+    def add(self, features: np.ndarray) -> None:
+        """Takes a task's features (n, d) in."""
+        f = np.asarray(features, "float64")
+        n = float(self.state.get("tasks", 0))
+        mean, second = self.state.get("mean", 0), self.state.get("second", 0)
         self.state = {
-            "mean": mean.astype("float32"),
-            "axes": (axes[:keep].T / deviation).astype("float32"),
+            "tasks": np.array(n + 1),
+            "mean": (n * mean + f.mean(0)) / (n + 1),
+            "second": (n * second + f.T @ f / len(f)) / (n + 1),
         }
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         if not self.state:
-            raise ValueError("Call `fit` with the images of a task first.")
-        return (features - self.state["mean"]) @ self.state["axes"]
+            raise ValueError("Call `adapt` with the images of a task first.")
+        mean, second = self.state["mean"], self.state["second"]
+        variance, axes = np.linalg.eigh(second - np.outer(mean, mean))
+        best = np.arange(len(variance))[::-1][: self.components]
+        best = best[variance[best] > 1e-10 * variance[-1]]
+        return (features - mean) @ (axes[:, best] / np.sqrt(variance[best]))
 
     def count_params(self) -> int:
-        return sum(array.size for array in self.state.values())
+        return sum(np.size(array) for array in self.state.values())
 
 
 class RandomConvolutions(Extractor):
     """Layers of random 3x3 filters with ReLU and 2x2 pooling between them.
 
-    Features are the mean and the standard deviation of every map of every layer, whose
-    principal components are then whitened on the first task's images. Random filters
+    Features are the mean and the standard deviation of every map of every layer. They
+    are compared by their principal components over all tasks so far, whitened. Random
+    filters
     keep much of what tells images apart (Jarrett et al., ICCV 2009). Without whitening
     most tasks look alike: on CIFAR-100's superclasses, groups then agree far less with
     the known ones (see the README).
 
     Args:
         filters: of each layer.
-        components: of the features, whitened. None: the features as they are.
+        components: how many are compared. None: the features as they are.
         seed: of the filters.
     """
 
     def __init__(
         self,
         filters: Sequence[int] = (64, 128, 256),
-        components: int | None = 32,
+        components: int | None = 16,
         seed: int = 0,
     ):
         super().__init__(
@@ -160,7 +172,7 @@ class RandomConvolutions(Extractor):
             self._kernels[index, inputs] = init((3, 3, inputs, units))
         return self._kernels[index, inputs]
 
-    def _statistics(self, images):
+    def features(self, images):
         x, found = ops.convert_to_tensor(images), []
         for index in range(len(self.config["filters"])):
             if index and min(x.shape[1:3]) > 1:
@@ -169,13 +181,12 @@ class RandomConvolutions(Extractor):
             found += [ops.mean(x, axis=(1, 2)), ops.std(x, axis=(1, 2))]
         return ops.convert_to_numpy(ops.concatenate(found, axis=-1))
 
-    def fit(self, images):
+    def adapt(self, images):
         if self._whiten is not None:
-            self._whiten.fit(by_rows(self._statistics, images))
+            self._whiten.add(self(images))
 
-    def features(self, images):
-        statistics = self._statistics(images)
-        return statistics if self._whiten is None else self._whiten(statistics)
+    def project(self, features):
+        return features if self._whiten is None else self._whiten(features)
 
     def count_params(self):
         kernels = sum(int(np.prod(kernel.shape)) for kernel in self._kernels.values())
@@ -190,19 +201,17 @@ class RandomConvolutions(Extractor):
 
 
 class PCA(Extractor):
-    """The principal components of pixels, whitened on the first task's images.
+    """The values of an example as they are, compared by whitened components.
+
+    Components are those of all tasks so far. For data of any shape.
 
     Args:
-        components: d; fewer if there are fewer pixels or images.
+        components: how many are compared; fewer if there are fewer values.
     """
 
-    def __init__(self, components: int = 64):
+    def __init__(self, components: int = 16):
         super().__init__({"name": "pca", "components": components})
         self._whiten = Whitening(components)
-
-    def fit(self, images):
-        images = np.asarray(images)
-        self._whiten.fit(images.reshape(len(images), -1))
 
     def checked(self, images):
         images = np.asarray(images, "float32")
@@ -213,7 +222,13 @@ class PCA(Extractor):
         return images
 
     def features(self, images):
-        return self._whiten(images.reshape(len(images), -1))
+        return images.reshape(len(images), -1)
+
+    def adapt(self, images):
+        self._whiten.add(self(images))
+
+    def project(self, features):
+        return self._whiten(features)
 
     def count_params(self):
         return self._whiten.count_params()

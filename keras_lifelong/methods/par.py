@@ -56,10 +56,11 @@ class PAR(ExpertsModel):
             features), a dict `{name: …, …arguments}`, or a function of images (n, …) to
             features (n, d). A function is not saved with the model: set
             `model.extractor` after loading.
-        reference: "paper", or "code": where the authors' program differs. There a class
+        reference: "paper"; "code": where the authors' program differs: there a class
             adds at least 0 to a divergence, a distance of 0 is 1, `freeze_ratio` is
             0.5, `tiny` is 25, and tiny tasks are trained with ten times the weight
-            decay.
+            decay; or "leave_one_out": the paper's with distances that are not too large
+            where validation data are few, see `metrics.task_distance.divergence`.
         search: whether cells are searched. False: new experts have the backbone's own.
         rule: how the search learns its probabilities, "difference" or "softmax"; see
             `MDL`.
@@ -163,7 +164,7 @@ class PAR(ExpertsModel):
         x, y = self.samples(task)
         features = None
         if self.experts or not self.measures_late:
-            self.fit_extractor(task)
+            self.adapt_extractor(task)
             features = self.extract(x)
         why = self.compare(features, y)
         why["samples"] = size = 0 if is_dataset(task.train) else len(task.train[1])
@@ -225,24 +226,25 @@ class PAR(ExpertsModel):
             )
         return np.asarray(self.extractor(x))
 
-    def fit_extractor(self, task):
-        """Fits the extractor to the first task, or restores what it was fitted to."""
+    def adapt_extractor(self, task):
+        """Lets the extractor take note of a new task, if it does such a thing."""
         if not isinstance(self.extractor, extractors.Extractor):
             return
-        kept = {
-            key.removeprefix("extractor/"): value
-            for key, value in self.memory.items()
-            if key.startswith("extractor/")
-        }
-        if self.experts:
-            self.extractor.set_state(kept)
-            return
+        start = "extractor/state/"
+        kept = {k[len(start) :]: v for k, v in self.memory.items() if start in k}
+        self.extractor.set_state(kept)
         data = task.train
         if is_dataset(data):
             data = next(data.batch(1000).as_numpy_iterator())
-        self.extractor.fit(np.asarray(data[0]))
+        self.extractor.adapt(np.asarray(data[0][:1000]))
         for key, value in self.extractor.get_state().items():
-            self.memory[f"extractor/{key}"] = value
+            self.memory[f"{start}{key}"] = value
+
+    def compared(self, features) -> np.ndarray:
+        """Features, or prototypes, as they are compared."""
+        if isinstance(self.extractor, extractors.Extractor):
+            return self.extractor.project(features)
+        return features
 
     @property
     def measures_late(self) -> bool:

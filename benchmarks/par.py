@@ -267,10 +267,10 @@ def mixed_stream(seed):
     plan = [
         ("digits", mnist, digits, 2000),
         ("animals", cifar, animals[:10], 2000),
-        ("few digits", mnist, digits, 400),
-        ("vehicles", cifar, vehicles, 2000),
-        ("other animals", cifar, animals[10:20], 1000),
-        ("digits again", mnist, digits, 400),
+        ("few digits", mnist, digits, 200),
+        ("vehicles", cifar, vehicles, 400),
+        ("other animals", cifar, animals[10:20], 400),
+        ("digits again", mnist, digits, 100),
     ]
     tasks = []
     for name, splits, classes, size in plan:
@@ -304,7 +304,7 @@ def related():
         model = METHODS[row](backbone, seed)
         model.compile(keras.optimizers.Adam(1e-3))
         stream = mixed_stream(seed)
-        return learn(model, stream, f"related_{row}_{seed}", EPOCHS.value or 15, 32)
+        return learn(model, stream, f"related_{row}_{seed}", EPOCHS.value or 20, 32)
 
     results = run("related", METHODS, measure)
     table(results, ["ap", "af", "params", "seconds"])

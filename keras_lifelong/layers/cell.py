@@ -10,12 +10,14 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_lifelong.layers.cell_graph import plain_cells
 from keras_lifelong.layers.operations import OPERATIONS
 from keras_lifelong.layers.operations import FactorizedReduce
 from keras_lifelong.layers.operations import ReluConvNorm
 from keras_lifelong.layers.operations import operation
 from keras_lifelong.layers.operations import pad
 from keras_lifelong.layers.operations import padded_shape
+from keras_lifelong.layers.random import derive_seed
 
 K = keras.layers
 NODES = 4
@@ -159,6 +161,7 @@ class CellNetwork(K.Layer):
         filters: C.
         cells: n, at least 2.
         stem_multiplier: the stem has so many times C channels.
+        seed: of the initial weights; None: they are not repeatable.
 
     Call arguments:
         x: images (batch, height, width, channels).
@@ -175,9 +178,16 @@ class CellNetwork(K.Layer):
     """
 
     def __init__(
-        self, genotype, filters: int = 64, cells: int = 4, stem_multiplier=3, **kwargs
+        self,
+        genotype,
+        filters: int = 64,
+        cells: int = 4,
+        stem_multiplier: int = 3,
+        seed: int | None = None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
+        self.seed = seed
         for name, value, least in (("filters", filters, 2), ("cells", cells, 2)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(
@@ -208,6 +218,16 @@ class CellNetwork(K.Layer):
         for cell in self.cells:
             cell.build(before, last)
             before, last = last, cell.compute_output_shape(before, last)
+        self._input_shape = tuple(input_shape[1:])
+        for i, variable in enumerate(self.variables):
+            if self.seed is not None and "kernel" in variable.name:
+                seed = derive_seed(self.seed, "cells", i)
+                draw = keras.initializers.GlorotUniform(seed)
+                variable.assign(draw(variable.shape))
+
+    def plain(self) -> keras.Model:
+        """The same network of Keras' own layers, with the same weights."""
+        return plain_cells(self, self._input_shape)
 
     def call(self, x, training=False):
         x = self.stem_norm(self.stem(pad(x, 1)), training=training)
@@ -226,4 +246,5 @@ class CellNetwork(K.Layer):
             "filters": self.filters,
             "cells": len(self.cells),
             "stem_multiplier": self.stem_multiplier,
+            "seed": self.seed,
         }

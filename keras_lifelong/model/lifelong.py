@@ -231,6 +231,9 @@ class LifelongModel(TasksMixin, LearningMixin, StateMixin, PresetMixin, keras.Mo
         """The active network as pairs of a plain layer and its weights."""
         pairs = []
         for layer in self.plain_sources():
+            if hasattr(layer, "plain"):  # made of several, to be exported as a graph
+                pairs.append((layer.plain(), None))
+                continue
             copy = type(layer).from_config(layer.get_config())
             pairs.append((copy, layer.get_weights()))
         return pairs

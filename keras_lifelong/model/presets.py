@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import pathlib
 import shutil
@@ -111,6 +112,9 @@ class PresetMixin:
             name = config["class_name"]
             arguments = config["config"]
             compile_config = config["compile_config"]
+        package = importlib.import_module("keras_lifelong")
+        if name in package.__all__:
+            getattr(package, name)  # public classes are imported when first used
         found = next((c for c in _subclasses(cls) if c.__name__ == name), None)
         if found is None:
             raise ValueError(

@@ -1,0 +1,157 @@
+"""Residual blocks (He et al., CVPR 2016), with the padding and constants of PyTorch."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_lifelong.layers.operations import LOWEST
+from keras_lifelong.layers.operations import pad
+from keras_lifelong.layers.operations import padded_shape
+from keras_lifelong.layers.random import derive_seed
+
+K = keras.layers
+
+
+def _norm():
+    return K.BatchNormalization(momentum=0.9, epsilon=1e-5)
+
+
+class _Seeded(K.Layer):
+    """A layer of several convolutions, each drawn from its own part of one seed."""
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+
+    def redraw(self, input_shape):
+        """Draws every kernel anew, by He's rule, if there is a seed."""
+        self._built_on = tuple(input_shape[1:])
+        for i, variable in enumerate(self.variables):
+            if self.seed is not None and "kernel" in variable.name:
+                draw = keras.initializers.HeNormal(derive_seed(self.seed, i))
+                variable.assign(draw(variable.shape))
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+    def plain(self) -> keras.Model:
+        """The same of Keras' own layers, with the same weights."""
+        x = keras.Input(self._built_on)
+        return keras.Model(x, self.plain_graph(x), name=self.name)
+
+
+def _same(layer, x):
+    config = {k: v for k, v in layer.get_config().items() if k != "name"}
+    copy = type(layer).from_config(config)
+    out = copy(x)
+    copy.set_weights(layer.get_weights())
+    return out
+
+
+@keras.saving.register_keras_serializable(package="keras_lifelong")
+class Stem(_Seeded):
+    """3x3 convolution, normalisation, ReLU, and 3x3 max pooling of stride 2 if asked.
+
+    Args:
+        filters: of the convolution.
+        pool: whether it is pooled.
+        seed: of the initial weights; None: they are not repeatable.
+    """
+
+    def __init__(self, filters: int, pool: bool = False, seed=None, **kwargs):
+        super().__init__(seed, **kwargs)
+        self.filters, self.pool = filters, pool
+        self.convolution = K.Conv2D(filters, 3, use_bias=False)
+        self.norm = _norm()
+
+    def build(self, input_shape):
+        self.convolution.build(padded_shape(input_shape, 1))
+        self.norm.build((*input_shape[:-1], self.filters))
+        self.redraw(input_shape)
+
+    def call(self, x, training=False):
+        x = ops.relu(self.norm(self.convolution(pad(x, 1)), training=training))
+        return ops.max_pool(pad(x, 1, LOWEST), 3, 2, "valid") if self.pool else x
+
+    def plain_graph(self, x):
+        x = _same(self.convolution, K.ZeroPadding2D(1)(x))
+        x = K.ReLU()(_same(self.norm, x))
+        if self.pool:
+            x = K.MaxPooling2D(3, strides=1, padding="same")(x)
+            x = K.MaxPooling2D(1, strides=2)(x)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        s = 2 if self.pool else 1
+        batch, height, width, _ = input_shape
+        return (batch, -(-height // s), -(-width // s), self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "pool": self.pool}
+
+
+@keras.saving.register_keras_serializable(package="keras_lifelong")
+class ResidualBlock(_Seeded):
+    """Two 3x3 convolutions, each normalised, added to the input; ReLU.
+
+    Where the shape changes, the input goes through a 1x1 convolution and a norm.
+
+    Args:
+        filters: of both convolutions.
+        strides: of the first, and of the input's.
+        seed: of the initial weights; None: they are not repeatable.
+
+    Call arguments:
+        x: (batch, height, width, channels).
+    """
+
+    def __init__(self, filters: int, strides: int = 1, seed=None, **kwargs):
+        super().__init__(seed, **kwargs)
+        self.filters, self.strides = filters, strides
+        self.first = K.Conv2D(filters, 3, strides=strides, use_bias=False)
+        self.second = K.Conv2D(filters, 3, use_bias=False)
+        self.norms = [_norm(), _norm()]
+        self.shortcut = None
+
+    def build(self, input_shape):
+        inside = self.compute_output_shape(input_shape)
+        self.first.build(padded_shape(input_shape, 1))
+        self.second.build(padded_shape(inside, 1))
+        for norm in self.norms:
+            norm.build(inside)
+        if self.strides > 1 or input_shape[-1] != self.filters:
+            self.shortcut = K.Conv2D(
+                self.filters, 1, strides=self.strides, use_bias=False
+            )
+            self.shortcut.build(input_shape)
+            self.shortcut_norm = _norm()
+            self.shortcut_norm.build(inside)
+        self.redraw(input_shape)
+
+    def call(self, x, training=False):
+        y = self.norms[0](self.first(pad(x, 1)), training=training)
+        y = self.norms[1](self.second(pad(ops.relu(y), 1)), training=training)
+        if self.shortcut is not None:
+            x = self.shortcut_norm(self.shortcut(x), training=training)
+        return ops.relu(x + y)
+
+    def plain_graph(self, x):
+        y = _same(self.norms[0], _same(self.first, K.ZeroPadding2D(1)(x)))
+        y = _same(self.second, K.ZeroPadding2D(1)(K.ReLU()(y)))
+        y = _same(self.norms[1], y)
+        if self.shortcut is not None:
+            x = _same(self.shortcut_norm, _same(self.shortcut, x))
+        return K.ReLU()(K.Add()([x, y]))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        s = self.strides
+        return (batch, -(-height // s), -(-width // s), self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+        }

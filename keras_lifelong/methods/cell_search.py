@@ -50,10 +50,10 @@ class MDL:
 
     Example:
 
-    >>> mdl = MDL(seed=0)
+    >>> mdl, accuracy = MDL(seed=0), np.array([0.4, 0.5, 0.5, 0.6, 0.7, 0.5])
     >>> for epoch in range(100):
     ...     choice = mdl.sample()
-    ...     mdl.update(choice, (choice == 4).mean())  # the fourth is the best
+    ...     mdl.update(choice, accuracy[choice])
     >>> mdl.genotype()["normal"][0][0]
     'sep_conv_3x3'
     """
@@ -77,11 +77,17 @@ class MDL:
         below = np.cumsum(self.probabilities, -1) < draw[..., None]
         return np.minimum(below.sum(-1), len(OPERATIONS) - 1)
 
-    def update(self, choice: np.ndarray, accuracy: float) -> None:
-        """Takes note of how an architecture did, and moves the probabilities."""
+    def update(self, choice: np.ndarray, accuracy) -> None:
+        """Takes note of how an architecture did, and moves the probabilities.
+
+        Args:
+            choice: operations (2, 14), as of `sample`.
+            accuracy: of the architecture; or (2, 14), of its edges.
+        """
         used = np.arange(len(OPERATIONS)) == choice[..., None]
         self.times += used
-        self.accuracy[used] = accuracy
+        accuracy = np.broadcast_to(accuracy, choice.shape)
+        self.accuracy = np.where(used, accuracy[..., None], self.accuracy)
         self.epoch += 1
         he, ha, p = self.times, self.accuracy, self.probabilities
         better = ha[..., :, None] > ha[..., None, :]  # [j, i]: j than i

@@ -55,7 +55,8 @@ class PAR(ExpertsModel):
             Keras), "hub" (one of keras-hub), "first_expert" (the first expert's own
             features), a dict `{name: …, …arguments}`, or a function of images (n, …) to
             features (n, d). A function is not saved with the model: set
-            `model.extractor` after loading.
+            `model.extractor` after loading. None: "random_convolutions" for images,
+            "pca" for other data.
         reference: "paper"; "code": where the authors' program differs: there a class
             adds at least 0 to a divergence, a distance of 0 is 1, `freeze_ratio` is
             0.5, `tiny` is 25, and tiny tasks are trained with ten times the weight
@@ -105,7 +106,7 @@ class PAR(ExpertsModel):
         backbone,
         alpha: float = 0.5,
         beta: float = 0.75,
-        extractor: str | dict = "random_convolutions",
+        extractor: str | dict | None = None,
         reference: str = "paper",
         search: bool = True,
         rule: str = "difference",
@@ -145,8 +146,11 @@ class PAR(ExpertsModel):
             augmentation=augmentation,
         )
         super().__init__(backbone, seed=seed, name=name, options=options)
+        if extractor is None:
+            images = len(self.backbone_input_shape) == 3
+            extractor = "random_convolutions" if images else "pca"
         if extractor == FIRST_EXPERT:
-            self.extractor = None  # there is none yet
+            self.extractor, self.options.extractor = None, extractor  # none yet
         else:
             self.extractor = extractors.get(extractor)
             self.options.extractor = getattr(self.extractor, "config", None)
@@ -267,8 +271,11 @@ class PAR(ExpertsModel):
         reference, o = self.options.reference, self.options
         if not self.experts:
             return {"distance": None, "nearest": None, "alpha": o.alpha, "beta": o.beta}
+        features = self.compared(features)
         kept = {
-            t: self.memory[f"prototypes/{t}"] for e in self.experts for t in e["tasks"]
+            t: self.compared(self.memory[f"prototypes/{t}"])
+            for e in self.experts
+            for t in e["tasks"]
         }
         distances = {
             t: task_distance.task_distance(features, y, kept[t], reference)

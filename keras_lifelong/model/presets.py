@@ -12,6 +12,9 @@ import tempfile
 
 import keras
 
+from keras_lifelong.layers import cell  # noqa: F401 - backbones may hold these
+from keras_lifelong.layers import residual  # noqa: F401
+
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
 TASKS = "tasks.json"

@@ -23,20 +23,41 @@ def test_random_convolutions_depend_on_the_seed_alone():
     assert first.count_params() == 9 * (3 * 4 + 4 * 6)
 
 
-def test_pca_whitens_what_it_was_fitted_on():
+def test_pca_whitens_the_tasks_so_far():
     pca = extractors.get("pca", components=5)
-    with pytest.raises(ValueError, match="Call `fit`"):
-        pca(IMAGES)
-    pca.fit(IMAGES)
-    features = pca(IMAGES)
+    with pytest.raises(ValueError, match="Call `adapt`"):
+        pca.project(pca(IMAGES))
+    pca.adapt(IMAGES)
+    features = pca.project(pca(IMAGES))
     np.testing.assert_allclose(features.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(np.cov(features.T), np.eye(5), atol=0.01)
     again = extractors.get(pca.config)
     again.set_state(pca.get_state())
-    np.testing.assert_array_equal(again(IMAGES), features)
+    np.testing.assert_array_equal(again.project(again(IMAGES)), features)
     few = extractors.get("pca")
-    few.fit(IMAGES[:4])
-    assert few(IMAGES).shape == (300, 3)  # of four images, three directions
+    few.adapt(IMAGES[:4])
+    assert few.project(few(IMAGES)).shape == (300, 3)  # four images, three directions
+
+
+def test_whitening_weighs_tasks_equally_whatever_their_size():
+    few, many = IMAGES[:20] + 2.0, IMAGES[20:]
+    for tasks in ([few, many], [many, few], [np.repeat(few, 3, 0), many]):
+        pca = extractors.get("pca", components=4)
+        for images in tasks:
+            pca.adapt(images)
+        means = [pca.project(pca(images)).mean(0) for images in (few, many)]
+        np.testing.assert_allclose(means[0], -means[1], atol=1e-6)
+
+
+def test_a_projection_is_linear_so_prototypes_can_be_projected():
+    extractor = extractors.get("random_convolutions", filters=[4], components=3)
+    extractor.adapt(IMAGES)
+    features, labels = extractor(IMAGES), np.arange(300) % 3
+    np.testing.assert_allclose(
+        extractor.project(td.prototypes(features, labels)),
+        td.prototypes(extractor.project(features), labels),
+        atol=1e-5,
+    )
 
 
 def test_an_application_without_weights(monkeypatch):
@@ -59,13 +80,18 @@ def test_an_application_without_weights(monkeypatch):
 def test_they_tell_tasks_apart(name):
     extractor = extractors.get(name)
     labels = np.arange(300) % 3
-    smooth = IMAGES.copy()
-    smooth[:, ::2] = smooth[:, 1::2]  # other textures
-    smooth += 0.3 * labels[:, None, None, None]
-    extractor.fit(IMAGES)
-    old = td.prototypes(extractor(IMAGES), labels)
-    same = td.task_distance(extractor(IMAGES[::-1]), labels[::-1], old)
-    assert td.task_distance(extractor(smooth), labels, old) > same + 0.3
+    shown = np.random.default_rng(1).random((6, 8, 8, 3)).astype("float32")
+    mine, other = shown[labels] + 0.2 * IMAGES, shown[3 + labels] + 0.2 * IMAGES
+    extractor.adapt(mine)
+    old = td.prototypes(extractor(mine), labels)
+    extractor.adapt(other)
+
+    def distance(images, labels):
+        features = extractor.project(extractor(images))
+        return td.task_distance(features, labels, extractor.project(old))
+
+    same = distance(mine[::-1], labels[::-1])
+    assert same < 0.1 and distance(other, labels) > same + 0.3
 
 
 def test_any_callable_is_an_extractor():
@@ -76,7 +102,7 @@ def test_any_callable_is_an_extractor():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"extractor": "resnet"}, r"\['application', 'pca', .*'resnet'"),
+        ({"extractor": "resnet"}, r"\['application', 'hub', 'pca', .*'resnet'"),
         ({"extractor": "pca", "components": 0}, "Received: 0"),
         ({"extractor": "random_convolutions", "filters": [0]}, r"Received: \[0\]"),
         ({"extractor": "application", "model": "AlexNet"}, "'ResNet50'.*'AlexNet'"),

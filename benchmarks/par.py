@@ -302,9 +302,9 @@ def related():
     def measure(row, seed):
         backbone = kl.backbones.get("cnn", (32, 32, 3), filters=[16, 32], units=[64])
         model = METHODS[row](backbone, seed)
-        model.compile(keras.optimizers.Adam(1e-3))
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
         stream = mixed_stream(seed)
-        return learn(model, stream, f"related_{row}_{seed}", EPOCHS.value or 20, 32)
+        return learn(model, stream, f"related_{row}_{seed}", EPOCHS.value or 30, 10)
 
     results = run("related", METHODS, measure)
     table(results, ["ap", "af", "params", "seconds"])

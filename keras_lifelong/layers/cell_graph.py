@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_lifelong.layers import operations
+from keras_lifelong.layers.plain import copied
 
 K = keras.layers
 
@@ -17,8 +18,8 @@ def plain_cells(network, input_shape) -> keras.Model:
         input_shape: (height, width, channels).
     """
     images = keras.Input(input_shape)
-    x = _same(network.stem, K.ZeroPadding2D(1)(images))
-    x = _same(network.stem_norm, x)
+    x = copied(network.stem, K.ZeroPadding2D(1)(images))
+    x = copied(network.stem_norm, x)
     before = last = x
     for cell in network.cells:
         before, last = last, _cell(cell, before, last)
@@ -45,20 +46,20 @@ def _apply(layer, x):
         # pooling at every place, then every second: the windows of symmetric padding
         kind = K.MaxPooling2D if layer.mode == "max" else K.AveragePooling2D
         x = _every(layer.strides, kind(3, strides=1, padding="same")(x))
-        return x if layer.norm is None else _same(layer.norm, x)
+        return x if layer.norm is None else copied(layer.norm, x)
     if isinstance(layer, operations.FactorizedReduce):
         x = K.ReLU()(x)
         shifted = K.Cropping2D(((1, 0), (1, 0)))(x)
         shifted = K.ZeroPadding2D(((0, 1), (0, 1)))(shifted)
-        return K.Concatenate()([_same(layer.first, x), _same(layer.second, shifted)])
+        return K.Concatenate()([copied(layer.first, x), copied(layer.second, shifted)])
     if isinstance(layer, operations.ReluConvNorm):
-        return _same(layer.norm, _same(layer.convolution, K.ReLU()(x)))
+        return copied(layer.norm, copied(layer.convolution, K.ReLU()(x)))
     if isinstance(layer, operations.SeparableNorm):
         x = K.ZeroPadding2D(layer.dilation)(K.ReLU()(x))
-        x = _same(layer.depthwise, x)
+        x = copied(layer.depthwise, x)
         if layer.dilation > 1:
             x = _every(layer.strides, x)
-        return _same(layer.norm, _same(layer.pointwise, x))
+        return copied(layer.norm, copied(layer.pointwise, x))
     if isinstance(layer, operations.TwiceSeparable):
         return _apply(layer.second, _apply(layer.first, x))
     raise TypeError(f"{type(layer).__name__} is no operation of a cell.")
@@ -67,12 +68,3 @@ def _apply(layer, x):
 def _every(strides, x):
     """Every so many rows and columns."""
     return x if strides == 1 else K.MaxPooling2D(1, strides=strides)(x)
-
-
-def _same(layer, x):
-    """A copy of one of Keras' own layers, with its weights, applied."""
-    config = {k: v for k, v in layer.get_config().items() if k != "name"}
-    copy = type(layer).from_config(config)
-    out = copy(x)
-    copy.set_weights(layer.get_weights())
-    return out

@@ -8,6 +8,7 @@ from keras import ops
 from keras_lifelong.layers.operations import LOWEST
 from keras_lifelong.layers.operations import pad
 from keras_lifelong.layers.operations import padded_shape
+from keras_lifelong.layers.plain import copied
 from keras_lifelong.layers.random import derive_seed
 
 K = keras.layers
@@ -41,14 +42,6 @@ class _Seeded(K.Layer):
         return keras.Model(x, self.plain_graph(x), name=self.name)
 
 
-def _same(layer, x):
-    config = {k: v for k, v in layer.get_config().items() if k != "name"}
-    copy = type(layer).from_config(config)
-    out = copy(x)
-    copy.set_weights(layer.get_weights())
-    return out
-
-
 @keras.saving.register_keras_serializable(package="keras_lifelong")
 class Stem(_Seeded):
     """3x3 convolution, normalisation, ReLU, and 3x3 max pooling of stride 2 if asked.
@@ -75,8 +68,8 @@ class Stem(_Seeded):
         return ops.max_pool(pad(x, 1, LOWEST), 3, 2, "valid") if self.pool else x
 
     def plain_graph(self, x):
-        x = _same(self.convolution, K.ZeroPadding2D(1)(x))
-        x = K.ReLU()(_same(self.norm, x))
+        x = copied(self.convolution, K.ZeroPadding2D(1)(x))
+        x = K.ReLU()(copied(self.norm, x))
         if self.pool:
             x = K.MaxPooling2D(3, strides=1, padding="same")(x)
             x = K.MaxPooling2D(1, strides=2)(x)
@@ -137,11 +130,11 @@ class ResidualBlock(_Seeded):
         return ops.relu(x + y)
 
     def plain_graph(self, x):
-        y = _same(self.norms[0], _same(self.first, K.ZeroPadding2D(1)(x)))
-        y = _same(self.second, K.ZeroPadding2D(1)(K.ReLU()(y)))
-        y = _same(self.norms[1], y)
+        y = copied(self.norms[0], copied(self.first, K.ZeroPadding2D(1)(x)))
+        y = copied(self.second, K.ZeroPadding2D(1)(K.ReLU()(y)))
+        y = copied(self.norms[1], y)
         if self.shortcut is not None:
-            x = _same(self.shortcut_norm, _same(self.shortcut, x))
+            x = copied(self.shortcut_norm, copied(self.shortcut, x))
         return K.ReLU()(K.Add()([x, y]))
 
     def compute_output_shape(self, input_shape):

@@ -67,7 +67,7 @@ METHODS = {
     "independent": lambda b, s: kl.Independent(b, seed=s),
     "finetune": lambda b, s: kl.Finetune(b, seed=s),
     "lwf": lambda b, s: kl.LwF(b, seed=s),
-    "ewc": lambda b, s: kl.EWC(b, strength=100.0, seed=s),
+    "ewc": lambda b, s: kl.EWC(b, strength=30.0, seed=s),
 }
 ABLATION = {
     "fixed": {"alpha": 0.0, "search": False},

@@ -28,6 +28,7 @@ from keras_lifelong.training import schedules
 from keras_lifelong.training.weight_decay import clip_and_decay
 
 FIRST_EXPERT = "first_expert"
+FUNCTION = "function"  # stands in a configuration for one that cannot be saved
 
 
 @register
@@ -149,11 +150,12 @@ class PAR(ExpertsModel):
         if extractor is None:
             images = len(self.backbone_input_shape) == 3
             extractor = "random_convolutions" if images else "pca"
-        if extractor == FIRST_EXPERT:
+        if extractor in (FIRST_EXPERT, FUNCTION):
             self.extractor, self.options.extractor = None, extractor  # none yet
         else:
             self.extractor = extractors.get(extractor)
-            self.options.extractor = getattr(self.extractor, "config", None)
+            config = getattr(self.extractor, "config", FUNCTION)
+            self.options.extractor = config
         self.augment = None
         if augmentation is not None:
             seed = derive_seed(self.seed, "augmentation")

@@ -287,7 +287,15 @@ class LearningMixin:
             scores = {"loss": float(loss), **scores}
         return scores
 
-    def evaluate(self, x=None, y=None, *, task: str | None = None, split: str = "test"):
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        *,
+        task: str | None = None,
+        split: str = "test",
+        verbose=0,
+    ):
         """Scores a learned task.
 
         Args:
@@ -295,6 +303,7 @@ class LearningMixin:
             y: labels, when `x` is an array.
             task: the name of the task, when `x` is an array.
             split: "train", "validation" or "test" of a `Task`.
+            verbose: accepted for Keras' sake.
 
         Returns:
             Dict of "loss" and every metric given to `compile`.

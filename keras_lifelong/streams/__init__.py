@@ -7,6 +7,7 @@
 """
 
 from keras_lifelong.streams import cifar as _cifar  # noqa: F401  (registers streams)
+from keras_lifelong.streams import ctrl as _ctrl  # noqa: F401
 from keras_lifelong.streams import digits as _digits  # noqa: F401
 from keras_lifelong.streams import lasem as _lasem  # noqa: F401
 from keras_lifelong.streams import mnist as _mnist  # noqa: F401

@@ -19,6 +19,13 @@ def load(name: str, split: str, data_dir: str | None) -> tuple[np.ndarray, np.nd
         FileNotFoundError: if the data set isn't there, saying how to get it.
         ImportError: if TFDS isn't installed.
     """
+    batches = list(_read(name, split, data_dir, batch_size=1024))
+    x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    return x, y
+
+
+def _read(name, split, data_dir, batch_size=None):
+    """Pairs of images and labels, in batches if a size is given."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -29,7 +36,7 @@ def load(name: str, split: str, data_dir: str | None) -> tuple[np.ndarray, np.nd
         ) from error
     builder = tfds.builder(name, data_dir=data_dir)
     try:
-        data = builder.as_dataset(split=split, batch_size=1024)
+        data = builder.as_dataset(split=split, batch_size=batch_size)
     except AssertionError as error:  # TFDS' way to say that it isn't prepared
         raise FileNotFoundError(
             f"The data set {name!r} is not in {builder.data_path}. Get it once with\n"
@@ -37,9 +44,8 @@ def load(name: str, split: str, data_dir: str | None) -> tuple[np.ndarray, np.nd
             "or, if another folder has it, name that folder in the environment "
             "variable TFDS_DATA_DIR or the stream's argument `data_dir`."
         ) from error
-    batches = [(batch["image"], batch["label"]) for batch in tfds.as_numpy(data)]
-    x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-    return x, y
+    for batch in tfds.as_numpy(data):
+        yield batch["image"], batch["label"]
 
 
 def load_splits(
@@ -59,3 +65,30 @@ def load_splits(
         "validation": (x[held], y[held]),
         "test": load(name, "test", data_dir),
     }
+
+
+def load_covering(
+    name: str, split: str, side: int, data_dir: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `load`, for images of any size: the middle square of each, `side` pixels wide.
+
+    Raises:
+        FileNotFoundError, ImportError: as `load`.
+    """
+    examples = [(covering(x, side), y) for x, y in _read(name, split, data_dir)]
+    x, y = zip(*examples, strict=True)
+    return np.stack(x), np.array(y)
+
+
+def covering(image: np.ndarray, side: int) -> np.ndarray:
+    """Scaled so that it just covers a square, and cropped to it from the middle.
+
+    Args:
+        image: (height, width, 3), uint8.
+        side: of the square, in pixels.
+    """
+    from PIL import Image
+    from PIL import ImageOps
+
+    bilinear = Image.Resampling.BILINEAR
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (side, side), bilinear))

@@ -347,7 +347,8 @@ def cifar100(rows, part):
 
 def search():
     """Found cells against random ones of nearly as many parameters."""
-    stream = kl.streams.get("split_cifar100", num_tasks=1)
+    images = None if PAPER.value else 3 * IMAGES.value
+    stream = kl.streams.get("split_cifar100", num_tasks=1, train_per_task=images)
     task = stream[0]
     x, y = task.train
     width = WIDTH.value

@@ -10,6 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 SHOWN = {  # words of the output, and the files it leaves
     "lasem_cifar100.py": ("Figures:", {"lasem_cifar100_report"}),
+    "par_cifar100_groups.py": ("Numbers held:", {"par_cifar100_report"}),
     "den_digits.py": ("task_2 as a plain Keras model", {"den_digits_report"}),
     "your_own_tasks.py": ("DEN on npz, 2 tasks", set()),
     "your_own_backbone.py": ("predicts the same", set()),

@@ -9,6 +9,9 @@ import numpy as np
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.scores import higher_is_better
 from keras_lifelong.report import style
+from keras_lifelong.report.experts import cells as cells
+from keras_lifelong.report.experts import distance_map as distance_map
+from keras_lifelong.report.experts import tree_of_groups as tree_of_groups
 from keras_lifelong.report.transfer import configuration_table as configuration_table
 from keras_lifelong.report.transfer import posterior as posterior
 from keras_lifelong.report.units import growth as growth  # the third figure

@@ -20,6 +20,9 @@ from keras_lifelong.metrics.scores import higher_is_better
 from keras_lifelong.metrics.table import duration
 from keras_lifelong.metrics.table import number
 from keras_lifelong.report import figures
+from keras_lifelong.report.experts import distances
+from keras_lifelong.report.experts import experts
+from keras_lifelong.report.experts import genotypes
 from keras_lifelong.report.style import to_png
 from keras_lifelong.report.transfer import configurations
 from keras_lifelong.report.transfer import traces
@@ -64,11 +67,33 @@ FIGURES: dict[str, tuple[Callable, str, str]] = {
         "A blue band that fills the panel is a clear choice; one that stays narrow "
         "means that several configurations explain the task almost equally well.",
     ),
+    "distances": (
+        figures.distance_map,
+        "Distances of tasks",
+        "Each row is a task when it was new, each column one learned before. Dark: the "
+        "two are alike. A frame says that they share an expert. Distances from which "
+        "the choice was made are means over the tasks of an expert.",
+    ),
+    "groups": (
+        figures.tree_of_groups,
+        "Who shares an expert",
+        "Tasks on one branch use the same network, with a head each. New: an expert of "
+        "its own; shared: trained on, held by distillation; frozen: used as it was.",
+    ),
+    "cells": (
+        figures.cells,
+        "Cells",
+        "What the experts are made of. Every node adds up two operations; the output "
+        "is all nodes together. A reduction cell halves the image.",
+    ),
 }
 # Figures that only some methods have, and when.
 ONLY_IF: dict[str, Callable] = {
     "configurations": lambda result: configurations(result)[0],
     "posterior": traces,
+    "distances": lambda result: np.isfinite(distances(result)[1]).any(),
+    "groups": experts,
+    "cells": genotypes,
 }
 NOT_GROWN = (
     "The units of each hidden layer (or, where no log of units is kept, the "

@@ -42,8 +42,8 @@ class Phase:
         iterations: the step at which a learning rate schedule begins.
         validate: whether the validation data is scored after each epoch.
         keep_best: whether the phase ends with the weights of the epoch of the best
-            main metric on validation data, not with those of its last epoch. Without
-            validation data, the last epoch's are kept.
+            main metric on validation data (of equals, the last), not with those of its
+            last epoch. Without validation data, the last epoch's are kept.
         patience: the phase ends after so many epochs without a better main metric on
             validation data. None: it runs all its epochs.
         observe: `observe() -> dict` called after each epoch; what it returns (numbers

@@ -238,11 +238,11 @@ class _Best:
     def see(self, scores, keep):
         metric = self.model.main_metric
         value = scores[metric.name] * (1 if metric.higher_is_better else -1)
-        if self.value is not None and not value > self.value:
-            self.age += 1
-            return
-        self.value, self.age = value, 0
-        self._weights = self.model.get_active() if keep else None
+        is_better = self.value is None or value > self.value
+        self.age = 0 if is_better else self.age + 1
+        if is_better or value == self.value:  # of equals the last: it learned longer
+            self.value = value
+            self._weights = self.model.get_active() if keep else None
 
     def restore(self):
         if self._weights is not None:

@@ -49,8 +49,9 @@ def test_bit_l_of_a_configurations_number_is_0_where_layer_l_is_shared():
 @pytest.mark.parametrize("groups", [None, [2, 1], [1, 2], [3]])
 def test_the_tree_is_every_configuration_alone(sharing, groups):
     network = TransferNetwork(backbone(), sharing, groups=groups, seed=3)
-    for variable in network.trainable_variables:  # biases, too, are to matter
-        noise = np.random.default_rng(len(variable.path)).normal(size=variable.shape)
+    for i, variable in enumerate(network.trainable_variables):
+        # biases, too, are to matter
+        noise = np.random.default_rng(i).normal(size=variable.shape)
         variable.assign(array(variable) + 0.1 * noise)
     bits = configuration_bits(network.choices)
     together = array(network.tail(network.tree(X)))

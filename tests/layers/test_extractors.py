@@ -1,5 +1,8 @@
 """Frozen extractors: repeatable, saved, and clear about what is missing."""
 
+import sys
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -74,6 +77,41 @@ def test_an_application_without_weights(monkeypatch):
     extractor = extractors.get("application", model="MobileNetV2")
     with pytest.raises(OSError, match="could not be downloaded.*random_convolutions"):
         extractor(IMAGES[:2])
+
+
+def test_keras_hub_is_asked_for_when_it_is_used(monkeypatch):
+    extractor = extractors.get("hub", preset="some_preset")
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(ImportError, match="pip install keras-hub"):
+        extractor(IMAGES[:2])
+    seen = []
+
+    class Backbone:
+        @staticmethod
+        def from_preset(preset):
+            seen.append(preset)
+            if preset == "absent":
+                raise ConnectionError("no route")
+            return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(5, 3)])
+
+    hub = types.SimpleNamespace(models=types.SimpleNamespace(Backbone=Backbone))
+    monkeypatch.setitem(sys.modules, "keras_hub", hub)
+    grey = IMAGES[:2, :, :, :1]
+    features = extractor(grey)
+    assert features.shape == (2, 5) and seen == ["some_preset"]
+    assert extractor.count_params() == 27 * 5 + 5
+    network = extractor._network
+    expected = np.array(network(np.repeat(grey, 3, -1))).mean((1, 2))
+    np.testing.assert_allclose(features, expected, rtol=1e-5)
+    with pytest.raises(OSError, match="'absent' could not be loaded.*no route"):
+        extractors.get("hub", preset="absent")(IMAGES[:2])
+
+
+def test_an_extractor_can_be_a_networks_body():
+    network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+    body = extractors.Body(network)
+    np.testing.assert_array_equal(body(IMAGES), IMAGES.reshape(300, -1))
+    assert body.count_params() == 0 and body.project(IMAGES) is IMAGES
 
 
 @pytest.mark.parametrize("name", ["random_convolutions", "pca"])

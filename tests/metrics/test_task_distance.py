@@ -92,6 +92,25 @@ def test_it_orders_gaussians_as_their_known_divergence_does():
     assert np.corrcoef(found, by_neighbours)[0, 1] > 0.95
 
 
+def test_few_samples_look_far_but_for_leaving_one_out():
+    """Tasks of one distribution: the paper's estimate is too large by about
+    1/2 (1/n + 1/m) a class."""
+
+    def mean(reference, classes=10, n=10):
+        values = []
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            centres = 5 * rng.normal(size=(classes, 16))
+            labels = np.repeat(np.arange(classes), n)
+            draw = [centres[labels] + rng.normal(size=(len(labels), 16)) for _ in "ab"]
+            old = td.prototypes(draw[0], labels)
+            values.append(td.divergence(draw[1], labels, old, reference))
+        return np.mean(values)
+
+    assert mean("paper") == pytest.approx(10 * (1 / 10 + 1 / 10) / 2, rel=0.15)
+    assert abs(mean("leave_one_out")) < 0.25 * mean("paper")
+
+
 def test_more_classes_are_further():
     x = X + 50 * LABELS[:, None]  # so far apart that no other prototype is near
     old = td.prototypes(x, LABELS) + 1

@@ -227,3 +227,80 @@ def test_optimizer_schedules_restart_with_every_phase():
         model.fit(task("z"), epochs=1, batch_size=16, verbose=0)
     moved = np.abs(a.get_active()[0] - b.get_active()[0]).max()
     assert moved > 1e-4  # `a` moved at the first rate again, from other weights
+
+
+class Phases(kl.Finetune):
+    """Learns in one phase with the settings that a test gives it."""
+
+    def learn(self, task):
+        settings = {"name": "training", "variables": self.network.trainable_variables}
+        self.result = yield self.phase(**{**settings, **self.settings})
+
+
+def with_settings(**settings):
+    model = Phases(backbone())
+    model.compile(keras.optimizers.Adam(0.05), metrics=["accuracy"])
+    model.settings = settings
+    return model
+
+
+def test_the_best_epoch_is_kept_and_of_equals_the_last():
+    """Scores after each epoch are those of the weights there were then."""
+    held = X[:20], (X[:20, 1] > 0).astype("int32")  # not what is learned
+    one = kl.Task("a", train=(X, Y), validation=held)
+    weights = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            weights.append(np.array(self.model.network.trainable_variables[0]))
+
+    model = with_settings(keep_best=True)
+    model.fit(one, epochs=12, batch_size=16, callbacks=[Watch()], verbose=0)
+    scores = np.array(model.result.history["val_accuracy"])
+    best = np.flatnonzero(scores == scores.max())[-1]
+    assert best < 11  # or the test says nothing
+    kept = np.array(model.network.trainable_variables[0])
+    np.testing.assert_array_equal(kept, weights[best])
+    assert model.evaluate(*held, task="a")["accuracy"] == pytest.approx(scores.max())
+
+
+def test_patience_ends_a_phase():
+    held = X[:20], (X[:20, 1] > 0).astype("int32")
+    one = kl.Task("a", train=(X, Y), validation=held)
+    model = with_settings(patience=2)
+    model.fit(one, epochs=40, batch_size=16, verbose=0)
+    scores = np.array(model.result.history["val_accuracy"])
+    assert len(scores) < 40
+    first = int(scores.argmax())
+    assert len(scores) == first + 3  # two epochs without a better one
+
+
+def test_without_validation_data_the_last_epoch_is_kept():
+    model, plain = with_settings(keep_best=True, patience=1), with_settings()
+    for m in (model, plain):
+        m.fit(task(), epochs=3, batch_size=16, verbose=0)
+        assert len(m.result.history["loss"]) == 3
+    for a, b in zip(
+        model.network.trainable_variables,
+        plain.network.trainable_variables,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(np.array(a), np.array(b))
+
+
+def test_a_phase_can_change_its_learning_rate_by_epoch():
+    asked = []
+
+    def rate(epoch, epochs, history):
+        asked.append((epoch, epochs, len(history.get("loss", []))))
+        return 0.0 if epoch else 0.05
+
+    model = with_settings(learning_rate=rate)
+    compilations = model.trainer.compile_count if model.trainer else 0
+    start = [np.array(v) for v in model.network.trainable_variables]
+    model.fit(task(), epochs=3, batch_size=16, verbose=0)
+    assert asked == [(0, 3, 0), (1, 3, 1), (2, 3, 2)]
+    losses = model.result.history["loss"]
+    assert losses[1] == pytest.approx(losses[2], rel=1e-4) and losses[0] > losses[1]
+    assert (np.array(model.network.trainable_variables[0]) != start[0]).any()
+    assert model.trainer.compile_count - compilations <= 2

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # Public names are imported when first used, so that importing the package is free.
 _WHERE = {
     "DEN": "methods.den",
+    "BindAndGrow": "methods.bind_and_grow",
     "LASEM": "methods.lasem",
     "PAR": "methods.par",
     "Finetune": "baselines.finetune",

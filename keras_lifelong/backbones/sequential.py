@@ -115,6 +115,54 @@ def den_conv(input_shape: Shape) -> keras.Sequential:
     return stack.build()
 
 
+@register("l2bg_mnist")
+def l2bg_mnist(input_shape: Shape) -> keras.Sequential:
+    """BindAndGrow's net for permuted MNIST: digits padded to 32x32, ReLU 300-300-300.
+
+    491,110 parameters with a head of ten classes (its authors' program).
+    """
+    check_image("l2bg_mnist", input_shape)
+    stack = Stack("l2bg_mnist", input_shape)
+    stack.add("ZeroPadding2D", 2)
+    stack.add("Flatten")
+    stack.add_dense([300, 300, 300], "relu", dropout=0)
+    return stack.build()
+
+
+@register("l2bg_cifar100")
+def l2bg_cifar100(
+    input_shape: Shape,
+    filters: Sequence[int] = (64, 128, 256),
+    units: Sequence[int] = (2048, 2048),
+) -> keras.Sequential:
+    """BindAndGrow's net for CIFAR-100 (its authors' program; that of HAT and L2G).
+
+    Three ReLU convolutions of 4x4, 3x3 and 2x2 filters without padding, each with 2x2
+    max pooling, then two ReLU dense layers. 6,524,362 parameters with a head of ten
+    classes.
+
+    Args:
+        input_shape: (height, width, channels), 24 pixels or more a side.
+        filters: of the three convolutions.
+        units: of the dense layers.
+    """
+    check_image("l2bg_cifar100", input_shape)
+    check_sizes("filters", filters)
+    check_sizes("units", units)
+    if len(filters) != 3 or min(input_shape[:2]) < 24:
+        raise ValueError(
+            "`l2bg_cifar100` takes images of 24x24 or more, and three `filters`. "
+            f"Received: input_shape={input_shape}, filters={list(filters)}"
+        )
+    stack = Stack("l2bg_cifar100", input_shape)
+    for count, size in zip(filters, (4, 3, 2), strict=True):
+        stack.add("Conv2D", count, size, activation="relu")
+        stack.add("MaxPooling2D", 2)
+    stack.add("Flatten")
+    stack.add_dense(units, "relu", dropout=0)
+    return stack.build()
+
+
 def _lasem(input_shape, name, convolutions, units):
     """Convolutions given as (filters, kernel size, pooling after it, 0 for none)."""
     import keras

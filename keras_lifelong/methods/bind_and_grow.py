@@ -57,6 +57,8 @@ class BindAndGrow(RoutedModel):
             their names, by the name of the task.
         bind_to: None, or a dict of the one to bind to, by the name of the task: nothing
             is compared to choose it.
+        bind_rank: 0: the best task is bound to; 1: the next best, and so on; or a dict
+            of such numbers by the name of the task, as a search tries them.
         random_growth: the paper's ablation: as many layers, drawn at random.
         samples: N: examples on which layers are compared.
         center: see `metrics.similarity.dissimilarities`.
@@ -87,6 +89,7 @@ class BindAndGrow(RoutedModel):
         groups: int | None = None,
         candidates: dict[str, list[str]] | None = None,
         bind_to: dict[str, str] | None = None,
+        bind_rank: int | dict[str, int] = 0,
         random_growth: bool = False,
         samples: int = 500,
         center: bool = False,
@@ -103,27 +106,28 @@ class BindAndGrow(RoutedModel):
             groups=groups,
             candidates=candidates,
             bind_to=bind_to,
+            bind_rank=bind_rank,
             random_growth=random_growth,
             samples=samples,
             center=center,
         )
         super().__init__(backbone, seed=seed, name=name, options=options)
+        self.recall = None  # of what was learned before; see `search.grow_sequence`
         self._places = activation_places(self.network)
 
     # Algorithm 1
 
     def learn(self, task):
-        name, first = task.name, not self.routing
+        name = task.name
         if name in self.routing:  # a task that comes back keeps its nodes
             yield from self.train(task, self.shared_units(name))
             return
-        if first:
-            self.route_nodes(name, [name] * len(self.units), self.fresh_nodes(name))
+        alone, head = yield from self.learn_alone(task)  # the task-net G_t, by itself
+        if not self.routing:  # the first
+            self.route_nodes(name, [name] * len(self.units), alone)
+            self.set_head(head)
             self.log_nodes(name, "initial", range(len(self.units)))
-            yield from self.train(task, [])
-            self.note_single(task)
             return
-        alone = yield from self.learn_alone(task)  # the task-net G_t, by itself
         conflicts = self.conflicts(task, alone)
         bound = self.choose(name, conflicts)
         grown, why = self.choose_units(name, conflicts[bound])
@@ -144,7 +148,8 @@ class BindAndGrow(RoutedModel):
             **why,
         )
         self.log_nodes(name, "grow", grown, rho=conflicts[bound]["rho"], **why)
-        yield from self.train(task, [u for u in range(len(owners)) if u not in grown])
+        shared = [u for u in range(len(owners)) if u not in grown]
+        yield from self.learn_together(task, shared)
 
     def route_nodes(self, name, owners, nodes):
         """Routes a task through nodes, of which those of its own are new."""
@@ -163,22 +168,52 @@ class BindAndGrow(RoutedModel):
     # The task alone
 
     def learn_alone(self, task):
-        """Trains a network of the task's own, and returns its nodes.
+        """Trains a network of the task's own; returns its nodes and its head.
 
-        The network and the head are afterwards as they were.
+        The active network and its head are afterwards as they were.
         """
+        known = None if self.recall is None else self.recall.get(("alone", task.name))
+        if known is not None:
+            self.notes(task.name)["single_task"] = dict(known[2])
+            return known[:2]
         start = self.get_active()
         self.load_nodes(self.fresh_nodes("alone", task.name))
         if self.active_spec.head == "shared":  # it has learned already
             kernel = self.head.kernel
-            self.head.bias.assign(ops.zeros_like(self.head.bias))
-            kernel.assign(heads.draw(*kernel.shape, self.seed, "alone", task.name))
+            drawn = heads.draw(*kernel.shape, self.seed, "alone", task.name)
+            self.set_head([drawn, np.zeros(kernel.shape[-1:], "float32")])
         yield from self.train(task, [], "the task alone", owned=True)
         self.note_single(task)
         alone = [self.active_node(u) for u in range(len(self.units))]
+        head = [ops.convert_to_numpy(v).copy() for v in self.head.variables]
         self.set_active(start)
         self.store_active()
-        return alone
+        if self.recall is not None:
+            single = self.notes(task.name)["single_task"]
+            self.recall.put(("alone", task.name), (alone, head, single))
+        return alone, head
+
+    def learn_together(self, task, shared: list[int]):
+        """Trains the task's nodes, of which some are shared, or recalls them."""
+        if self.recall is None:
+            yield from self.train(task, shared)
+            return
+        table = tuple((name, *owners) for name, owners in self.routing.items())
+        known = self.recall.get(("together", table))
+        if known is None:
+            yield from self.train(task, shared)
+            self.recall.put(("together", table), self.get_state())
+            return
+        log = self.growth  # how it came about may be another time another
+        self.set_state(*known)
+        self.growth[:] = log
+        self.activate(task.name)
+
+    def set_head(self, values):
+        """Gives the active head these weights."""
+        for variable, value in zip(self.head.variables, values, strict=True):
+            variable.assign(value)
+        self.store_active()
 
     def note_single(self, task):
         """Writes down how good the active network is: a single-task net."""
@@ -263,10 +298,13 @@ class BindAndGrow(RoutedModel):
     # Bind
 
     def choose(self, name, conflicts) -> str:
-        """The task to bind to; of equals the earlier."""
+        """The task to bind to, by rank; of equals the earlier."""
         released = self.options.bind == "released"
         key = "similarity_norm" if released else "norm"
-        return min(conflicts, key=lambda other: conflicts[other][key])
+        order = sorted(conflicts, key=lambda other: conflicts[other][key])
+        given = self.options.bind_rank
+        rank = given.get(name, 0) if isinstance(given, dict) else given
+        return order[min(rank, len(order) - 1)]
 
     # Grow
 
@@ -342,6 +380,7 @@ class BindAndGrow(RoutedModel):
             loss=self.loss_with(self.still_layers(kept)),
             after_step=retained,
             arguments={"scales": scales},
+            seed=derive_seed(self.seed, name, task.name),
         )
         if kept:  # statistics of norms, too
             nodes = [kept.get(u, self.active_node(u)) for u in range(len(self.units))]

@@ -39,6 +39,13 @@ def check_options(**options) -> dict:
     )
     ratio = options["slow_ratio"]
     require("slow_ratio", "in (0, 1]", number(ratio, 0, 1) and ratio > 0)
+    given = options["bind_rank"]
+    ranks = given.values() if isinstance(given, dict) else [given]
+    require(
+        "bind_rank",
+        "an integer of at least 0, or a dict of them by task",
+        all(isinstance(v, int) and v >= 0 for v in ranks),
+    )
     groups = options["groups"]
     whole = isinstance(groups, int) and not isinstance(groups, bool) and groups > 1
     require("groups", "None or an integer of 2 or more", groups is None or whole)

@@ -39,6 +39,8 @@ class Phase:
         learning_rate: a number, or `learning_rate(epoch, epochs, history) -> float`
             called before each epoch (see `training/schedules.py`). None: that of the
             compiled optimizer.
+        seed: of the order of the examples and of dropout. None: derived from the
+            model's seed and the numbers of the task and of the phase.
         iterations: the step at which a learning rate schedule begins.
         validate: whether the validation data is scored after each epoch.
         keep_best: whether the phase ends with the weights of the epoch of the best
@@ -61,6 +63,7 @@ class Phase:
     data: tuple | None = None
     epochs: int | None = None
     learning_rate: float | Callable | None = None
+    seed: int | None = None
     iterations: int = 0
     validate: bool = True
     keep_best: bool = False

@@ -91,7 +91,9 @@ class Trainer:
         program = self._program(phase, data)
         rate = phase.learning_rate
         program.reset(None if callable(rate) else rate, phase.iterations)
-        seed = derive_seed(model.seed, model.task_index(task.name), index)
+        seed = phase.seed
+        if seed is None:
+            seed = derive_seed(model.seed, model.task_index(task.name), index)
         reset_seed_generators(model.active_variables(), seed)
         arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer

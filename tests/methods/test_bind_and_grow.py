@@ -160,6 +160,17 @@ def test_candidates_are_kept_to():
     assert binds == [["t0"], ["t0"], ["t1", "t2"]]
 
 
+def test_ranks_bind_to_the_next_best():
+    model = new(bind_rank={"t2": 1, "t3": 5})
+    fit(model, *TASKS, epochs=1)
+    for name, rank in (("t1", 0), ("t2", 1), ("t3", 2)):
+        why = next(
+            e["why"] for e in model.growth if (e["task"], e["kind"]) == (name, "bind")
+        )
+        found = why["conflicts"]
+        assert why["to"] == sorted(found, key=lambda t: found[t]["norm"])[rank]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -463,6 +474,7 @@ def test_saved_routes_are_followed(tmp_path):
         ({"bind": "first"}, "`bind`.*'first'"),
         ({"grow_init": "zero"}, "`grow_init`.*'zero'"),
         ({"groups": 1}, "`groups`.*1"),
+        ({"bind_rank": -1}, "`bind_rank`.*-1"),
         ({"groups": 3}, "`groups` must divide.*3 and layer 'low'"),
         ({"samples": 2}, "`samples`.*2"),
         ({"random_growth": "yes"}, "`random_growth`.*'yes'"),

@@ -1,0 +1,257 @@
+"""ParetoOracle: KerasTuner's oracle for objectives that pull apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+
+import keras_tuner as kt
+import numpy as np
+from keras_tuner.engine import trial as trial_module
+
+from keras_lifelong.files import write_atomic
+from keras_lifelong.search import pareto
+from keras_lifelong.search.samplers import Sampler
+from keras_lifelong.search.samplers import Space
+from keras_lifelong.search.samplers import Tried
+
+STATUS = trial_module.TrialStatus
+SUM = "multi_objective"  # KerasTuner wants a number of that name beside the objectives
+
+
+class ParetoOracle(kt.Oracle):
+    """Looks for all trials that no other trial beats in every objective.
+
+    KerasTuner minimises the sum of several objectives; this keeps them apart. What it
+    knows is in KerasTuner's own files, written whole or not at all, and the sampler is
+    made anew of them for every trial: a search killed at any moment goes on with the
+    trials that it would have had.
+
+    Args:
+        objectives: two of `keras_tuner.Objective`.
+        max_trials: how many.
+        hyperparameters: `keras_tuner.HyperParameters`: all of the space, without
+            conditions.
+        sampler: see `samplers.Sampler`.
+        initial_points: list of dicts of values, tried first; what one leaves out has
+            its default.
+        start: see `samplers.Sampler`.
+        seed: integer of 0 or more.
+
+    Raises:
+        ValueError: if an argument is bad.
+
+    Example:
+
+    ```python
+    space = keras_tuner.HyperParameters()
+    space.Float("delta", 0.0, 1.0, step=0.05)
+    gain, params = (
+        keras_tuner.Objective("gain", "max"),
+        keras_tuner.Objective("params", "min"),
+    )
+    oracle = ParetoOracle([gain, params], max_trials=20, hyperparameters=space)
+    ```
+    """
+
+    def __init__(
+        self,
+        objectives,
+        max_trials: int,
+        hyperparameters,
+        sampler: str = "ehvi",
+        initial_points: list[dict] | None = None,
+        start: int | None = None,
+        seed: int = 0,
+    ):
+        if len(objectives) != 2:
+            raise ValueError(
+                f"`objectives` must be two. Received: {[str(o) for o in objectives]}"
+            )
+        if not isinstance(max_trials, int) or max_trials < 1:
+            raise ValueError(
+                f"`max_trials` must be an integer of at least 1. Received: {max_trials}"
+            )
+        super().__init__(
+            objective=list(objectives),
+            max_trials=max_trials,
+            hyperparameters=hyperparameters,
+            tune_new_entries=False,
+            allow_new_entries=False,
+            seed=seed + 1,  # KerasTuner takes 0 for "none"
+            max_consecutive_failed_trials=None,  # its error would hold a lock for ever
+        )
+        self.signs = [1 if o.direction == "min" else -1 for o in objectives]
+        self.names = [o.name for o in objectives]
+        self._space = Space(hyperparameters)
+        self._sampler = Sampler(sampler, self._space, seed, start)
+        self._attributes: dict[str, dict] = {}
+        self._first = [self._point(p) for p in initial_points or []]
+
+    def _point(self, given: dict) -> dict:
+        names = {hp.name for hp in self._space.axes}
+        unknown = sorted(set(given) - names)
+        if unknown:
+            raise ValueError(
+                f"`initial_points` must have values of {sorted(names)}. "
+                f"Received: {unknown}"
+            )
+        defaults = {hp.name: hp.default for hp in self._space.axes}
+        return {**self._space.fixed, **defaults, **given}
+
+    # Ask
+
+    def populate_space(self, trial_id):
+        index = int(trial_id)
+        if index < len(self._first):
+            return {"status": STATUS.RUNNING, "values": dict(self._first[index])}
+        asked = self._sampler.ask(index, self.tried())
+        if asked is None:
+            return {"status": STATUS.STOPPED, "values": None}
+        values, self._attributes[trial_id] = asked
+        return {"status": STATUS.RUNNING, "values": values}
+
+    def tried(self) -> list[Tried]:
+        """The trials so far as samplers see them; failed ones are left out."""
+        return [
+            Tried(
+                dict(trial.hyperparameters.values),
+                self.minimised(trial) if trial.status == STATUS.COMPLETED else None,
+                self._attributes.get(trial_id, {}),
+            )
+            for trial_id, trial in sorted(self.trials.items())
+            if trial.status not in (STATUS.FAILED, STATUS.INVALID)
+        ]
+
+    # Tell
+
+    def measured(self, trial) -> dict[str, float]:
+        """The objectives of a finished trial."""
+        return {n: float(trial.metrics.get_last_value(n)) for n in self.names}
+
+    def minimised(self, trial) -> list[float]:
+        found = self.measured(trial)
+        return [s * found[n] for s, n in zip(self.signs, self.names, strict=True)]
+
+    def score_trial(self, trial):
+        """The number of trials that beat it: 0 on the front, at the time."""
+        mine = np.array(self.minimised(trial))
+        others = np.array(
+            [self.minimised(t) for t in self.completed() if t is not trial] or [mine]
+        )
+        trial.score = float(
+            ((others <= mine).all(1) & (others < mine).any(1)).sum()
+            if np.isfinite(mine).all()
+            else np.nan
+        )
+        trial.best_step = 0
+
+    @kt.synchronized
+    def end_trial(self, trial):
+        """As KerasTuner's; a trial that has ended already stays as it is."""
+        if trial.trial_id in self.end_order:
+            for tuner_id, ongoing in list(self.ongoing_trials.items()):
+                if ongoing.trial_id == trial.trial_id:
+                    self.ongoing_trials.pop(tuner_id)
+            return
+        super().end_trial(trial)
+
+    # What was found
+
+    def completed(self) -> list:
+        """Finished trials in the order of their numbers."""
+        return [
+            trial
+            for _, trial in sorted(self.trials.items())
+            if trial.status == STATUS.COMPLETED
+        ]
+
+    def points(self) -> np.ndarray:
+        """Objectives (n, 2) of the finished trials, to be minimised."""
+        return np.array([self.minimised(t) for t in self.completed()]).reshape(-1, 2)
+
+    def pareto_trials(self) -> list:
+        """The trials that none beats, by their first objective; of equals the first."""
+        trials, points = self.completed(), self.points()
+        if not trials:
+            return []
+        _, first = np.unique(points, axis=0, return_index=True)
+        best = [i for i in first if pareto.non_dominated(points)[i]]
+        return [trials[i] for i in best]
+
+    def get_best_trials(self, num_trials: int = 1) -> list:
+        """Trials by front, and on it by what they add to the hypervolume."""
+        trials, points = self.completed(), self.points()
+        if not trials:
+            return []
+        reference = self.reference()
+        order = np.lexsort(
+            (-pareto.contributions(points, reference), pareto.ranks(points))
+        )
+        return [trials[i] for i in order[:num_trials]]
+
+    def reference(self) -> np.ndarray:
+        """A tenth of the range beyond the worst of each objective, minimised."""
+        points = self.points()
+        spread = np.ptp(points, axis=0)
+        return points.max(0) + 0.1 * np.where(spread > 0, spread, 1)
+
+    def hypervolume(self, reference: dict[str, float] | None = None) -> float:
+        """The area that the front dominates.
+
+        Args:
+            reference: the worst of each objective that counts, by name. None: a tenth
+                of the range beyond the worst trial.
+        """
+        worst = self.reference()
+        if reference is not None:
+            worst = [
+                s * reference[n] for s, n in zip(self.signs, self.names, strict=True)
+            ]
+        return pareto.hypervolume(self.points(), worst)
+
+    # Files
+
+    def get_state(self):
+        return {**super().get_state(), "attributes": self._attributes}
+
+    def set_state(self, state):
+        self._attributes = state["attributes"]
+        super().set_state(state)
+
+    def save(self):
+        _write(self._get_oracle_fname(), self.get_state())
+
+    def _save_trial(self, trial):
+        directory = pathlib.Path(self._get_trial_dir(trial.trial_id))
+        _write(directory / "trial.json", trial.get_state())
+
+    def reload(self):
+        """Reads what a killed search left: nothing is lost, nothing is run twice.
+
+        The files are trials by themselves and one of their order. A kill between them
+        leaves a trial that the order does not know of.
+        """
+        super().reload()
+        finished = (STATUS.COMPLETED, STATUS.FAILED)
+        for trial_id, trial in sorted(self.trials.items()):
+            if trial_id not in self.start_order:
+                self.start_order.append(trial_id)
+            if trial.status in finished and trial_id not in self.end_order:
+                self.end_order.append(trial_id)
+        waiting = [i for i, t in self.trials.items() if t.status not in finished]
+        for trial_id in waiting:  # its record of an unfinished run counts nothing
+            self.trials[trial_id].metrics.metrics = {}
+        self._retry_queue = sorted(waiting, reverse=True)  # the last is taken first
+
+
+def _write(path, state):
+    text = json.dumps(state, default=_plain)
+    write_atomic(pathlib.Path(os.fspath(path)), text.encode())
+
+
+def _plain(value):
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no JSON")

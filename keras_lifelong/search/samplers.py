@@ -1,0 +1,257 @@
+"""What to try next: KerasTuner's hyperparameters for any sampler, ask and tell.
+
+A sampler is asked anew for every trial, from the finished ones and a seed of the
+trial's number alone. So a search that was interrupted goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.search import ehvi
+
+SAMPLERS = ("ehvi", "tpe", "nsga2", "gp", "random", "grid")
+CANDIDATES = 1024  # compared by expected improvement, where there are more
+
+
+@dataclasses.dataclass
+class Tried:
+    """A trial as samplers see it.
+
+    Attributes:
+        values: of the hyperparameters, by name.
+        objectives: to be minimised; None: it is not finished.
+        attributes: what the sampler wrote down when it was asked: JSON.
+    """
+
+    values: dict
+    objectives: list[float] | None
+    attributes: dict
+
+
+class Space:
+    """KerasTuner's hyperparameters as a cube.
+
+    Args:
+        hyperparameters: a `keras_tuner.HyperParameters` without conditions.
+    """
+
+    def __init__(self, hyperparameters):
+        import keras_tuner as kt
+
+        self.fixed, self.axes = {}, []
+        for hp in hyperparameters.space:
+            if hp.conditions:
+                raise ValueError(
+                    f"Hyperparameter {hp.name!r} has conditions, which a Pareto search "
+                    "cannot follow. Make it always active."
+                )
+            if isinstance(hp, kt.engine.hyperparameters.Fixed):
+                self.fixed[hp.name] = hp.value
+            else:
+                self.axes.append(hp)
+
+    def values(self, cube) -> dict:
+        """Values of a point of the cube."""
+        found = dict(self.fixed)
+        for hp, p in zip(self.axes, cube, strict=True):
+            value = hp.prob_to_value(float(np.clip(p, 0.0, 1.0 - 1e-9)))
+            found[hp.name] = round(value, 10) if isinstance(value, float) else value
+        return found
+
+    def cube(self, values: dict) -> np.ndarray:
+        """The point (d,) of values."""
+        return np.array([hp.value_to_prob(values[hp.name]) for hp in self.axes], float)
+
+    def choices(self, hp) -> list | None:
+        """All values of a hyperparameter; None: there is a continuum."""
+        if hasattr(hp, "values") and not callable(hp.values):
+            return list(hp.values)
+        if type(hp).__name__ == "Boolean":
+            return [False, True]
+        if getattr(hp, "step", None) is None or getattr(hp, "sampling", None) in (
+            "log",
+            "reverse_log",
+        ):
+            return None
+        count = int(np.floor((hp.max_value - hp.min_value) / hp.step + 1e-9)) + 1
+        found = [hp.min_value + i * hp.step for i in range(count)]
+        return [round(v, 10) if isinstance(v, float) else v for v in found]
+
+    def everything(self, limit: int) -> list[dict] | None:
+        """All points, if there are so many at most."""
+        sets = [self.choices(hp) for hp in self.axes]
+        if any(s is None for s in sets) or np.prod([len(s) for s in sets]) > limit:
+            return None
+        names = [hp.name for hp in self.axes]
+        return [
+            {**self.fixed, **dict(zip(names, chosen, strict=True))}
+            for chosen in itertools.product(*sets)
+        ]
+
+    def features(self, values: dict) -> np.ndarray:
+        """What a Gaussian process sees: choices without an order one-hot."""
+        parts = []
+        for hp in self.axes:
+            choices = self.choices(hp)
+            if choices and getattr(hp, "ordered", True) is False:
+                parts.append(np.equal(choices, values[hp.name]).astype(float))
+            else:
+                parts.append([hp.value_to_prob(values[hp.name])])
+        return np.concatenate(parts)
+
+    def random(self, rng) -> dict:
+        return self.values(rng.random(len(self.axes)))
+
+
+def key(values: dict) -> str:
+    """A name for values, by which repetitions are seen."""
+    return repr(sorted(values.items()))
+
+
+class Sampler:
+    """Asks one of `SAMPLERS` for the values of a trial.
+
+    Args:
+        name: "ehvi", on scikit-learn; "random"; "grid": all points in their order; or,
+            with Optuna: "tpe", "nsga2" or (which needs PyTorch) "gp".
+        space: a `Space`.
+        seed: integer.
+        start: trials drawn at random before a model is fitted.
+    """
+
+    def __init__(self, name: str, space: Space, seed: int, start: int | None = None):
+        if name not in SAMPLERS:
+            raise ValueError(f"`sampler` must be one of {SAMPLERS}. Received: {name!r}")
+        self.name, self.space, self.seed = name, space, seed
+        self.start = min(8, 2 * len(space.axes) + 2) if start is None else start
+        if name == "grid" and space.everything(10**6) is None:
+            raise ValueError(
+                "`sampler='grid'` needs hyperparameters with steps, a million points "
+                "at most"
+            )
+
+    def ask(self, index: int, tried: list[Tried]) -> tuple[dict, dict] | None:
+        """Values that were not tried, and attributes to write down.
+
+        Args:
+            index: the trial's number.
+            tried: the trials so far, in their order.
+
+        Returns:
+            None, if nothing is left to try.
+        """
+        seen = {key(t.values) for t in tried}
+        everything = self.space.everything(CANDIDATES if self.name != "grid" else 10**6)
+        left = None
+        if everything is not None:
+            left = [v for v in everything if key(v) not in seen]
+            if not left:
+                return None
+            if self.name == "grid":
+                return left[0], {}
+        rng = np.random.default_rng(derive_seed(self.seed, "ask", index))
+        if self.name in ("tpe", "nsga2", "gp"):
+            for attempt in range(10):
+                values, attributes = self._optuna(index, attempt, tried)
+                if key(values) not in seen:
+                    return values, attributes
+            return self._unseen(rng, left, seen), {}
+        done = [t for t in tried if t.objectives is not None]
+        if self.name == "ehvi" and len(done) >= max(2, self.start):
+            return self._improving(rng, index, left, seen, tried, done), {}
+        return self._unseen(rng, left, seen), {}
+
+    def _unseen(self, rng, left, seen) -> dict:
+        if left is not None:
+            return left[int(rng.integers(len(left)))]
+        while True:
+            values = self.space.random(rng)
+            if key(values) not in seen:
+                return values
+
+    def _improving(self, rng, index, left, seen, tried, done) -> dict:
+        space = self.space
+        if left is None:
+            left = [space.random(rng) for _ in range(CANDIDATES // 2)]
+            for _ in range(CANDIDATES // 2):  # near what was tried
+                near = done[int(rng.integers(len(done)))].values
+                step = rng.normal(0, 0.1, len(space.axes)) * (
+                    rng.random(len(space.axes)) < 0.5
+                )
+                left.append(space.values(np.clip(space.cube(near) + step, 0, 1)))
+            left = [v for v in left if key(v) not in seen] or [
+                self._unseen(rng, None, seen)
+            ]
+        pending = [t for t in tried if t.objectives is None]
+        best = ehvi.suggest(
+            np.array([space.features(v) for v in left]),
+            np.array([space.features(t.values) for t in done]),
+            np.array([t.objectives for t in done], float),
+            np.array([space.features(t.values) for t in pending]),
+            derive_seed(self.seed, "fit", index),
+        )
+        return left[best]
+
+    def _optuna(self, index, attempt, tried) -> tuple[dict, dict]:
+        """Optuna's answer, from a study made anew of the trials."""
+        try:
+            import optuna
+        except ImportError as error:
+            raise ImportError(
+                f"`sampler={self.name!r}` needs Optuna: pip install optuna"
+            ) from error
+        seed = derive_seed(self.seed, "optuna", index, attempt)
+        s = optuna.samplers
+        sampler = {
+            "tpe": lambda: s.TPESampler(seed=seed, n_startup_trials=self.start),
+            "nsga2": lambda: s.NSGAIISampler(population_size=8, seed=seed),
+            "gp": lambda: s.GPSampler(seed=seed, n_startup_trials=self.start),
+        }[self.name]()
+        level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            study = optuna.create_study(
+                directions=["minimize"] * 2,
+                sampler=sampler,
+            )
+            axes = {hp.name: self._distribution(optuna, hp) for hp in self.space.axes}
+            states = optuna.trial.TrialState
+            for t in tried:
+                is_done = t.objectives is not None
+                study.add_trial(
+                    optuna.trial.create_trial(
+                        state=states.COMPLETE if is_done else states.RUNNING,
+                        values=t.objectives,
+                        params={n: self._plain(t.values[n]) for n in axes},
+                        distributions=axes,
+                        system_attrs=t.attributes,
+                    )
+                )
+            trial = study.ask(axes)
+            attributes = trial.storage.get_trial(trial._trial_id).system_attrs
+            attributes = {k: v for k, v in attributes.items() if "cache" not in k}
+            return {**self.space.fixed, **trial.params}, attributes
+        finally:
+            optuna.logging.set_verbosity(level)
+
+    def _distribution(self, optuna, hp):
+        d, choices = optuna.distributions, self.space.choices(hp)
+        if choices is not None and not (
+            hasattr(hp, "step") and isinstance(choices[0], int | float)
+        ):
+            return d.CategoricalDistribution(choices)
+        kind = d.IntDistribution if type(hp).__name__ == "Int" else d.FloatDistribution
+        log = getattr(hp, "sampling", None) == "log"
+        step = None if log else hp.step
+        if kind is d.IntDistribution:
+            return kind(hp.min_value, hp.max_value, log=log, step=step or 1)
+        return kind(hp.min_value, hp.max_value, log=log, step=step)
+
+    @staticmethod
+    def _plain(value):
+        return value.item() if hasattr(value, "item") else value

@@ -69,14 +69,12 @@ class Space:
 
     def choices(self, hp) -> list | None:
         """All values of a hyperparameter; None: there is a continuum."""
-        if hasattr(hp, "values") and not callable(hp.values):
+        kind = type(hp).__name__
+        if kind == "Choice":
             return list(hp.values)
-        if type(hp).__name__ == "Boolean":
+        if kind == "Boolean":
             return [False, True]
-        if getattr(hp, "step", None) is None or getattr(hp, "sampling", None) in (
-            "log",
-            "reverse_log",
-        ):
+        if hp.step is None or hp.sampling != "linear":
             return None
         count = int(np.floor((hp.max_value - hp.min_value) / hp.step + 1e-9)) + 1
         found = [hp.min_value + i * hp.step for i in range(count)]
@@ -98,7 +96,7 @@ class Space:
         parts = []
         for hp in self.axes:
             choices = self.choices(hp)
-            if choices and getattr(hp, "ordered", True) is False:
+            if type(hp).__name__ == "Choice" and not hp.ordered:
                 parts.append(np.equal(choices, values[hp.name]).astype(float))
             else:
                 parts.append([hp.value_to_prob(values[hp.name])])
@@ -241,12 +239,10 @@ class Sampler:
 
     def _distribution(self, optuna, hp):
         d, choices = optuna.distributions, self.space.choices(hp)
-        if choices is not None and not (
-            hasattr(hp, "step") and isinstance(choices[0], int | float)
-        ):
+        if type(hp).__name__ in ("Choice", "Boolean"):
             return d.CategoricalDistribution(choices)
         kind = d.IntDistribution if type(hp).__name__ == "Int" else d.FloatDistribution
-        log = getattr(hp, "sampling", None) == "log"
+        log = hp.sampling == "log"
         step = None if log else hp.step
         if kind is d.IntDistribution:
             return kind(hp.min_value, hp.max_value, log=log, step=step or 1)

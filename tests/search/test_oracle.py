@@ -1,0 +1,303 @@
+"""The Pareto oracle: what it asks, what it finds, and what a kill leaves."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from keras_lifelong.search import ParetoOracle
+from keras_lifelong.search import ParetoTuner
+from keras_lifelong.search import pareto
+from keras_lifelong.search.samplers import SAMPLERS
+from keras_lifelong.search.samplers import Space
+
+OBJECTIVES = [kt.Objective("gain", "max"), kt.Objective("size", "min")]
+HERE = [s for s in SAMPLERS if s != "gp"]  # that one needs PyTorch
+
+
+def space(kind="float"):
+    hp = kt.HyperParameters()
+    if kind == "grid":
+        hp.Float("a", 0.0, 1.0, step=0.1)
+        hp.Int("b", 0, 3)
+        return hp
+    hp.Float("a", 0.0, 1.0)
+    hp.Float("b", 0.0, 1.0)
+    hp.Choice("c", ["x", "y"])
+    hp.Int("d", 1, 5)
+    hp.Boolean("e")
+    hp.Fixed("f", 7)
+    return hp
+
+
+def outcome(values):
+    """Gain grows with a, and so does size; b is best in the middle."""
+    a, b = values["a"], values["b"]
+    gain = a - (b - 0.5) ** 2 + (0.1 if values.get("c") == "y" else 0)
+    return {"gain": gain, "size": a**2 + 0.1 * values.get("d", 1)}
+
+
+class Tuner(ParetoTuner):
+    runs: list = []
+
+    def measure(self, values):
+        self.runs.append(values)
+        return outcome(values), None
+
+
+def tuner(path, trials=12, sampler="ehvi", kind="float", **kwargs):
+    oracle = ParetoOracle(OBJECTIVES, trials, space(kind), sampler=sampler, **kwargs)
+    return Tuner(oracle, directory=str(path), project_name="p")
+
+
+def searched(path, **kwargs):
+    t = tuner(path, **kwargs)
+    t.search(verbose=0)
+    return t
+
+
+def record(t):
+    return [(i.trial_id, i.hyperparameters.values) for i in t.oracle.completed()]
+
+
+@pytest.mark.parametrize("sampler", HERE)
+def test_every_sampler_finds_distinct_trials_again_and_again(sampler, tmp_path):
+    kind = "grid" if sampler == "grid" else "float"
+    first = searched(tmp_path / "1", sampler=sampler, kind=kind)
+    again = searched(tmp_path / "2", sampler=sampler, kind=kind)
+    assert record(first) == record(again)
+    values = [json.dumps(v, sort_keys=True) for _, v in record(first)]
+    assert len(set(values)) == 12
+    if sampler != "grid":
+        other = searched(tmp_path / "3", sampler=sampler, seed=5)
+        assert record(other) != record(first)
+        assert all(v["f"] == 7 and 1 <= v["d"] <= 5 for _, v in record(first))
+
+
+def test_the_front_is_what_nothing_beats(tmp_path):
+    t = searched(tmp_path, trials=20)
+    measured = [t.oracle.measured(x) for x in t.oracle.completed()]
+    assert measured == [pytest.approx(outcome(v)) for _, v in record(t)]
+    points = np.array([[-m["gain"], m["size"]] for m in measured])
+    best = pareto.non_dominated(points)
+    names = {x.trial_id for x in t.oracle.pareto_trials()}
+    assert names == {i for (i, _), b in zip(record(t), best, strict=True) if b}
+    reference = {"gain": -1.0, "size": 2.0}
+    expected = pareto.hypervolume(points, (1.0, 2.0))
+    assert t.oracle.hypervolume(reference) == pytest.approx(expected)
+    order = t.oracle.get_best_trials(20)
+    fronts = pareto.ranks(points)
+    found = [int(fronts[int(x.trial_id)]) for x in order]
+    assert found == sorted(found) and len(order) == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["ehvi", "tpe"])
+def test_it_gains_more_than_chance(sampler, tmp_path):
+    """Hypervolume after 25 trials, over four seeds."""
+    reference, gained = {"gain": -1.0, "size": 2.0}, {}
+    for name in (sampler, "random"):
+        gained[name] = [
+            searched(
+                tmp_path / f"{name}{seed}", trials=25, sampler=name, seed=seed
+            ).oracle.hypervolume(reference)
+            for seed in range(4)
+        ]
+    assert np.mean(gained[sampler]) > np.mean(gained["random"])
+
+
+def test_a_space_that_is_exhausted_ends_the_search(tmp_path):
+    t = searched(tmp_path, trials=100, sampler="grid", kind="grid")
+    assert len(t.oracle.completed()) == 44
+    t = searched(tmp_path / "ehvi", trials=100, kind="grid", start=40)
+    assert len(t.oracle.completed()) == 44
+
+
+def test_initial_points_come_first(tmp_path):
+    t = searched(tmp_path, trials=4, initial_points=[{"a": 0.25}, {"a": 1.0, "b": 0.5}])
+    values = [v for _, v in record(t)]
+    assert values[0] == {"a": 0.25, "b": 0.0, "c": "x", "d": 1, "e": False, "f": 7}
+    assert (values[1]["a"], values[1]["b"]) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize("sampler", ["ehvi", "tpe", "nsga2"])
+@pytest.mark.parametrize("stop", [1, 5, 9])
+def test_an_interrupted_search_has_the_trials_it_would_have_had(
+    sampler, stop, tmp_path
+):
+    whole = searched(tmp_path / "whole", sampler=sampler)
+
+    class Stop(BaseException):
+        pass
+
+    t = tuner(tmp_path / "part", sampler=sampler)
+    measure, calls = t.measure, []
+
+    def stopping(values):
+        calls.append(values)
+        if len(calls) > stop:
+            raise Stop
+        return measure(values)
+
+    t.measure = stopping
+    with pytest.raises(Stop):
+        t.search(verbose=0)
+    again = searched(tmp_path / "part", sampler=sampler)
+    assert record(again) == record(whole)
+    assert len(set(again.oracle.end_order)) == len(again.oracle.end_order) == 12
+
+
+def test_files_that_a_kill_left_between_two_writes(tmp_path):
+    whole = searched(tmp_path / "whole")
+    directory = tmp_path / "part"
+    searched(directory, trials=12)
+    project = directory / "p"
+    # trial 11 was begun, and its file written, but not yet its place in the order
+    oracle = json.loads((project / "oracle.json").read_text())
+    for name in ("start_order", "end_order"):
+        oracle[name] = oracle[name][:10]
+    oracle["attributes"] = {}
+    (project / "oracle.json").write_text(json.dumps(oracle))
+    trial = json.loads((project / "trial_11" / "trial.json").read_text())
+    trial["status"] = "RUNNING"
+    (project / "trial_11" / "trial.json").write_text(json.dumps(trial))
+    again = searched(directory)
+    assert record(again) == record(whole)
+    assert sorted(again.oracle.end_order) == [f"{i:02d}" for i in range(12)]
+
+
+def test_a_trial_that_ends_twice_ends_once(tmp_path):
+    t = searched(tmp_path, trials=3)
+    trial = t.oracle.completed()[1]
+    t.oracle.ongoing_trials["late"] = trial
+    t.oracle.end_trial(trial)
+    assert t.oracle.end_order == ["0", "1", "2"] and not t.oracle.ongoing_trials
+
+
+def test_a_trial_that_fails_is_left_out(tmp_path):
+    t = tuner(tmp_path, trials=6)
+    measure = t.measure
+
+    def failing(values):
+        if len(t.oracle.trials) == 3:
+            raise RuntimeError("out of luck")
+        return measure(values)
+
+    t.measure = failing
+    t.search(verbose=0)
+    assert len(t.oracle.completed()) == 5 and len(t.oracle.trials) == 6
+    failed = t.oracle.trials["2"]
+    assert "out of luck" in failed.message and failed.status == "FAILED"
+
+
+def test_the_table_has_every_trial(tmp_path):
+    t = searched(tmp_path, trials=5)
+    lines = (tmp_path / "p" / "trials.csv").read_text().splitlines()
+    assert lines[0] == "trial,f,a,b,c,d,e,gain,size,on_front" and len(lines) == 6
+    assert t.rows()[0]["on_front"] in (True, False)
+
+
+PROGRAM = """
+import sys, time
+sys.path.insert(0, {here!r})
+import test_oracle as t
+
+class Slow(t.Tuner):
+    def measure(self, values):
+        time.sleep(0.05)
+        return super().measure(values)
+
+t.Tuner = Slow
+t.searched({path!r}, trials=15)
+"""
+
+
+@pytest.mark.slow
+def test_ten_kills(tmp_path):
+    """kill -9 at random moments; the search ends with the same trials."""
+    whole = searched(tmp_path / "whole", trials=15)
+    path, rng = tmp_path / "part", np.random.default_rng(0)
+    here = os.path.dirname(__file__)
+    code = PROGRAM.format(here=here, path=str(path))
+    kills = 0
+    for _ in range(40):
+        process = subprocess.Popen([sys.executable, "-c", code])
+        if kills < 10:
+            # a few trials after the first has been begun
+            deadline = time.monotonic() + 60
+            count = len(list(path.glob("p/trial_*")))
+            while (
+                process.poll() is None
+                and len(list(path.glob("p/trial_*"))) <= count
+                and time.monotonic() < deadline
+            ):
+                time.sleep(0.005)
+            time.sleep(float(rng.random()) * 0.1)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+        if process.wait(timeout=120) == 0:
+            break
+    assert kills == 10
+    again = searched(path, trials=15)
+    assert record(again) == record(whole)
+    order = again.oracle.end_order
+    assert sorted(order) == sorted(set(order)) == [f"{i:02d}" for i in range(15)]
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sampler": "best"}, "`sampler` must be one of.*'best'"),
+        ({"sampler": "grid"}, "`sampler='grid'` needs"),
+        ({"max_trials": 0}, "`max_trials`.*0"),
+        ({"objectives": OBJECTIVES[:1]}, "`objectives` must be two"),
+        ({"initial_points": [{"z": 1}]}, r"`initial_points`.*\['z'\]"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    settings = {"objectives": OBJECTIVES, "max_trials": 5, "hyperparameters": space()}
+    with pytest.raises(ValueError, match=message):
+        ParetoOracle(**{**settings, **arguments})
+
+
+def test_conditions_are_refused():
+    hp = kt.HyperParameters()
+    hp.Boolean("on")
+    with hp.conditional_scope("on", [True]):
+        hp.Float("rate", 0.0, 1.0)
+    with pytest.raises(ValueError, match="'rate' has conditions"):
+        Space(hp)
+
+
+def test_another_oracle_is_refused(tmp_path):
+    other = kt.oracles.RandomSearchOracle(
+        objective=OBJECTIVES[0], max_trials=1, hyperparameters=space()
+    )
+    with pytest.raises(ValueError, match="must be a ParetoOracle.*RandomSearch"):
+        Tuner(other, directory=str(tmp_path))
+
+
+def test_values_and_their_points():
+    s = Space(space())
+    values = s.values([0.3, 0.9, 0.99, 0.5, 0.0])
+    assert values == {
+        "a": pytest.approx(0.3),
+        "b": pytest.approx(0.9),
+        "c": "y",
+        "d": 3,
+        "e": values["e"],
+        "f": 7,
+    }
+    assert s.cube(values)[0] == pytest.approx(0.3)
+    assert len(s.features(values)) == 6  # the choice has no order: one of two
+    assert s.everything(10**6) is None
+    assert len(Space(space("grid")).everything(100)) == 44

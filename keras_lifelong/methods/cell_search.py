@@ -43,6 +43,8 @@ class MDL:
             program). The softmax draws them back to nearly equal after each epoch, so
             that the last epochs alone decide.
         step: how much probability moves.
+        memory: in [0, 1): how much of what was known of an operation's accuracy stays
+            when it is used again. 0: the last accuracy alone counts, as published.
         seed: of the sampling.
 
     Attributes:
@@ -58,21 +60,34 @@ class MDL:
     'sep_conv_3x3'
     """
 
-    def __init__(self, rule: str = "difference", step: float = 0.01, seed: int = 0):
+    def __init__(
+        self,
+        rule: str = "difference",
+        step: float = 0.01,
+        memory: float = 0.0,
+        seed: int = 0,
+    ):
         if rule not in RULES:
             raise ValueError(f"`rule` must be one of {RULES}. Received: {rule!r}")
         if not 0 < step < 1:
             raise ValueError(f"`step` must be in (0, 1). Received: {step!r}")
-        self.rule, self.step, self.seed = rule, step, seed
+        if not 0 <= memory < 1:
+            raise ValueError(f"`memory` must be in [0, 1). Received: {memory!r}")
+        self.rule, self.step, self.memory, self.seed = rule, step, memory, seed
         shape = (len(KINDS), len(EDGES), len(OPERATIONS))
         self.probabilities = np.full(shape, 1 / len(OPERATIONS))
         self.times = np.zeros(shape, int)
         self.accuracy = np.zeros(shape)
         self.epoch = 0
 
-    def sample(self) -> np.ndarray:
-        """An architecture: an operation (2, 14) for every edge."""
-        rng = np.random.default_rng(derive_seed(self.seed, "mdl", self.epoch))
+    def sample(self, number=None) -> np.ndarray:
+        """An architecture: an operation (2, 14) for every edge.
+
+        Args:
+            number: of the draw. None: the updates so far.
+        """
+        number = self.epoch if number is None else number
+        rng = np.random.default_rng(derive_seed(self.seed, "mdl", number))
         draw = rng.random(self.probabilities.shape[:2])
         below = np.cumsum(self.probabilities, -1) < draw[..., None]
         return np.minimum(below.sum(-1), len(OPERATIONS) - 1)
@@ -86,8 +101,10 @@ class MDL:
         """
         used = np.arange(len(OPERATIONS)) == choice[..., None]
         self.times += used
-        accuracy = np.broadcast_to(accuracy, choice.shape)
-        self.accuracy = np.where(used, accuracy[..., None], self.accuracy)
+        accuracy = np.broadcast_to(accuracy, choice.shape)[..., None]
+        kept = np.where(self.times > 1, self.memory, 0)
+        seen = kept * self.accuracy + (1 - kept) * accuracy
+        self.accuracy = np.where(used, seen, self.accuracy)
         self.epoch += 1
         he, ha, p = self.times, self.accuracy, self.probabilities
         better = ha[..., :, None] > ha[..., None, :]  # [j, i]: j than i
@@ -143,6 +160,11 @@ class SearchSettings:
         weight_decay: λ of coupled L2.
         clip_norm: the global norm to which gradients are clipped.
         least_rate: the learning rate in which the cosine ends.
+        memory: see `MDL`.
+        validations: architectures that are compared after every epoch, each by its
+            accuracy over the mean of that epoch's. 1: only the one that was trained, by
+            its accuracy itself, as published; later ones then have the better weights.
+        warmup: part of the epochs in which nothing is compared yet.
     """
 
     rule: str = "difference"
@@ -152,6 +174,18 @@ class SearchSettings:
     weight_decay: float = 3e-3
     clip_norm: float = 5.0
     least_rate: float = 1e-5
+    memory: float = 0.0
+    validations: int = 1
+    warmup: float = 0.0
+
+    def __post_init__(self):
+        if not isinstance(self.validations, int) or self.validations < 1:
+            raise ValueError(
+                "`validations` must be an integer of at least 1. "
+                f"Received: {self.validations!r}"
+            )
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"`warmup` must be in [0, 1). Received: {self.warmup!r}")
 
 
 class CellSearch:
@@ -192,15 +226,19 @@ class CellSearch:
         if not len(validation):
             raise ValueError("Cell search needs two examples. Received: 1")
         held_out = x[validation], y[validation]
-        mdl = MDL(s.rule, s.step, derive_seed(seed, "sampling"))
-        choice = mdl.sample()
+        mdl = MDL(s.rule, s.step, s.memory, derive_seed(seed, "sampling"))
+        choice, epoch = mdl.sample(), 0
         self.network.choice.assign(choice)
 
         def observe():
-            nonlocal choice
+            nonlocal choice, epoch
+            epoch += 1
             accuracy = self.accuracy(*held_out)
-            mdl.update(choice, accuracy)
-            choice = mdl.sample()
+            if s.validations > 1:
+                self.compare(mdl, held_out, epoch > s.warmup * (epochs or 0))
+            elif epoch > s.warmup * (epochs or 0):
+                mdl.update(choice, accuracy)
+            choice = mdl.sample(epoch)
             self.network.choice.assign(choice)
             return {
                 "search_accuracy": accuracy,
@@ -226,6 +264,19 @@ class CellSearch:
         accuracy = result.history["search_accuracy"]
         probabilities = result.history["probabilities"][-1]
         return genotype_of(probabilities), accuracy, probabilities
+
+    def compare(self, mdl, held_out, counts: bool):
+        """Validates several architectures with the weights as they are now."""
+        if not counts:
+            return
+        start = mdl.epoch
+        drawn = [mdl.sample(f"{start} {k}") for k in range(self.settings.validations)]
+        found = []
+        for architecture in drawn:
+            self.network.choice.assign(architecture)
+            found.append(self.accuracy(*held_out))
+        for architecture, accuracy in zip(drawn, found, strict=True):
+            mdl.update(architecture, accuracy - float(np.mean(found)))
 
     def loss(self, x, y, weight, arguments):
         """Cross-entropy of the sampled architecture."""
@@ -273,6 +324,9 @@ def search_cell(
     weight_decay: float = 3e-3,
     rule: str = "difference",
     step: float = 0.01,
+    memory: float = 0.0,
+    validations: int = 1,
+    warmup: float = 0.0,
     augment=None,
     seed: int = 0,
     callbacks=None,
@@ -287,7 +341,9 @@ def search_cell(
         epochs, batch_size: of the search. One architecture is tried an epoch.
         learning_rate: of SGD with momentum 0.9, falling to 1e-5 along a cosine.
         weight_decay: λ of coupled L2.
-        rule, step: see `MDL`.
+        rule, step, memory: see `MDL`.
+        validations, warmup: see `SearchSettings`. With the published 1 and 0 a search
+            of some ten epochs tells operations hardly apart.
         augment: a Keras layer applied to training images, e.g. `CropFlip()`, or None.
         seed: of everything random.
         callbacks, verbose: as in `fit`.
@@ -313,8 +369,17 @@ def search_cell(
             "`x` must be images (n, height, width, channels). "
             f"Received: shape {x.shape}"
         )
-    settings = SearchSettings(rule, step, filters, cells, weight_decay)
-    MDL(rule, step)  # checks them
+    settings = SearchSettings(
+        rule,
+        step,
+        filters,
+        cells,
+        weight_decay,
+        memory=memory,
+        validations=validations,
+        warmup=warmup,
+    )
+    MDL(rule, step, memory)  # checks them
     body = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Flatten()])
     model = LifelongModel(body, seed=seed)
     model.compile(keras.optimizers.SGD(learning_rate, momentum=0.9))
@@ -329,7 +394,7 @@ def search_cell(
             augment,
             [] if augment is None else augment.variables,
         )
-        results = yield from search.search(*task.train, seed, learning_rate)
+        results = yield from search.search(*task.train, seed, learning_rate, epochs)
         found["genotype"], found["accuracy"], found["probabilities"] = results
 
     model.fit(

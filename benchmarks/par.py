@@ -70,7 +70,7 @@ METHODS = {
     "ewc": lambda b, s: kl.EWC(b, strength=30.0, seed=s),
 }
 # Ten random classes look alike to random features: distances are 0 to 0.15 there, and
-# these thresholds divide them as the paper's 0.5 and 0.75 do those of ImageNet features.
+# these thresholds divide them as the paper's divide those of ImageNet features.
 ALPHA, BETA = 0.02, 0.1
 ABLATION = {
     "fixed": {"alpha": 0.0, "search": False},

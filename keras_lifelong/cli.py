@@ -1,4 +1,4 @@
-"""The program `keras-lifelong`: run, report, list, export.
+"""The program `keras-lifelong`: run, tune, report, list, export.
 
 It leaves with 0 only when what was asked for was done, with 2 when it was asked for
 something that can't be (a wrong flag or configuration), with 1 when it failed on the
@@ -154,7 +154,7 @@ def _fail(error: BaseException, status: int, verbose: bool) -> int:
 
 
 def _how_to_resume(argv: list[str]) -> str:
-    if argv[:1] != ["run"]:
+    if argv[:1] not in (["run"], ["tune"]):
         return ""
     again = shlex.join([PROGRAM, *(word for word in argv if word != "--overwrite")])
     return f" What is learned is kept. To go on from there:\n  {again}"
@@ -264,6 +264,38 @@ def _input_shape(stream) -> tuple[int, ...]:
     if task.spec.input_shape is not None:
         return tuple(task.spec.input_shape)
     return task.train[0].shape[1:]
+
+
+# === tune ===
+
+
+def _tune(arguments: SimpleNamespace) -> None:
+    from keras_lifelong import config as config_lib
+    from keras_lifelong import tune
+    from keras_lifelong.run_directory import RunDirectory
+
+    _import_keras(arguments.verbose)
+    overrides = list(arguments.set)
+    if arguments.seed is not None:
+        overrides.append(f"seed={arguments.seed}")
+    with _asked_wrongly(FileNotFoundError):
+        config = config_lib.load(arguments.config, overrides)
+        directory = RunDirectory(arguments.output_dir)
+        directory.check_ours()
+    with directory.locked():
+        if directory.started and not arguments.overwrite:
+            _check_same(directory, config)
+        with _asked_wrongly():
+            tuner = tune.make_tuner(config, directory.path, arguments.overwrite)
+        directory.begin(config)
+        tuner.search(verbose=1 if arguments.verbose else 0)
+        names = tune.draw(tuner, directory.path)
+    print(tune.table(tuner))
+    print(
+        f"Written to {directory.path}: {tune.PROJECT}/trials.csv, "
+        f"{', '.join(f'figures/{name}' for name in names)}; models of the front in "
+        f"{tune.PROJECT}/trial_*/preset/"
+    )
 
 
 # === report ===
@@ -388,6 +420,16 @@ COMMANDS = {
         {
             "config": "YAML file, such as those in zoo_configs/.",
             "output_dir": "Directory of this run; made if absent.",
+        },
+        _run_flags,
+        "[--set KEY=VALUE ...] [--seed N] [--overwrite]",
+    ),
+    "tune": Command(
+        "Search for the best trade-offs of accuracy and size; goes on likewise.",
+        _tune,
+        {
+            "config": "YAML file with a section `search`.",
+            "output_dir": "Directory of this search; made if absent.",
         },
         _run_flags,
         "[--set KEY=VALUE ...] [--seed N] [--overwrite]",

@@ -256,7 +256,8 @@ def test_shipped_configuration(path):
     assert stem.startswith(config.resolved["stream"]["name"])
     head = path.read_text().partition("\n\n")[0].splitlines()
     assert all(line.startswith("#") for line in head)
-    command = f"keras-lifelong run --config zoo_configs/{folder}/{stem}.yaml"
+    verb = "tune" if config.resolved["search"] else "run"
+    command = f"keras-lifelong {verb} --config zoo_configs/{folder}/{stem}.yaml"
     assert any(command in line for line in head)
     assert any(line.startswith("# Cost:") for line in head)
     assert any(line.startswith("# Expected:") for line in head)

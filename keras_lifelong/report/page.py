@@ -23,6 +23,7 @@ from keras_lifelong.report import figures
 from keras_lifelong.report.experts import distances
 from keras_lifelong.report.experts import experts
 from keras_lifelong.report.experts import genotypes
+from keras_lifelong.report.routes import routes
 from keras_lifelong.report.style import to_png
 from keras_lifelong.report.transfer import configurations
 from keras_lifelong.report.transfer import traces
@@ -86,6 +87,19 @@ FIGURES: dict[str, tuple[Callable, str, str]] = {
         "What the experts are made of. Every node adds up two operations; the output "
         "is all nodes together. A reduction cell halves the image.",
     ),
+    "joint_net": (
+        figures.joint_net,
+        "Whose layers each task uses",
+        "One row for each task, one column for each layer, from the input up. A cell "
+        "has the colour and the name of the task that the layer was made for.",
+    ),
+    "conflicts": (
+        figures.conflict_map,
+        "Conflicts",
+        "How little each new task agreed with those before it, on its own examples; it "
+        "was bound to the framed one. At the right, the similarity of each layer to "
+        "that task's: by default the most similar layers grow.",
+    ),
 }
 # Figures that only some methods have, and when.
 ONLY_IF: dict[str, Callable] = {
@@ -94,6 +108,8 @@ ONLY_IF: dict[str, Callable] = {
     "distances": lambda result: np.isfinite(distances(result)[1]).any(),
     "groups": experts,
     "cells": genotypes,
+    "joint_net": lambda result: routes(result)[0],
+    "conflicts": lambda result: routes(result)[0],
 }
 NOT_GROWN = (
     "The units of each hidden layer (or, where no log of units is kept, the "

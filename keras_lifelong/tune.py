@@ -1,0 +1,101 @@
+"""What `keras-lifelong tune` does: a Pareto search as a configuration describes it."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from keras_lifelong import checks
+from keras_lifelong.files import write_atomic
+
+PROJECT = "search"
+# What the program gives a tuner, which a configuration therefore cannot.
+GIVEN = ("build", "stream", "epochs", "batch_size", "seed", "directory")
+GIVEN += ("project_name", "overwrite", "self")
+
+
+def tuner_class(method: str) -> type:
+    """The tuner of a method's hyperparameters.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from keras_lifelong import search
+
+    known = {"BindAndGrow": "GrowSequenceTuner", "PAR": "ThresholdTuner"}
+    if method not in known:
+        raise ValueError(
+            f"`tune` knows what to search for {' and '.join(known)}. "
+            f"Received: method {method!r}"
+        )
+    return getattr(search, known[method])
+
+
+def make_tuner(config, directory: Path, overwrite: bool = False):
+    """The tuner that a configuration describes.
+
+    Args:
+        config: a `Config`.
+        directory: in which the search is kept.
+        overwrite: whether an earlier search there is removed.
+
+    Raises:
+        ValueError: if the method cannot be tuned, or `search` is bad.
+    """
+    method = config.resolved["method"]["name"]
+    cls = tuner_class(method)
+    settings = config.resolved["search"]
+    known = [n for n in inspect.signature(cls).parameters if n not in GIVEN]
+    for key, value in settings.items():
+        if key not in known:
+            raise checks.unknown_key(f"search.{key}", value, known, {})
+    stream = config.build_stream()
+    shape = tuple(stream[0].spec.input_shape or stream[0].train[0].shape[1:])
+
+    def build(alpha=None, beta=None):
+        model = config.build_model(shape)
+        if alpha is not None:
+            model.options.alpha, model.options.beta = alpha, beta
+        return model
+
+    return cls(
+        build,
+        stream,
+        **config.fit_arguments,
+        **settings,
+        seed=config.seed,
+        directory=str(directory),
+        project_name=PROJECT,
+        overwrite=overwrite,
+    )
+
+
+def draw(tuner, directory: Path) -> list[str]:
+    """Writes the figures of a search; returns their names."""
+    from keras_lifelong.report import search as figures
+    from keras_lifelong.report.style import to_png
+
+    high, low = tuner.oracle.names
+    rows = tuner.rows()
+    names = []
+    for draw_one in (figures.front, figures.hypervolume):
+        name = f"{draw_one.__name__}.png"
+        write_atomic(directory / "figures" / name, to_png(draw_one(rows, low, high)))
+        names.append(name)
+    return names
+
+
+def table(tuner) -> str:
+    """The trials that none beats, as text."""
+    high, low = tuner.oracle.names
+    lines = [f"{'trial':>6}  {high:>10}  {low:>12}  values"]
+    for trial in tuner.oracle.pareto_trials():
+        found, values = tuner.oracle.measured(trial), trial.hyperparameters.values
+        shown = ", ".join(
+            f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
+            for k, v in values.items()
+        )
+        lines.append(
+            f"{trial.trial_id:>6}  {found[high]:>10.4f}  {found[low]:>12,.0f}  {shown}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""`keras-lifelong tune`: from a configuration to the front, interrupted or not."""
+
+import csv
+
+import pytest
+
+import keras_lifelong as kl
+from keras_lifelong import cli
+from keras_lifelong import config as config_lib
+from keras_lifelong import tune
+
+CONFIG = """
+method: {name: BindAndGrow}
+backbone: {name: mlp, units: [8, 6]}
+stream: {name: digits, num_tasks: 3}
+training: {epochs: 2, batch_size: 64, metrics: [accuracy]}
+search: {max_trials: 4, start: 2}
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def run(path, out, *words):
+    return cli.main(["tune", "--config", str(path), "--output_dir", str(out), *words])
+
+
+def test_a_search_leaves_its_table_figures_and_models(path, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(path, out) == 0
+    printed = capsys.readouterr().out
+    assert "gain" in printed and "trials.csv" in printed
+    with (out / "search" / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert {"trial", "delta", "gain", "params", "on_front"} <= set(rows[0])
+    assert {p.name for p in (out / "figures").iterdir()} == {
+        "front.png",
+        "hypervolume.png",
+    }
+    front = [row for row in rows if row["on_front"] == "True"]
+    model = kl.LifelongModel.from_preset(
+        out / "search" / f"trial_{front[0]['trial']}" / "preset"
+    )
+    assert model.count_params() == float(front[0]["params"])
+    # the same again finds it finished; another configuration is refused
+    before = (out / "search" / "trials.csv").read_bytes()
+    assert run(path, out) == 0
+    assert (out / "search" / "trials.csv").read_bytes() == before
+    assert run(path, out, "--set", "training.epochs=3") == 2
+    assert "training.epochs is 2 there, 3 here" in capsys.readouterr().err
+    assert run(path, out, "--set", "search.max_trials=2", "--overwrite") == 0
+    assert len((out / "search" / "trials.csv").read_text().splitlines()) == 3
+
+
+def test_an_interrupted_search_goes_on(path, tmp_path, capsys, monkeypatch):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert run(path, whole) == 0
+    from keras_lifelong.search import GrowSequenceTuner
+
+    measure, calls = GrowSequenceTuner.measure, []
+
+    def stopping(self, values):
+        calls.append(values)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measure(self, values)
+
+    monkeypatch.setattr(GrowSequenceTuner, "measure", stopping)
+    assert run(path, out) == 130
+    assert "keras-lifelong tune" in capsys.readouterr().err
+    assert run(path, out) == 0
+    tables = [(d / "search" / "trials.csv").read_bytes() for d in (whole, out)]
+    assert tables[0] == tables[1]
+
+
+def test_par_is_tuned_by_its_thresholds(tmp_path):
+    config = config_lib.resolve(
+        {
+            "method": {"name": "PAR"},
+            "backbone": {"name": "mlp", "units": [4]},
+            "stream": {"name": "digits", "num_tasks": 2},
+            "training": {"metrics": ["accuracy"], "optimizer": "sgd"},
+            "search": {"max_trials": 1},
+        }
+    )
+    tuner = tune.make_tuner(config, tmp_path)
+    assert type(tuner).__name__ == "ThresholdTuner"
+    tuner.search(verbose=0)
+    lines = tune.table(tuner).splitlines()
+    assert len(lines) == 2 and "alpha=0.5, gap=0.25" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.max_trails=3", "search.max_trails"),
+        ("search.sampler=best", "`sampler` must be one of"),
+        ("search.space=all", "`space` must be one of"),
+        ("search.max_trials=0", "`max_trials`"),
+        ("method={name: DEN}", "`tune` knows what to search for BindAndGrow and PAR"),
+    ],
+)
+def test_bad_searches_are_refused(override, message, path, tmp_path, capsys):
+    assert run(path, tmp_path / "out", "--set", override) == 2
+    assert message in capsys.readouterr().err

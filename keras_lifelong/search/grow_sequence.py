@@ -87,6 +87,7 @@ class GrowSequenceTuner(ParetoTuner):
         split: "validation" or "test": on which accuracies are compared.
         recall_bytes: of memory for what was learned before.
         directory, project_name, overwrite: as of every tuner of KerasTuner.
+        trial_timeout, idle_timeout: see `ParetoTuner`.
 
     Raises:
         ValueError: if an argument is bad.
@@ -127,6 +128,8 @@ class GrowSequenceTuner(ParetoTuner):
         directory=None,
         project_name=None,
         overwrite: bool = False,
+        trial_timeout: float = 60.0,
+        idle_timeout: float = 600.0,
     ):
         if space not in SPACES:
             raise ValueError(f"`space` must be one of {SPACES}. Received: {space!r}")
@@ -182,7 +185,9 @@ class GrowSequenceTuner(ParetoTuner):
             start=start,
             seed=seed,
         )
-        super().__init__(oracle, directory, project_name, overwrite)
+        super().__init__(
+            oracle, directory, project_name, overwrite, trial_timeout, idle_timeout
+        )
 
     def sequence(self, values: dict) -> list[str]:
         """The names of the tasks in the order of a trial: by their random keys."""

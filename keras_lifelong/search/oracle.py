@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import time
+import warnings
 
 import keras_tuner as kt
 import numpy as np
@@ -87,6 +89,9 @@ class ParetoOracle(kt.Oracle):
         self._space = Space(hyperparameters)
         self._sampler = Sampler(sampler, self._space, seed, start)
         self._attributes: dict[str, dict] = {}
+        self._heard: dict[str, float] = {}  # of workers and trials: when, last
+        self._heard_any = time.monotonic()
+        self._before: dict = {}  # the trials that ran when the chief was killed
         self._first = [self._point(p) for p in initial_points or []]
 
     def _point(self, given: dict) -> dict:
@@ -106,7 +111,15 @@ class ParetoOracle(kt.Oracle):
         index = int(trial_id)
         if index < len(self._first):
             return {"status": STATUS.RUNNING, "values": dict(self._first[index])}
-        asked = self._sampler.ask(index, self.tried())
+        try:
+            asked = self._sampler.ask(index, self.tried())
+        except Exception as error:  # under KerasTuner's lock, which would stay closed
+            warnings.warn(
+                f"The sampler failed for trial {trial_id}, which is drawn at random: "
+                f"{type(error).__name__}: {error}",
+                stacklevel=2,
+            )
+            asked = self._sampler.ask_random(index, self.tried())
         if asked is None:
             return {"status": STATUS.STOPPED, "values": None}
         values, self._attributes[trial_id] = asked
@@ -156,6 +169,77 @@ class ParetoOracle(kt.Oracle):
                     self.ongoing_trials.pop(tuner_id)
             return
         super().end_trial(trial)
+
+    # Workers
+
+    @kt.synchronized
+    def create_trial(self, tuner_id):
+        """As KerasTuner's; nobody is sent away while a trial may yet come back."""
+        self.heard_of(tuner_id)
+        trial = super().create_trial(tuner_id)
+        self.heard_of(trial.trial_id)
+        if trial.status == STATUS.STOPPED and self.is_waiting:
+            trial.status = STATUS.IDLE
+            self.tuner_ids.add(tuner_id)
+        return trial
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a trial is being run, or is to be run again."""
+        return bool(self.ongoing_trials or self._retry_queue)
+
+    @kt.synchronized
+    def update_trial(self, trial_id, metrics, step=0):
+        """As KerasTuner's; a trial that has ended already stays as it is."""
+        self.heard_of(trial_id)
+        if trial_id in self.end_order:
+            return self.trials[trial_id]
+        return super().update_trial(trial_id, metrics, step)
+
+    def get_trial(self, trial_id):
+        self.heard_of(trial_id)
+        return super().get_trial(trial_id)
+
+    def heard_of(self, name: str | None = None):
+        """Takes note that a worker, or a trial's worker, lives."""
+        self._heard_any = time.monotonic()
+        if name is not None:
+            self._heard[name] = self._heard_any
+
+    def silence(self) -> float:
+        """Seconds since any worker was heard of."""
+        return time.monotonic() - self._heard_any
+
+    @kt.synchronized
+    def release(self, timeout: float):
+        """Takes trials back of workers that were not heard of for so many seconds."""
+        now = time.monotonic()
+        for tuner_id, trial in list(self.ongoing_trials.items()):
+            last = max(self._heard.get(n, 0.0) for n in (tuner_id, trial.trial_id))
+            if now - last > timeout:
+                self.ongoing_trials.pop(tuner_id)
+                self.tuner_ids.discard(tuner_id)
+                trial.metrics.metrics = {}
+                self._retry_queue.append(trial.trial_id)
+                self.save()
+        for tuner_id in list(self.tuner_ids):
+            idle = tuner_id not in self.ongoing_trials
+            if idle and now - self._heard.get(tuner_id, now) > timeout:
+                self.tuner_ids.discard(tuner_id)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every trial that may be tried has ended."""
+        return len(self.end_order) >= self.max_trials
+
+    def resume_workers(self):
+        """After a chief's death: its workers may still end what they have begun."""
+        for tuner_id, trial in self._before.items():
+            if trial.trial_id in self._retry_queue:
+                self._retry_queue.remove(trial.trial_id)
+                self.ongoing_trials[tuner_id] = trial
+                self.tuner_ids.add(tuner_id)
+                self.heard_of(tuner_id)
 
     # What was found
 
@@ -219,6 +303,7 @@ class ParetoOracle(kt.Oracle):
     def set_state(self, state):
         self._attributes = state["attributes"]
         super().set_state(state)
+        self._before = dict(self.ongoing_trials)
 
     def save(self):
         _write(self._get_oracle_fname(), self.get_state())

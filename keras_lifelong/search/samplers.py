@@ -7,6 +7,8 @@ trial's number alone. So a search that was interrupted goes on as if it had not 
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import importlib.util
 import itertools
 
 import numpy as np
@@ -15,6 +17,7 @@ from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.search import ehvi
 
 SAMPLERS = ("ehvi", "tpe", "nsga2", "gp", "random", "grid")
+WITH_OPTUNA = ("tpe", "nsga2", "gp")
 CANDIDATES = 1024  # compared by expected improvement, where there are more
 
 
@@ -125,6 +128,8 @@ class Sampler:
     def __init__(self, name: str, space: Space, seed: int, start: int | None = None):
         if name not in SAMPLERS:
             raise ValueError(f"`sampler` must be one of {SAMPLERS}. Received: {name!r}")
+        if name in WITH_OPTUNA:
+            _optuna(name)
         self.name, self.space, self.seed = name, space, seed
         self.start = min(8, 2 * len(space.axes) + 2) if start is None else start
         if name == "grid" and space.everything(10**6) is None:
@@ -153,9 +158,9 @@ class Sampler:
             if self.name == "grid":
                 return left[0], {}
         rng = np.random.default_rng(derive_seed(self.seed, "ask", index))
-        if self.name in ("tpe", "nsga2", "gp"):
+        if self.name in WITH_OPTUNA:
             for attempt in range(10):
-                values, attributes = self._optuna(index, attempt, tried)
+                values, attributes = self._suggested(index, attempt, tried)
                 if key(values) not in seen:
                     return values, attributes
             return self._unseen(rng, left, seen), {}
@@ -163,6 +168,10 @@ class Sampler:
         if self.name == "ehvi" and len(done) >= max(2, self.start):
             return self._improving(rng, index, left, seen, tried, done), {}
         return self._unseen(rng, left, seen), {}
+
+    def ask_random(self, index: int, tried: list[Tried]) -> tuple[dict, dict] | None:
+        """As `ask`, but drawn at random."""
+        return Sampler("random", self.space, self.seed).ask(index, tried)
 
     def _unseen(self, rng, left, seen) -> dict:
         if left is not None:
@@ -195,14 +204,9 @@ class Sampler:
         )
         return left[best]
 
-    def _optuna(self, index, attempt, tried) -> tuple[dict, dict]:
+    def _suggested(self, index, attempt, tried) -> tuple[dict, dict]:
         """Optuna's answer, from a study made anew of the trials."""
-        try:
-            import optuna
-        except ImportError as error:
-            raise ImportError(
-                f"`sampler={self.name!r}` needs Optuna: pip install optuna"
-            ) from error
+        optuna = _optuna(self.name)
         seed = derive_seed(self.seed, "optuna", index, attempt)
         s = optuna.samplers
         sampler = {
@@ -251,3 +255,19 @@ class Sampler:
     @staticmethod
     def _plain(value):
         return value.item() if hasattr(value, "item") else value
+
+
+def _optuna(name: str):
+    """Optuna, imported.
+
+    Raises:
+        ImportError: if it, or what the sampler needs beside it, is not installed.
+    """
+    needs = {"gp": ("optuna", "torch")}.get(name, ("optuna",))
+    for module in needs:
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(
+                f"`sampler={name!r}` needs {' and '.join(needs)}: "
+                f"pip install {' '.join(needs)}"
+            )
+    return importlib.import_module("optuna")

@@ -23,6 +23,7 @@ class ThresholdTuner(ParetoTuner):
             initial points: the paper's, 0.5 and 0.75.
         step: between two values; None: any value.
         directory, project_name, overwrite: as of every tuner of KerasTuner.
+        trial_timeout, idle_timeout: see `ParetoTuner`.
 
     Example:
 
@@ -50,6 +51,8 @@ class ThresholdTuner(ParetoTuner):
         directory=None,
         project_name=None,
         overwrite: bool = False,
+        trial_timeout: float = 60.0,
+        idle_timeout: float = 600.0,
     ):
         stream = stream if isinstance(stream, TaskStream) else TaskStream(stream)
         self.tasks = list(stream)
@@ -70,7 +73,9 @@ class ThresholdTuner(ParetoTuner):
             start=start,
             seed=seed,
         )
-        super().__init__(oracle, directory, project_name, overwrite)
+        super().__init__(
+            oracle, directory, project_name, overwrite, trial_timeout, idle_timeout
+        )
 
     def measure(self, values):
         alpha, gap = values["alpha"], values["gap"]

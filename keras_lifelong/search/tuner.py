@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 from keras_tuner.engine import base_tuner
+from keras_tuner.src.distribute import utils as dist_utils
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.search import pareto
@@ -25,12 +26,24 @@ class ParetoTuner(base_tuner.BaseTuner):
     Args:
         oracle: a `ParetoOracle`.
         directory, project_name, overwrite: as of every tuner of KerasTuner.
+        trial_timeout: with chief and workers: seconds without a sign of life after
+            which a trial is given to another worker.
+        idle_timeout: seconds without any worker after which the chief gives up, and
+            without the chief after which a worker does.
 
     Raises:
         ValueError: if `oracle` is none.
     """
 
-    def __init__(self, oracle, directory=None, project_name=None, overwrite=False):
+    def __init__(
+        self,
+        oracle,
+        directory=None,
+        project_name=None,
+        overwrite=False,
+        trial_timeout: float = 60.0,
+        idle_timeout: float = 600.0,
+    ):
         if not isinstance(oracle, ParetoOracle):
             raise ValueError(
                 f"`oracle` must be a ParetoOracle. Received: {type(oracle).__name__}"
@@ -41,6 +54,24 @@ class ParetoTuner(base_tuner.BaseTuner):
             project_name=project_name,
             overwrite=overwrite,
         )
+        self.trial_timeout, self.idle_timeout = trial_timeout, idle_timeout
+        self.own_oracle = oracle  # what KerasTuner gives a worker has no objectives
+        if self._is_worker():
+            from keras_lifelong.search.distributed import Client
+
+            self.oracle = Client(oracle, idle_timeout)
+
+    def search(self, *fit_args, **fit_kwargs):
+        """Runs all trials; or, as the chief, answers until workers have run them."""
+        if not dist_utils.is_chief_oracle():
+            return super().search(*fit_args, **fit_kwargs)
+        from keras_lifelong.search.distributed import serve
+
+        self.oracle.verbose = fit_kwargs.get("verbose", "auto")
+        self.oracle.resume_workers()
+        self.save()
+        serve(self.oracle, self.trial_timeout, self.idle_timeout)
+        self.write_table()
 
     def measure(self, values: dict) -> tuple[dict[str, float], object]:
         """Learns with these values of the hyperparameters.
@@ -51,7 +82,14 @@ class ParetoTuner(base_tuner.BaseTuner):
         raise NotImplementedError(f"{type(self).__name__} measures its trials.")
 
     def run_trial(self, trial, *fit_args, **fit_kwargs):
-        found, model = self.measure(dict(trial.hyperparameters.values))
+        values = dict(trial.hyperparameters.values)
+        if self._is_worker():
+            from keras_lifelong.search.distributed import heartbeat
+
+            with heartbeat(self.oracle, trial.trial_id, self.trial_timeout / 5):
+                found, model = self.measure(values)
+        else:
+            found, model = self.measure(values)
         if model is not None and self.is_worth_keeping(found):
             model.save_to_preset(
                 pathlib.Path(self.get_trial_dir(trial.trial_id), PRESET)
@@ -59,7 +97,9 @@ class ParetoTuner(base_tuner.BaseTuner):
         return {**{k: float(v) for k, v in found.items()}, SUM: 0.0}
 
     def is_worth_keeping(self, found: dict) -> bool:
-        """Whether no trial so far beats it."""
+        """Whether no trial so far beats it, which workers cannot know."""
+        if self._is_worker():
+            return True
         oracle = self.oracle
         pairs = zip(oracle.signs, oracle.names, strict=True)
         mine = np.array([sign * found[name] for sign, name in pairs])
@@ -67,7 +107,8 @@ class ParetoTuner(base_tuner.BaseTuner):
 
     def on_trial_end(self, trial):
         super().on_trial_end(trial)
-        self.write_table()
+        if not self._is_worker():
+            self.write_table()
 
     def rows(self) -> list[dict]:
         """The finished trials: number, values, measurements, whether on the front."""

@@ -28,7 +28,7 @@ _WHERE = {
     "TaskSpec": "streams",
     "TaskStream": "streams",
 }
-_ROOMS = ("backbones", "metrics", "report", "streams")
+_ROOMS = ("backbones", "metrics", "report", "search", "streams")
 
 __all__ = [*_WHERE, *_ROOMS]
 

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SHOWN = {  # words of the output, and the files it leaves
     "lasem_cifar100.py": ("Figures:", {"lasem_cifar100_report"}),
     "par_cifar100_groups.py": ("Numbers held:", {"par_cifar100_report"}),
+    "pareto_digits.py": ("uses the layers of", {"pareto_digits"}),
     "den_digits.py": ("task_2 as a plain Keras model", {"den_digits_report"}),
     "your_own_tasks.py": ("DEN on npz, 2 tasks", set()),
     "your_own_backbone.py": ("predicts the same", set()),

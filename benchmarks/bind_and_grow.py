@@ -8,7 +8,8 @@ and five epochs for `cifar`, which wants a GPU.
 
 Parts:
     samplers   hypervolume after 20 and 50 trials of every sampler, on a table of all
-               architectures of digits; --seeds of them, 10 by default
+               architectures of digits, after the five that a search begins with;
+               --seeds of them, 10 by default
     time       a search of 20 trials over 20 separate runs
     permuted   which layer of the paper's four-layer net to grow for permuted digits
     cifar      gain and size by δ, beside random growth, and the three retentions
@@ -32,6 +33,7 @@ from keras_lifelong.search import GrowSequenceTuner
 from keras_lifelong.search import ParetoOracle
 from keras_lifelong.search import ParetoTuner
 from keras_lifelong.search.grow_sequence import OBJECTIVES
+from keras_lifelong.search.grow_sequence import SHARED_START
 
 PART = flags.DEFINE_enum(
     "part", "samplers", ["samplers", "time", "permuted", "cifar"], "what to measure"
@@ -138,7 +140,10 @@ def samplers():
             space = kt.HyperParameters()
             for name in known.names:
                 space.Float(f"delta/{name}", 0.0, 1.0, step=0.05, default=0.5)
-            oracle = ParetoOracle(OBJECTIVES, 50, space, sampler=row, seed=seed)
+            first = [{f"delta/{n}": d for n in known.names} for d in SHARED_START]
+            oracle = ParetoOracle(
+                OBJECTIVES, 50, space, row, initial_points=first, seed=seed
+            )
             place = pathlib.Path(directory) / f"{row}{seed}"
             tuner = Replay(oracle, str(place), "p")
             tuner.write_table = lambda: None

@@ -18,6 +18,9 @@ from keras_lifelong.layers.cell import CellNetwork
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.methods.cell_search import CellSearch
 from keras_lifelong.methods.cell_search import SearchSettings
+from keras_lifelong.methods.par_distance import FIRST_EXPERT
+from keras_lifelong.methods.par_distance import FUNCTION
+from keras_lifelong.methods.par_distance import TaskDistances
 from keras_lifelong.methods.par_options import check_options
 from keras_lifelong.methods.registry import register
 from keras_lifelong.metrics import task_distance
@@ -27,12 +30,9 @@ from keras_lifelong.training import distillation
 from keras_lifelong.training import schedules
 from keras_lifelong.training.weight_decay import clip_and_decay
 
-FIRST_EXPERT = "first_expert"
-FUNCTION = "function"  # stands in a configuration for one that cannot be saved
-
 
 @register
-class PAR(ExpertsModel):
+class PAR(TaskDistances, ExpertsModel):
     """Shares an expert with related tasks, allocates one for a task unlike them.
 
     For a new task, with s the smallest of its distances to the groups of tasks that
@@ -200,105 +200,7 @@ class PAR(ExpertsModel):
         why["prototypes"] = self.memory[f"prototypes/{name}"].size
         self.log(name, f"expert_{k}", kind, added, **why)
 
-    # Section 3.1: how far a task is from the groups
-
-    def samples(self, task):
-        """What a task is measured by: its validation data, if it has every class.
-
-        Otherwise its training data.
-        """
-        for data in (task.validation, task.train):
-            if data is None:
-                continue
-            if is_dataset(data):
-                data = next(data.batch(1000).as_numpy_iterator())
-            x, y = np.asarray(data[0], "float32"), np.asarray(data[1])
-            y = y.reshape(-1).astype("int64")
-            if np.bincount(y, minlength=task.spec.num_classes).all():
-                return x, y
-        raise ValueError(
-            f"Task {task.name!r} must have an example of each of its "
-            f"{task.spec.num_classes} classes. Received none of some."
-        )
-
-    def extract(self, x) -> np.ndarray:
-        """Features (n, d) of images in the frozen extractor."""
-        if self.extractor is None and f"extractor/{FIRST_EXPERT}/0" in self.memory:
-            self.use_first_expert()
-        if self.extractor is None:
-            raise ValueError(
-                "This model's `extractor` was a function, which is not saved with it. "
-                "Set `model.extractor` to it before learning on."
-            )
-        return np.asarray(self.extractor(x))
-
-    def adapt_extractor(self, task):
-        """Lets the extractor take note of a new task, if it does such a thing."""
-        if not isinstance(self.extractor, extractors.Extractor):
-            return
-        start = "extractor/state/"
-        kept = {k[len(start) :]: v for k, v in self.memory.items() if start in k}
-        self.extractor.set_state(kept)
-        data = task.train
-        if is_dataset(data):
-            data = next(data.batch(1000).as_numpy_iterator())
-        self.extractor.adapt(np.asarray(data[0][:1000]))
-        for key, value in self.extractor.get_state().items():
-            self.memory[f"{start}{key}"] = value
-
-    def compared(self, features) -> np.ndarray:
-        """Features, or prototypes, as they are compared."""
-        if isinstance(self.extractor, extractors.Extractor):
-            return self.extractor.project(features)
-        return features
-
-    @property
-    def measures_late(self) -> bool:
-        """Whether the extractor is the first expert, which must first be trained."""
-        return self.options.extractor == FIRST_EXPERT
-
-    def use_first_expert(self):
-        """Makes a frozen copy of the first expert the extractor."""
-        start = f"extractor/{FIRST_EXPERT}/"
-        network = self.make_network(self._key(0))
-        if f"{start}0" not in self.memory:
-            for i, value in enumerate(self.expert_values(0)):
-                self.memory[f"{start}{i}"] = value.copy()
-        for i, variable in enumerate(network.variables):
-            variable.assign(self.memory[f"{start}{i}"])
-        self.extractor = extractors.Body(network)
-
-    def compare(self, features, y) -> dict:
-        """Distances in [0, 1] to all tasks, and to the groups, with the nearest."""
-        reference, o = self.options.reference, self.options
-        if not self.experts:
-            return {"distance": None, "nearest": None, "alpha": o.alpha, "beta": o.beta}
-        features = self.compared(features)
-        kept = {
-            t: self.compared(self.memory[f"prototypes/{t}"])
-            for e in self.experts
-            for t in e["tasks"]
-        }
-        distances = {
-            t: task_distance.task_distance(features, y, kept[t], reference)
-            for t in self.task_names
-            if t in kept
-        }
-        groups = {
-            f"expert_{k}": task_distance.group_distance(
-                features, y, [kept[t] for t in e["tasks"]], reference
-            )
-            for k, e in enumerate(self.experts)
-        }
-        nearest = min(groups, key=groups.get)
-        return {
-            "distance": groups[nearest],
-            "nearest": nearest,
-            "distances": distances,
-            "group_distances": groups,
-            "alpha": o.alpha,
-            "beta": o.beta,
-        }
+    # Section 3.1: what to do with a task
 
     def decide(self, why: dict, size: int) -> tuple[str, int | None]:
         """What to do with a task: ("share" | "reused" | "searched" | "given", expert).

@@ -44,7 +44,8 @@ JAX = (
     assert keras.backend.backend() == "jax"
     den = {"growth": 3, "loss_threshold": 0.0, "split_threshold": 0.0}
     for name, kwargs in (
-        ("DEN", den), ("LASEM", {}), ("EWC", {}), ("PAR", {"alpha": 1.0}), ("BindAndGrow", {}), ("LwF", {})
+        ("DEN", den), ("LASEM", {}), ("EWC", {}), ("LwF", {}),
+        ("PAR", {"alpha": 1.0}), ("BindAndGrow", {}),
     ):
         model = learned(name, tasks=2, **kwargs)
         again = learned(name, tasks=2, **kwargs)

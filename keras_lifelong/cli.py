@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from absl import flags
 
@@ -199,17 +200,7 @@ def _run_flags(values: flags.FlagValues) -> None:
 
 
 def _run(arguments: SimpleNamespace) -> None:
-    from keras_lifelong import config as config_lib
-    from keras_lifelong.run_directory import RunDirectory
-
-    _import_keras(arguments.verbose)
-    overrides = list(arguments.set)
-    if arguments.seed is not None:
-        overrides.append(f"seed={arguments.seed}")
-    with _asked_wrongly(FileNotFoundError):
-        config = config_lib.load(arguments.config, overrides)
-        directory = RunDirectory(arguments.output_dir)
-        directory.check_ours()
+    config, directory = _asked(arguments)
     with directory.locked():
         if directory.started and not arguments.overwrite:
             _check_same(directory, config)
@@ -235,6 +226,22 @@ def _run(arguments: SimpleNamespace) -> None:
         directory.write_report()
     print(result)
     print(f"Written to {directory.path}: results.json, preset/, report.html")
+
+
+def _asked(arguments: SimpleNamespace) -> tuple[Any, Any]:
+    """The configuration and the directory that a command was given."""
+    from keras_lifelong import config as config_lib
+    from keras_lifelong.run_directory import RunDirectory
+
+    _import_keras(arguments.verbose)
+    overrides = list(arguments.set)
+    if arguments.seed is not None:
+        overrides.append(f"seed={arguments.seed}")
+    with _asked_wrongly(FileNotFoundError):
+        config = config_lib.load(arguments.config, overrides)
+        directory = RunDirectory(arguments.output_dir)
+        directory.check_ours()
+    return config, directory
 
 
 def _check_same(directory, config) -> None:
@@ -270,18 +277,9 @@ def _input_shape(stream) -> tuple[int, ...]:
 
 
 def _tune(arguments: SimpleNamespace) -> None:
-    from keras_lifelong import config as config_lib
     from keras_lifelong import tune
-    from keras_lifelong.run_directory import RunDirectory
 
-    _import_keras(arguments.verbose)
-    overrides = list(arguments.set)
-    if arguments.seed is not None:
-        overrides.append(f"seed={arguments.seed}")
-    with _asked_wrongly(FileNotFoundError):
-        config = config_lib.load(arguments.config, overrides)
-        directory = RunDirectory(arguments.output_dir)
-        directory.check_ours()
+    config, directory = _asked(arguments)
     with directory.locked():
         if directory.started and not arguments.overwrite:
             _check_same(directory, config)

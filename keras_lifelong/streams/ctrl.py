@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
+from collections.abc import Callable
 
 import numpy as np
 
@@ -53,153 +55,116 @@ class Plan:
     colour: int | None = None
 
 
-@register("ctrl_minus", source=SOURCE)
-def ctrl_minus(
-    num_tasks: int | None = None,
-    seed: int = 0,
-    task_seed: int = 0,
-    train_per_task: int | None = None,
-    standardize: bool = False,
-    head: str = "per_task",
-    data_dir: str | None = None,
-) -> TaskStream:
+def ctrl_stream(plans: Callable[[int], list[Plan]]) -> Callable[..., TaskStream]:
+    """Decorator: makes a function `task_seed -> plans` a stream of the same name."""
+
+    def stream(
+        num_tasks: int | None = None,
+        seed: int = 0,
+        task_seed: int = 0,
+        train_per_task: int | None = None,
+        standardize: bool = False,
+        head: str = "per_task",
+        data_dir: str | None = None,
+    ) -> TaskStream:
+        return _stream(
+            plans(task_seed),
+            num_tasks,
+            seed,
+            train_per_task,
+            standardize,
+            head,
+            data_dir,
+        )
+
+    stream.__name__ = stream.__qualname__ = plans.__name__
+    stream.__doc__ = (inspect.getdoc(plans) or "") + ARGUMENTS
+    return register(plans.__name__, source=SOURCE)(stream)
+
+
+ARGUMENTS = """
+
+Args:
+    num_tasks: only the first so many tasks.
+    seed: of the choice of images.
+    task_seed: of the tasks: classes, the order of labels, colours, sizes.
+    train_per_task: only so many training images of each.
+    standardize: normalise each colour by the training data's mean and standard
+        deviation.
+    head: "per_task" or "shared".
+    data_dir: where TFDS has the data sets; None: `TFDS_DATA_DIR`.
+"""
+
+
+@ctrl_stream
+def ctrl_minus(task_seed: int) -> list[Plan]:
     """CTrL's S-: much of CIFAR-10, four other tasks, then little of CIFAR-10 again.
 
     Does a method go back to what it learned first? Tasks: CIFAR-10 (4,000 training
     images), MNIST, DTD, Fashion-MNIST, SVHN (400 each) and CIFAR-10 with the same
     labels (400), all ten-way.
-
-    Args:
-        num_tasks: only the first so many tasks.
-        seed: of the choice of images.
-        task_seed: of the tasks: classes, the order of labels, colours, sizes.
-        train_per_task: only so many training images of each.
-        standardize: normalise each colour by the training data's mean and standard
-            deviation.
-        head: "per_task" or "shared".
-        data_dir: where TFDS has the data sets; None: `TFDS_DATA_DIR`.
-
-    Example:
-
-    ```python
-    stream = streams.get("ctrl_minus", standardize=True)
-    ```
     """
     same = _ten("cifar10", task_seed, 0)
-    plans = [_sized(same, MANY), *_middle(task_seed), _sized(same, FEW)]
-    return _stream(plans, num_tasks, seed, train_per_task, standardize, head, data_dir)
+    return [_sized(same, MANY), *_middle(task_seed), _sized(same, FEW)]
 
 
-@register("ctrl_plus", source=SOURCE)
-def ctrl_plus(
-    num_tasks: int | None = None,
-    seed: int = 0,
-    task_seed: int = 0,
-    train_per_task: int | None = None,
-    standardize: bool = False,
-    head: str = "per_task",
-    data_dir: str | None = None,
-) -> TaskStream:
+@ctrl_stream
+def ctrl_plus(task_seed: int) -> list[Plan]:
     """CTrL's S+: as S-, with little of CIFAR-10 first and much of it at the end.
 
-    Is what was learned first improved by more data? Arguments as of `ctrl_minus`.
+    Is what was learned first improved by more data?
     """
     same = _ten("cifar10", task_seed, 0)
-    plans = [_sized(same, FEW), *_middle(task_seed), _sized(same, MANY)]
-    return _stream(plans, num_tasks, seed, train_per_task, standardize, head, data_dir)
+    return [_sized(same, FEW), *_middle(task_seed), _sized(same, MANY)]
 
 
-@register("ctrl_in", source=SOURCE)
-def ctrl_in(
-    num_tasks: int | None = None,
-    seed: int = 0,
-    task_seed: int = 0,
-    train_per_task: int | None = None,
-    standardize: bool = False,
-    head: str = "per_task",
-    data_dir: str | None = None,
-) -> TaskStream:
+@ctrl_stream
+def ctrl_in(task_seed: int) -> list[Plan]:
     """CTrL's S_in: much of MNIST on a coloured ground, in the end 50 on another.
 
     Is knowledge used where only inputs have changed? Tasks: MNIST on one of red, green
     and blue (4,000 training images), CIFAR-10, DTD, Fashion-MNIST, SVHN (400 each) and
-    MNIST on another colour (50). Arguments as of `ctrl_minus`.
+    MNIST on another colour (50).
     """
     rng = generator(task_seed, "colours of ctrl")
     first, last = (int(c) for c in rng.choice(3, 2, replace=False))
     same = _ten("mnist", task_seed, 0)
     middle = _middle(task_seed, ("cifar10", "dtd", "fashion", "svhn"))
-    plans = [_sized(same, MANY, first), *middle, _sized(same, TINY, last)]
-    return _stream(plans, num_tasks, seed, train_per_task, standardize, head, data_dir)
+    return [_sized(same, MANY, first), *middle, _sized(same, TINY, last)]
 
 
-@register("ctrl_out", source=SOURCE)
-def ctrl_out(
-    num_tasks: int | None = None,
-    seed: int = 0,
-    task_seed: int = 0,
-    train_per_task: int | None = None,
-    standardize: bool = False,
-    head: str = "per_task",
-    data_dir: str | None = None,
-) -> TaskStream:
+@ctrl_stream
+def ctrl_out(task_seed: int) -> list[Plan]:
     """CTrL's S_out: as S-, but in the last task every label k has become k + 1.
 
-    Is knowledge used where only outputs have changed? Arguments as of `ctrl_minus`.
+    Is knowledge used where only outputs have changed?
     """
     same = _ten("cifar10", task_seed, 0)
     rotated = dataclasses.replace(same, classes=(same.classes[-1], *same.classes[:-1]))
-    plans = [_sized(same, MANY), *_middle(task_seed), _sized(rotated, FEW)]
-    return _stream(plans, num_tasks, seed, train_per_task, standardize, head, data_dir)
+    return [_sized(same, MANY), *_middle(task_seed), _sized(rotated, FEW)]
 
 
-@register("ctrl_plastic", source=SOURCE)
-def ctrl_plastic(
-    num_tasks: int | None = None,
-    seed: int = 0,
-    task_seed: int = 0,
-    train_per_task: int | None = None,
-    standardize: bool = False,
-    head: str = "per_task",
-    data_dir: str | None = None,
-) -> TaskStream:
+@ctrl_stream
+def ctrl_plastic(task_seed: int) -> list[Plan]:
     """CTrL's S_pl: MNIST, DTD, Fashion-MNIST and SVHN, then much of CIFAR-10.
 
     Can a method still learn what is unlike all before? Four tasks of 400 training
-    images and one of 4,000. Arguments as of `ctrl_minus`.
+    images and one of 4,000.
     """
-    plans = [*_middle(task_seed), _sized(_ten("cifar10", task_seed, 0), MANY)]
-    return _stream(plans, num_tasks, seed, train_per_task, standardize, head, data_dir)
+    return [*_middle(task_seed), _sized(_ten("cifar10", task_seed, 0), MANY)]
 
 
-@register("ctrl_long", source=SOURCE)
-def ctrl_long(
-    num_tasks: int | None = None,
-    seed: int = 0,
-    task_seed: int = 0,
-    train_per_task: int | None = None,
-    standardize: bool = False,
-    head: str = "per_task",
-    data_dir: str | None = None,
-) -> TaskStream:
+@ctrl_stream
+def ctrl_long(task_seed: int) -> list[Plan]:
     """CTrL's S_long: a hundred five-way tasks, large ones ever rarer.
 
     Does a method bear many tasks? Each has five random classes of MNIST, SVHN,
     CIFAR-10, Fashion-MNIST or CIFAR-100. Of the first 33, every second is large (1,000
     training images of a class, 450 of CIFAR-100), of the next 33 every fourth, in the
     mean; all others have 5 of a class, and 3 for validation. CTrL adds altered copies
-    of those to the validation data, which is not done here. Arguments as of
-    `ctrl_minus`.
+    of those to the validation data, which is not done here.
     """
-    return _stream(
-        long_plans(task_seed),
-        num_tasks,
-        seed,
-        train_per_task,
-        standardize,
-        head,
-        data_dir,
-    )
+    return long_plans(task_seed)
 
 
 def long_plans(task_seed: int) -> list[Plan]:

@@ -237,7 +237,11 @@ class Sampler:
             trial = study.ask(axes)
             attributes = trial.storage.get_trial(trial._trial_id).system_attrs
             attributes = {k: v for k, v in attributes.items() if "cache" not in k}
-            return {**self.space.fixed, **trial.params}, attributes
+            values = {
+                k: round(v, 10) if isinstance(v, float) else v
+                for k, v in trial.params.items()
+            }
+            return {**self.space.fixed, **values}, attributes
         finally:
             optuna.logging.set_verbosity(level)
 

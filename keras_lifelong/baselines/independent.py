@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.random import seed_config
+from keras_lifelong.layers.random import without_seed_states
 from keras_lifelong.methods.registry import register
 from keras_lifelong.model import LifelongModel
 
@@ -20,7 +21,7 @@ class Independent(LifelongModel):
     """
 
     def own_variables(self):
-        return [v for v in self.network.variables if v.name != "seed_generator_state"]
+        return without_seed_states(self.network.variables)
 
     def begin_task(self, name):
         """Draws the task's initial weights from (seed, task), or takes those given."""
@@ -36,8 +37,7 @@ class Independent(LifelongModel):
             network = type(self.network).from_config(seed_config(config, seed))
             fresh = [
                 ops.convert_to_numpy(v).copy()
-                for v in network.variables
-                if v.name != "seed_generator_state"
+                for v in without_seed_states(network.variables)
             ]
         self._fresh = fresh
 

@@ -17,7 +17,7 @@ from keras_lifelong.layers.operations import ReluConvNorm
 from keras_lifelong.layers.operations import operation
 from keras_lifelong.layers.operations import pad
 from keras_lifelong.layers.operations import padded_shape
-from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import draw_kernels
 
 K = keras.layers
 NODES = 4
@@ -219,11 +219,9 @@ class CellNetwork(K.Layer):
             cell.build(before, last)
             before, last = last, cell.compute_output_shape(before, last)
         self._input_shape = tuple(input_shape[1:])
-        for i, variable in enumerate(self.variables):
-            if self.seed is not None and "kernel" in variable.name:
-                seed = derive_seed(self.seed, "cells", i)
-                draw = keras.initializers.GlorotUniform(seed)
-                variable.assign(draw(variable.shape))
+        if self.seed is not None:
+            draw = keras.initializers.GlorotUniform
+            draw_kernels(self.variables, draw, self.seed, "cells")
 
     def plain(self) -> keras.Model:
         """The same network of Keras' own layers, with the same weights."""

@@ -6,6 +6,8 @@ import hashlib
 
 import keras
 
+SEED_STATE = "seed_generator_state"  # Keras' name for it
+
 
 def derive_seed(*parts) -> int:
     """A 31-bit seed that depends on all its parts (integers and strings) alone.
@@ -40,9 +42,22 @@ def reseeded(initializer, seed: int):
     return type(initializer).from_config(config)
 
 
+def without_seed_states(variables) -> list:
+    """Those of the variables that are no state of a random generator."""
+    return [v for v in variables if v.name != SEED_STATE]
+
+
+def draw_kernels(variables, initializer, *parts):
+    """Draws every kernel anew: `initializer(seed)`, of a seed from `parts` and place."""
+    for i, variable in enumerate(variables):
+        if "kernel" in variable.name:
+            draw = initializer(derive_seed(*parts, i))
+            variable.assign(draw(variable.shape))
+
+
 def reset_seed_generators(variables, *parts):
     """Sets the state of every seed generator among `variables` from `parts`."""
     for i, variable in enumerate(variables):
-        if variable.name == "seed_generator_state":
+        if variable.name == SEED_STATE:
             seed = derive_seed(*parts, i)
             variable.assign(keras.ops.cast([seed, 0], variable.dtype))

@@ -9,7 +9,7 @@ from keras_lifelong.layers.operations import LOWEST
 from keras_lifelong.layers.operations import pad
 from keras_lifelong.layers.operations import padded_shape
 from keras_lifelong.layers.plain import copied
-from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import draw_kernels
 
 K = keras.layers
 
@@ -28,10 +28,8 @@ class _Seeded(K.Layer):
     def redraw(self, input_shape):
         """Draws every kernel anew, by He's rule, if there is a seed."""
         self._built_on = tuple(input_shape[1:])
-        for i, variable in enumerate(self.variables):
-            if self.seed is not None and "kernel" in variable.name:
-                draw = keras.initializers.HeNormal(derive_seed(self.seed, i))
-                variable.assign(draw(variable.shape))
+        if self.seed is not None:
+            draw_kernels(self.variables, keras.initializers.HeNormal, self.seed)
 
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}

@@ -18,7 +18,7 @@ from keras_lifelong.layers.operations import ReluConvNorm
 from keras_lifelong.layers.operations import operation
 from keras_lifelong.layers.operations import pad
 from keras_lifelong.layers.operations import padded_shape
-from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import draw_kernels
 
 K = keras.layers
 KINDS = ("normal", "reduce")
@@ -232,11 +232,12 @@ class SearchNetwork(K.Layer):
 
     def draw(self, seed: int):
         """Draws all weights anew, so that one network serves search after search."""
-        for i, variable in enumerate(self.variables):
+        init = keras.initializers.GlorotUniform
+        draw_kernels(self.variables, init, seed, "search")
+        for variable in self.variables:
             if "kernel" in variable.name:
-                init = keras.initializers.GlorotUniform(derive_seed(seed, "search", i))
-                variable.assign(init(variable.shape))
-            elif variable.name in ("gamma", "moving_variance"):
+                continue
+            if variable.name in ("gamma", "moving_variance"):
                 variable.assign(np.ones(variable.shape, "float32"))
             elif variable.name == "statistics":
                 value = np.zeros(variable.shape, "float32")

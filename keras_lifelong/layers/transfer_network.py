@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import without_seed_states
 from keras_lifelong.layers.transfer import SHARING
 from keras_lifelong.layers.transfer import TransferLayer
 from keras_lifelong.layers.transfer import deconv_channels
@@ -161,9 +162,7 @@ class TransferNetwork(K.Layer):
     def always_own(self) -> list:
         """Variables of the layers that are not searched: every task has its own."""
         rest = [x for x in self.layers_in_order if not isinstance(x, TransferLayer)]
-        return [
-            v for x in rest for v in x.variables if v.name != "seed_generator_state"
-        ]
+        return without_seed_states(v for x in rest for v in x.variables)
 
     def call(self, x, choices, training=False):
         return self.tail(self.trunk(x, choices, training), training)

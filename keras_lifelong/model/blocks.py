@@ -10,6 +10,8 @@ import numpy as np
 from keras import layers
 from keras import ops
 
+from keras_lifelong.layers.random import without_seed_states
+
 ACTIVATIONS = (
     layers.Activation,
     layers.ReLU,
@@ -27,7 +29,7 @@ def activation_places(network) -> dict[int, int]:
     """
     places = {}
     for place, layer in enumerate(network.layers):
-        if not any(v.name != "seed_generator_state" for v in layer.variables):
+        if not without_seed_states(layer.variables):
             continue
         end = place
         while end + 1 < len(network.layers) and isinstance(

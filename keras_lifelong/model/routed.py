@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.random import seed_config
+from keras_lifelong.layers.random import without_seed_states
 from keras_lifelong.model.lifelong import LifelongModel
 
 SPLIT = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.BatchNormalization)
@@ -59,7 +60,7 @@ class RoutedModel(LifelongModel):
         """The units of a network, from the input up."""
         found = []
         for place, layer in enumerate(network.layers):
-            if not _weights(layer):
+            if not without_seed_states(layer.variables):
                 continue
             if groups is None:
                 found.append(Unit(layer.name, place))
@@ -90,7 +91,7 @@ class RoutedModel(LifelongModel):
 
     def node_variables(self, unit: Unit) -> list:
         """The network's variables that hold a unit, all of its layer's."""
-        return _weights(self.network.layers[unit.layer])
+        return without_seed_states(self.network.layers[unit.layer].variables)
 
     def node(self, index: int, owner: str) -> list[np.ndarray]:
         """The values of a node, in the order of its layer's variables."""
@@ -114,7 +115,7 @@ class RoutedModel(LifelongModel):
         for unit, values in zip(self.units, nodes, strict=True):
             parts.setdefault(unit.layer, []).append(values)
         for place, groups in parts.items():
-            variables = _weights(self.network.layers[place])
+            variables = without_seed_states(self.network.layers[place].variables)
             for variable, pieces in zip(
                 variables, zip(*groups, strict=True), strict=True
             ):
@@ -129,7 +130,7 @@ class RoutedModel(LifelongModel):
         return [
             [
                 unit.of(ops.convert_to_numpy(v))
-                for v in _weights(network.layers[unit.layer])
+                for v in without_seed_states(network.layers[unit.layer].variables)
             ]
             for unit in self.units
         ]
@@ -194,11 +195,6 @@ class RoutedModel(LifelongModel):
             pairs = zip(self.units, owners, strict=True)
             print_fn(f"{name}: " + ", ".join(f"{u.name} of {o}" for u, o in pairs))
         super().summarize_network(print_fn, **kwargs)
-
-
-def _weights(layer) -> list:
-    """A layer's variables but for the states of random generators."""
-    return [v for v in layer.variables if v.name != "seed_generator_state"]
 
 
 def _key(index, owner, i) -> str:

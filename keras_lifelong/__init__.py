@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "DEN": "methods.den",
     "BindAndGrow": "methods.bind_and_grow",
+    "ARI": "methods.ari",
     "LASEM": "methods.lasem",
     "PAR": "methods.par",
     "Finetune": "baselines.finetune",

@@ -48,6 +48,17 @@ def new(method="DEN", optimizer=None, **kwargs):
         kwargs = {"search": search, **kwargs}
     if method == "DEN":
         kwargs = {"growth": 2, "bucket": 8, "split_threshold": 1e-3, **kwargs}
+    if method == "ARI":
+        kwargs = {
+            "memory_budget": 2,
+            "training_budget": 1,
+            "initial": 1,
+            "storing_steps": 50,
+            "estimator_epochs": 20,
+            "adaptation": 1,
+            "hypernetwork": {"name": "chunked", "chunk": 20, "units": [8]},
+            **kwargs,
+        }
     model = registry.get(method)(backbone, **kwargs)
     model.compile(optimizer or keras.optimizers.Adam(0.01), metrics=["accuracy"])
     return model

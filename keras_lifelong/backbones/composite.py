@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_lifelong.backbones.registry import Shape
@@ -54,18 +55,26 @@ def cells(
     return stack.build()
 
 
-def _residual(name, input_shape, stages, blocks, stem_pool=False):
-    """A 3x3 stem, stages of residual blocks, global average pooling."""
+def _residual(name, input_shape, stages, blocks, stem=None, **options):
+    """A 3x3 stem, stages of residual blocks, global average pooling.
+
+    Args:
+        stages: filters and strides of each.
+        blocks: in a stage.
+        stem: its filters. None: those of the first stage.
+        options: "stem_pool", "projection".
+    """
     from keras_lifelong.layers.residual import ResidualBlock
     from keras_lifelong.layers.residual import Stem
 
     check_image(name, input_shape)
     stack = Stack(name, input_shape)
-    stack.layers.append(Stem(stages[0][0], pool=stem_pool, name="stem"))
+    pool = options.pop("stem_pool", False)
+    stack.layers.append(Stem(stem or stages[0][0], pool=pool, name="stem"))
     for s, (filters, strides) in enumerate(stages):
         for b in range(blocks):
             stride = strides if b == 0 else 1
-            block = ResidualBlock(filters, stride, name=f"block_{s}_{b}")
+            block = ResidualBlock(filters, stride, name=f"block_{s}_{b}", **options)
             stack.layers.append(block)
     stack.add("GlobalAveragePooling2D")
     return stack.build()
@@ -87,7 +96,7 @@ def resnet18_light(
     """
     check_sizes("filters", [filters])
     stages = [(filters, 1), *[(filters, 2)] * 3]
-    return _residual("resnet18_light", input_shape, stages, 2, stem_pool)
+    return _residual("resnet18_light", input_shape, stages, 2, stem_pool=stem_pool)
 
 
 @register("resnet18_thin")
@@ -103,3 +112,29 @@ def resnet18_thin(input_shape: Shape, filters: int = 20) -> keras.Sequential:
     check_sizes("filters", [filters])
     stages = [(filters, 1), *[(filters * 2**i, 2) for i in (1, 2, 3)]]
     return _residual("resnet18_thin", input_shape, stages, 2)
+
+
+@register("resnet32_thin")
+def resnet32_thin(
+    input_shape: Shape, filters: Sequence[int] = (5, 10, 20, 40)
+) -> keras.Sequential:
+    """ARI's network for CIFAR: ResNet-32 (He et al., CVPR 2016), a third as wide.
+
+    Three stages of five blocks, shortcuts without parameters. 181,495 parameters with a
+    head of ten classes without biases.
+
+    Args:
+        input_shape: (height, width, channels).
+        filters: of the stem and of the three stages.
+    """
+    check_sizes("filters", filters)
+    if len(filters) != 4:
+        raise ValueError(
+            "`filters` must be four numbers: of the stem and of three stages. "
+            f"Received: {filters!r}"
+        )
+    stem, *widths = filters
+    stages = [(widths[0], 1), (widths[1], 2), (widths[2], 2)]
+    return _residual(
+        "resnet32_thin", input_shape, stages, 5, stem=stem, projection=False
+    )

@@ -86,32 +86,48 @@ class Stem(_Seeded):
 class ResidualBlock(_Seeded):
     """Two 3x3 convolutions, each normalised, added to the input; ReLU.
 
-    Where the shape changes, the input goes through a 1x1 convolution and a norm.
+    Where the shape changes, the input goes through a 1x1 convolution and a norm, or is
+    thinned out and filled up with zeros, which takes no parameters (He's option A).
 
     Args:
         filters: of both convolutions.
         strides: of the first, and of the input's.
+        projection: whether it is a convolution where the shape changes.
         seed: of the initial weights; None: they are not repeatable.
 
     Call arguments:
         x: (batch, height, width, channels).
     """
 
-    def __init__(self, filters: int, strides: int = 1, seed=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        strides: int = 1,
+        seed=None,
+        projection: bool = True,
+        **kwargs,
+    ):
         super().__init__(seed, **kwargs)
-        self.filters, self.strides = filters, strides
+        self.filters, self.strides, self.projection = filters, strides, projection
         self.first = K.Conv2D(filters, 3, strides=strides, use_bias=False)
+        self.first_norm = _norm()
         self.second = K.Conv2D(filters, 3, use_bias=False)
-        self.norms = [_norm(), _norm()]
+        self.second_norm = _norm()
         self.shortcut = None
 
     def build(self, input_shape):
         inside = self.compute_output_shape(input_shape)
         self.first.build(padded_shape(input_shape, 1))
         self.second.build(padded_shape(inside, 1))
-        for norm in self.norms:
+        for norm in (self.first_norm, self.second_norm):
             norm.build(inside)
-        if self.strides > 1 or input_shape[-1] != self.filters:
+        changes = self.strides > 1 or input_shape[-1] != self.filters
+        if changes and not self.projection and input_shape[-1] > self.filters:
+            raise ValueError(
+                "Without `projection` a block has no fewer filters than its input has "
+                f"channels, {input_shape[-1]}. Received: filters={self.filters}"
+            )
+        if changes and self.projection:
             self.shortcut = K.Conv2D(
                 self.filters, 1, strides=self.strides, use_bias=False
             )
@@ -121,18 +137,28 @@ class ResidualBlock(_Seeded):
         self.redraw(input_shape)
 
     def call(self, x, training=False):
-        y = self.norms[0](self.first(pad(x, 1)), training=training)
-        y = self.norms[1](self.second(pad(ops.relu(y), 1)), training=training)
+        y = self.first_norm(self.first(pad(x, 1)), training=training)
+        y = self.second_norm(self.second(pad(ops.relu(y), 1)), training=training)
         if self.shortcut is not None:
             x = self.shortcut_norm(self.shortcut(x), training=training)
+        elif not self.projection:
+            x = self.thinned(x)
         return ops.relu(x + y)
 
+    def thinned(self, x):
+        """Every `strides`-th pixel, with channels of zeros added."""
+        x = x[:, :: self.strides, :: self.strides]
+        missing = self.filters - x.shape[-1]
+        return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, missing]]) if missing else x
+
     def plain_graph(self, x):
-        y = copied(self.norms[0], copied(self.first, K.ZeroPadding2D(1)(x)))
+        y = copied(self.first_norm, copied(self.first, K.ZeroPadding2D(1)(x)))
         y = copied(self.second, K.ZeroPadding2D(1)(K.ReLU()(y)))
-        y = copied(self.norms[1], y)
+        y = copied(self.second_norm, y)
         if self.shortcut is not None:
             x = copied(self.shortcut_norm, copied(self.shortcut, x))
+        elif not self.projection:
+            x = self.thinned(x)
         return K.ReLU()(K.Add()([x, y]))
 
     def compute_output_shape(self, input_shape):
@@ -145,4 +171,5 @@ class ResidualBlock(_Seeded):
             **super().get_config(),
             "filters": self.filters,
             "strides": self.strides,
+            "projection": self.projection,
         }

@@ -95,15 +95,21 @@ class ArrayData:
         per_call = min(self.steps, MAX_STEPS_PER_CALL)
         self._block = max(16, 1 << (per_call - 1).bit_length())  # indices are cheap
 
-    def epoch(self, seed: int) -> Iterator[Block]:
-        """One shuffled pass; the last batch may be partial."""
+    def epoch(self, seed: int, per_block: int | None = None) -> Iterator[Block]:
+        """One shuffled pass; the last batch may be partial.
+
+        Args:
+            seed: of the order.
+            per_block: steps of a block. None: as many as one call takes.
+        """
         order = np.random.default_rng(seed).permutation(self.length)
         rows = np.resize(order, self.steps * self.batch_size).astype("int32")
         rows = rows.reshape(self.steps, self.batch_size)
         valid = np.full(self.steps, self.batch_size, "int32")
         valid[-1] = self.length - (self.steps - 1) * self.batch_size
-        for start in range(0, self.steps, self._block):
-            part = slice(start, start + self._block)
+        taken = min(per_block or self._block, self._block)
+        for start in range(0, self.steps, taken):
+            part = slice(start, start + taken)
             yield Block(
                 self.x,
                 self.y,
@@ -133,8 +139,8 @@ class StreamedData:
         self.check = check
         self.steps_per_call = steps_per_call
 
-    def epoch(self, seed: int) -> Iterator[Block]:
-        del seed
+    def epoch(self, seed: int, per_block: int | None = None) -> Iterator[Block]:
+        del seed, per_block
         size = self.batch_size * self.steps_per_call
         for x, y in self.dataset.batch(size).as_numpy_iterator():
             x, y = self.check(x, y)

@@ -62,8 +62,8 @@ def check_head(method: str, name: str, spec) -> None:
         )
 
 
-def features_under(network, values, x):
-    """Features of a network under other weights, in inference, without gradients.
+def features_with(network, values, x):
+    """Features of a network under other weights, in inference.
 
     Args:
         network: a Keras layer or model.
@@ -73,8 +73,12 @@ def features_under(network, values, x):
     of = {id(v): value for v, value in zip(network.variables, values, strict=True)}
     trained = [of[id(v)] for v in network.trainable_variables]
     other = [of[id(v)] for v in network.non_trainable_variables]
-    features, _ = network.stateless_call(trained, other, x, training=False)
-    return ops.stop_gradient(features)
+    return network.stateless_call(trained, other, x, training=False)[0]
+
+
+def features_under(network, values, x):
+    """`features_with`, without gradients: what a teacher says."""
+    return ops.stop_gradient(features_with(network, values, x))
 
 
 def stacked_logits(heads, features):

@@ -36,9 +36,12 @@ class Phase:
             weights that momentum or weight decay must not move.
         data: `(x, y)` arrays to train on. None: the task's training data.
         epochs: passes over the data. None: those given to `fit`.
+        batch_size: None: that given to `fit`.
         learning_rate: a number, or `learning_rate(epoch, epochs, history) -> float`
             called before each epoch (see `training/schedules.py`). None: that of the
             compiled optimizer.
+        optimizer: a Keras optimizer of which a fresh copy is used. None: that of
+            `compile`.
         seed: of the order of the examples and of dropout. None: derived from the
             model's seed and the numbers of the task and of the phase.
         iterations: the step at which a learning rate schedule begins.
@@ -50,6 +53,8 @@ class Phase:
             validation data. None: it runs all its epochs.
         observe: `observe() -> dict` called after each epoch; what it returns (numbers
             or lists of them) goes into the result's `history`, and nowhere else.
+        observe_every: steps after which `observe` is called, and at the end of each
+            epoch. None: after each epoch alone.
     """
 
     name: str
@@ -62,13 +67,16 @@ class Phase:
     after_step: Callable | None = None
     data: tuple | None = None
     epochs: int | None = None
+    batch_size: int | None = None
     learning_rate: float | Callable | None = None
+    optimizer: Any = None
     seed: int | None = None
     iterations: int = 0
     validate: bool = True
     keep_best: bool = False
     patience: int | None = None
     observe: Callable | None = None
+    observe_every: int | None = None
 
 
 @dataclasses.dataclass

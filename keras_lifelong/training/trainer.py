@@ -49,7 +49,7 @@ class Trainer:
         self._programs = Programs()
         self._forwards = Programs()
         self._buckets = Buckets()
-        self._held = (None, None)
+        self._held = (None, None)  # what data were last put on the device
 
     # Training
 
@@ -87,7 +87,7 @@ class Trainer:
         model = self.model
         start = time.perf_counter()
         epochs = settings.epochs if phase.epochs is None else phase.epochs
-        data = self._data(phase, task, settings.batch_size)
+        data = self._data(phase, task, phase.batch_size or settings.batch_size)
         program = self._program(phase, data)
         rate = phase.learning_rate
         program.reset(None if callable(rate) else rate, phase.iterations)
@@ -100,13 +100,24 @@ class Trainer:
         callbacks.on_phase_begin(task, phase, epochs, data.steps)
         steps, loss, history, observed = 0, math.nan, {}, {}
         best = _Best(model)
+
+        def observe():
+            for name, value in (phase.observe or dict)().items():
+                observed.setdefault(name, []).append(value)
+
         try:
             for epoch in range(epochs):
                 callbacks.on_epoch_begin(self.epoch)
                 if callable(rate):
                     program.optimizer.learning_rate = rate(epoch, epochs, history)
                 cost, loss, taken = self._epoch(
-                    program, data, derive_seed(seed, epoch), arguments, callbacks
+                    program,
+                    data,
+                    derive_seed(seed, epoch),
+                    arguments,
+                    callbacks,
+                    phase.observe_every,
+                    observe,
                 )
                 steps += taken
                 if not math.isfinite(cost):
@@ -124,8 +135,7 @@ class Trainer:
                     best.see(scores, phase.keep_best)
                 for name, value in logs.items():
                     history.setdefault(name, []).append(value)
-                for name, value in (phase.observe or dict)().items():
-                    observed.setdefault(name, []).append(value)
+                observe()
                 callbacks.on_epoch_end(self.epoch, logs)
                 self.epoch += 1
                 if model.stop_training or best.age == phase.patience:
@@ -139,9 +149,33 @@ class Trainer:
         seconds = time.perf_counter() - start
         return PhaseResult(phase.name, loss, history | observed, steps, seconds)
 
-    def _epoch(self, program, data, seed, arguments, callbacks):
+    def run_alone(self, phase, seed: int) -> PhaseResult:
+        """Runs a phase by itself: no task, callbacks, validation or record of it.
+
+        Args:
+            phase: with `data`, `epochs` and `batch_size`.
+            seed: of the order of the examples and of dropout.
+        """
+        start, steps, loss = time.perf_counter(), 0, math.nan
+        data = ArrayData(*phase.data, phase.batch_size, self._buckets)
+        program = self._program(phase, data)
+        program.reset(phase.learning_rate, phase.iterations)
+        reset_seed_generators(self.model.active_variables(), seed)
+        arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
+        calls = keras.callbacks.CallbackList([])
+        for epoch in range(phase.epochs):
+            _, loss, taken = self._epoch(
+                program, data, derive_seed(seed, epoch), arguments, calls, None, None
+            )
+            steps += taken
+        seconds = time.perf_counter() - start
+        return PhaseResult(phase.name, loss, {}, steps, seconds)
+
+    def _epoch(self, program, data, seed, arguments, callbacks, every, observe):
         cost = loss = samples = steps = 0
-        for block in data.epoch(seed):
+        for block in data.epoch(seed, every):
+            if steps and every:
+                observe()
             callbacks.on_train_batch_begin(steps)
             block_cost, block_loss = program.run(block, arguments)
             cost, loss = cost + block_cost, loss + block_loss
@@ -158,8 +192,9 @@ class Trainer:
             return StreamedData(source, batch_size, check)
         if phase.data is not None:
             return ArrayData(*source, batch_size, self._buckets)
-        if self._held[0] is not task:
-            self._held = (task, ArrayData(*source, batch_size, self._buckets))
+        if self._held[0] != (id(task), batch_size):
+            held = ArrayData(*source, batch_size, self._buckets)
+            self._held = ((id(task), batch_size), held)
         return self._held[1]
 
     def _program(self, phase, data) -> Program:
@@ -167,6 +202,8 @@ class Trainer:
         state = model.active_variables() if phase.state is None else phase.state
         hooks = (phase.loss, phase.penalty, phase.gradients, phase.after_step)
         optimizer = model.optimizer_config()
+        if phase.optimizer is not None:
+            optimizer = keras.optimizers.serialize(phase.optimizer)
         key = (
             *hooks,
             model.loss_key(),

@@ -29,6 +29,24 @@ def test_sizes_as_published():
     assert with_head("resnet18_light", stem_pool=True) == 607_050
 
 
+def test_resnet32_thin_is_aris():
+    network = kl.backbones.get("resnet32_thin", (32, 32, 3))
+    body = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
+    assert body + 40 * 10 == 181_495
+    assert network.output_shape == (None, 40)
+
+
+def test_a_shortcut_without_parameters_thins_out_and_fills_up():
+    block = ResidualBlock(5, 2, projection=False)
+    block.build(X.shape)
+    block.second.kernel.assign(np.zeros(block.second.kernel.shape))
+    expected = np.zeros((4, 6, 6, 5), "float32")
+    expected[..., :3] = np.maximum(X[:, ::2, ::2], 0)
+    np.testing.assert_allclose(ops.convert_to_numpy(block(X)), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="fewer filters.*filters=2"):
+        ResidualBlock(2, projection=False).build(X.shape)
+
+
 def test_a_block_by_hand():
     """Norms that change nothing, kernels of one 1 in the middle: relu(x + relu(x))."""
     block = ResidualBlock(3)
@@ -68,6 +86,7 @@ def test_pooling_of_the_stem_pads_with_less_than_anything():
     [
         ("resnet18_light", {"filters": 4, "stem_pool": True}),
         ("resnet18_thin", {"filters": 4}),
+        ("resnet32_thin", {"filters": [2, 3, 4, 6]}),
         ("cells", {"filters": 4, "genotype": "darts_v1"}),
     ],
 )

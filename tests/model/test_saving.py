@@ -26,6 +26,17 @@ def new(method, **kwargs):
     hidden += [layers.Dense(5, activation="relu", name="second")]
     if method == "DEN":
         kwargs = {"growth": 3, "bucket": 8, "split_threshold": 1e-4, **kwargs}
+    if method == "ARI":
+        kwargs = {
+            "memory_budget": 4,
+            "training_budget": 3,
+            "initial": 2,
+            "storing_steps": 50,
+            "estimator_epochs": 20,
+            "adaptation": 1,
+            "hypernetwork": {"name": "chunked", "chunk": 20, "units": [8]},
+            **kwargs,
+        }
     cls = registry.get(method)
     model = cls(keras.Sequential([keras.Input((5,)), *hidden]), **kwargs)
     model.compile(keras.optimizers.Adam(0.01), metrics=["accuracy", "auroc"])

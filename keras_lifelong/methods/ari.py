@@ -1,0 +1,466 @@
+"""ARI: a knowledge base of parameters, chosen by their predicted adaptation.
+
+"Adaptation Rate Integral", anonymous submission to ICLR. A knowledge base Θ of whole
+sets of parameters lives in the weights of one hypernetwork. For a new task the sets
+that are predicted to adapt fastest are trained on it, all of them (exploration); how
+fast they did teaches the estimator of the adaptation rate q; the best of old and new
+sets are stored again (consolidation). To use a task, the set predicted to adapt fastest
+is fine-tuned on a few examples of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers import extractors
+from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.methods.ari_estimator import WIDTH
+from keras_lifelong.methods.ari_estimator import AdaptationEstimator
+from keras_lifelong.methods.ari_estimator import adaptation_rate
+from keras_lifelong.methods.ari_estimator import noise
+from keras_lifelong.methods.ari_estimator import parameter_signature
+from keras_lifelong.methods.ari_estimator import rank_correlation
+from keras_lifelong.methods.ari_estimator import task_signature
+from keras_lifelong.methods.ari_options import check_options
+from keras_lifelong.methods.registry import register
+from keras_lifelong.model.generated import GeneratedModel
+from keras_lifelong.model.generated import Parameters
+from keras_lifelong.training.phase import Phase
+
+PROBES = 96  # inputs on which a stored set's outputs are kept
+PAIRS = 1000  # of signatures and rates that are remembered
+BATCH = 250  # of the estimator
+
+
+@dataclasses.dataclass
+class Candidate:
+    """A set of parameters that may be trained on a task.
+
+    Attributes:
+        parameters: the set.
+        signature: of it, (2048,).
+        predicted: its adaptation rate on the task, by the estimator.
+        task: on which it was last trained; None if it was drawn.
+    """
+
+    parameters: Parameters
+    signature: np.ndarray
+    predicted: float | None = None
+    task: str | None = None
+
+
+@register
+class ARI(GeneratedModel):
+    """Learns tasks from a knowledge base of parameters in a hypernetwork.
+
+    Args:
+        backbone: `keras.Sequential` of hidden layers.
+        memory_budget: B, the sets of parameters in the knowledge base.
+        training_budget: Q, how many are trained on each task.
+        initial: how many newly drawn ones are candidates for each task.
+        exemplars: D, the training examples that are kept, in all.
+        outputs: of the head in every set. None: those of the first task.
+        head_bias: whether that head has a bias; the paper's networks have none.
+        hypernetwork: "chunked" or "structured", or a dict of "name" and arguments of
+            the layer (see `keras_lifelong.layers.hypernetwork`).
+        rate: "area", the adaptation rate integral (Eq. 4), or "steps", by the steps to
+            convergence (section 4.5).
+        interval: steps between two measurements of the accuracy of a candidate.
+        horizon: measurements, after the first, that the rate is made of. None: all.
+        selection: how the set for a task is chosen when it is used: "estimator", or to
+            see what that is worth "random", "exemplar_loss" (the set of the least loss
+            on the task's examples) or "drawn" (none: new parameters, so that the
+            examples alone are learned from).
+        adaptation: epochs of fine-tuning on a task's examples; 0: none.
+        keep: "each": every task seen in turn keeps its best set until B are kept; "sum"
+            (the paper): the B of the largest sum over all tasks, which tends to keep
+            copies of one.
+        rehearse: whether the estimator also learns from the sets as they were stored,
+            each tried for an epoch on the examples of each task; without it, it knows
+            them only as they were before they were trained.
+        weight_decay: λ of coupled L2 while parameters are trained.
+        storing_steps, storing_rate: of the hypernetwork's Adam, along a cosine.
+        function: weight of the outputs beside the parameters in what is stored; 0: the
+            parameters alone, as in the paper.
+        estimator_epochs: passes over the remembered pairs.
+        extractor: of the features by which tasks are described: see `PAR`; "pca", the
+            default, takes the values as they are, so that it sees where they stand.
+        seed, name: see `LifelongModel`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+
+    ```python
+    stream = kl.streams.get("split_mnist", train_per_task=1000)
+    model = kl.ARI(kl.backbones.get("mlp_100_100", (28, 28, 1)), outputs=10)
+    model.compile(keras.optimizers.Adam(1e-3))
+    result = model.fit_stream(stream, epochs=10, batch_size=10)
+    model.choices("task_0")  # the slots, best first
+    ```
+    """
+
+    def __init__(
+        self,
+        backbone,
+        memory_budget: int = 20,
+        training_budget: int = 10,
+        initial: int = 3,
+        exemplars: int = 200,
+        outputs: int | None = None,
+        head_bias: bool = False,
+        hypernetwork: str | dict = "chunked",
+        rate: str = "area",
+        interval: int = 10,
+        horizon: int | None = 10,
+        selection: str = "estimator",
+        adaptation: int = 10,
+        keep: str = "each",
+        rehearse: bool = True,
+        weight_decay: float = 1e-3,
+        storing_steps: int = 2000,
+        storing_rate: float = 3e-3,
+        function: float = 1.0,
+        estimator_epochs: int = 1000,
+        extractor: str | dict = "pca",
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        options = check_options(
+            memory_budget=memory_budget,
+            training_budget=training_budget,
+            initial=initial,
+            exemplars=exemplars,
+            outputs=outputs,
+            head_bias=head_bias,
+            hypernetwork=hypernetwork,
+            rate=rate,
+            interval=interval,
+            horizon=horizon,
+            selection=selection,
+            adaptation=adaptation,
+            keep=keep,
+            rehearse=rehearse,
+            weight_decay=weight_decay,
+            storing_steps=storing_steps,
+            storing_rate=storing_rate,
+            function=function,
+            estimator_epochs=estimator_epochs,
+        )
+        self.extractor = extractors.get(extractor)
+        options["extractor"] = getattr(self.extractor, "config", extractor)
+        super().__init__(backbone, seed=seed, name=name, options=options)
+        estimator = AdaptationEstimator(derive_seed(self.seed, "estimator"))
+        self._store.estimator = estimator
+
+    # Algorithm 1
+
+    def learn(self, task):
+        name = task.name
+        if self._store.hypernetwork is None:
+            self.make_hypernetwork()
+        self.memory[f"signature/{name}"] = self.sign_task(task)
+        candidates = self.candidates(name)  # lines 2 and 3
+        trained, rates = [], []
+        for i, candidate in enumerate(candidates):  # lines 4 and 5
+            found = yield from self.explore(task, candidate, i, len(candidates))
+            trained.append(found[0])
+            rates.append(found[1])
+            self.add_pair(candidate.signature, name, found[1])  # line 6
+        correlation = rank_correlation([c.predicted for c in candidates], rates)
+        self.log(name, "knowledge base", "rank correlation", 0, value=correlation)
+        self.keep_exemplars(task)
+        yield from self.fit_estimator()  # line 7
+        known = self.knowledge() + trained
+        kept = [known[i] for i in self.best(known)]  # line 8
+        yield from self.store(  # line 9
+            [c.parameters for c in kept], [c.task for c in kept], self.probes(kept)
+        )
+        for slot, c in enumerate(kept):
+            why = {"from": c.parameters.source, "learned": c.task}
+            self.log(name, f"slot {slot}", "keep", 0, **why)
+        if self.options.rehearse:
+            yield from self.fit_estimator(self.rehearsed(name))
+
+    def candidates(self, name: str) -> list[Candidate]:
+        """The sets to train on a task: of all known and some new, the most promising.
+
+        Line 3 has arg min for what the text and the figures call the highest estimate;
+        this is arg max.
+        """
+        known = self.knowledge()
+        for i in range(self.options.initial):
+            parameters = self.drawn("initial", name, i)
+            known.append(Candidate(parameters, self.sign(parameters)))
+        predicted = self.predict_rates(known, [name])[:, 0]
+        for candidate, rate in zip(known, predicted, strict=True):
+            candidate.predicted = float(rate)
+        order = np.argsort(-predicted, kind="stable")
+        return [known[i] for i in order[: self.options.training_budget]]
+
+    def explore(self, task, candidate: Candidate, number: int, count: int):
+        """Trains a set on a task; returns it as trained, and its adaptation rate."""
+        x, y = task.train
+        self.put(candidate.parameters)
+        curve = [self.accuracy(x, y)]
+        result = yield self.set_phase(
+            f"exploration {number + 1} of {count}",
+            observe=lambda: {"accuracy": self.accuracy(x, y)},
+            observe_every=self.options.interval,
+            seed=derive_seed(self.seed, "exploration", task.name),
+        )
+        curve += result.history["accuracy"]
+        o = self.options
+        horizon = None if o.horizon is None else o.horizon + 1
+        rate = adaptation_rate(curve[:horizon], o.rate)
+        source = candidate.parameters.source
+        parameters = self.taken(candidate.parameters, f"{source}, {task.name}")
+        self.log(
+            task.name,
+            source,
+            "explore",
+            0,
+            predicted=candidate.predicted,
+            rate=rate,
+            curve=curve,
+            learned=candidate.task,
+        )
+        return Candidate(parameters, self.sign(parameters), task=task.name), rate
+
+    def best(self, known: list[Candidate]) -> list[int]:
+        """Which sets are worth keeping, by their rates on all tasks seen."""
+        rates = self.predict_rates(known, self.task_names)
+        budget = min(self.options.memory_budget, len(known))
+        if self.options.keep == "sum":
+            return list(np.argsort(-rates.sum(1), kind="stable")[:budget])
+        orders = [list(np.argsort(-column, kind="stable")) for column in rates.T]
+        for t, name in enumerate(self.task_names):  # those that learned a task first
+            learned = {i for i, c in enumerate(known) if c.task == name}
+            orders[t].sort(key=lambda i, learned=learned: i not in learned)
+        kept: list[int] = []
+        while len(kept) < budget:
+            for order in orders:
+                nearest = next((i for i in order if i not in kept), None)
+                if nearest is not None and len(kept) < budget:
+                    kept.append(nearest)
+        return kept
+
+    def knowledge(self) -> list[Candidate]:
+        """The sets in the knowledge base, as they are generated now."""
+        if "knowledge" not in self._store.known:
+            found = []
+            for slot, of in enumerate(self.slots):
+                parameters = self.generated(slot)
+                signature = self.sign(parameters)
+                found.append(Candidate(parameters, signature, task=of["task"]))
+            self._store.known["knowledge"] = found
+        return list(self._store.known["knowledge"])
+
+    def probes(self, kept: list[Candidate]) -> list[np.ndarray]:
+        """Inputs on which the outputs of each set are to stay: of its own task.
+
+        Half are examples, half lie between two of them.
+        """
+        found = []
+        for slot, candidate in enumerate(kept):
+            x, _ = self.exemplars(candidate.task)
+            rng = np.random.default_rng(
+                derive_seed(self.seed, "probes", len(self.task_names), slot)
+            )
+            rows = [np.resize(rng.permutation(len(x)), PROBES) for _ in range(2)]
+            part = rng.random((PROBES, *[1] * (x.ndim - 1))).astype("float32")
+            part[: PROBES // 2] = 1
+            found.append(part * x[rows[0]] + (1 - part) * x[rows[1]])
+        return found
+
+    # The estimator of the adaptation rate
+
+    def sign_task(self, task) -> np.ndarray:
+        """The signature of a task, from its training data."""
+        x, y = task.train
+        features = self.extractor(np.asarray(x, "float32"))
+        return task_signature(features, y, task.spec.num_classes, self.seed)
+
+    def sign(self, parameters: Parameters) -> np.ndarray:
+        """The signature of a set of parameters: its outputs on fixed noise."""
+        count = WIDTH // self.outputs_per_set
+        if "noise" not in self._store.fixed:
+            x = noise(count, self.backbone_input_shape, self.seed)
+            self._store.fixed["noise"] = x
+        return parameter_signature(
+            self.outputs_under(parameters, self._store.fixed["noise"])
+        )
+
+    def predict_rates(self, known: list[Candidate], tasks) -> np.ndarray:
+        """Predicted adaptation rates (sets, tasks)."""
+        if "rates/mean" not in self.memory:  # nothing is known yet
+            return np.zeros((len(known), len(tasks)))
+        parameters = np.stack([c.signature for c in known])
+        signatures = np.stack([self.memory[f"signature/{t}"] for t in tasks])
+        shape = (len(known), len(tasks), WIDTH)
+        estimator = self._store.estimator
+        predicted = estimator(
+            ops.broadcast_to(parameters[:, None], shape),
+            ops.broadcast_to(signatures[None], shape),
+        )
+        mean, deviation = self.memory["rates/mean"], self.memory["rates/deviation"]
+        return ops.convert_to_numpy(predicted) * deviation + mean
+
+    def add_pair(self, signature: np.ndarray, task: str, rate: float):
+        """Remembers how fast a set adapted to a task; the oldest are forgotten.
+
+        The signatures themselves are kept, not their codes, which would grow stale as
+        the encoders go on learning.
+        """
+        index = self.task_names.index(task)
+        new = {"signatures": signature, "tasks": index, "values": rate}
+        for part, value in new.items():
+            value = np.asarray([value], "float32")
+            old = self.memory.get(f"pairs/{part}", np.zeros((0, *value.shape[1:])))
+            self.memory[f"pairs/{part}"] = np.concatenate([old, value])[-PAIRS:].astype(
+                "float32"
+            )
+
+    def fit_estimator(self, more: list[tuple] = ()):
+        """Trains the estimator on the remembered pairs, and on more: (signature, …)."""
+        signatures, tasks, values = (
+            self.memory[f"pairs/{part}"] for part in ("signatures", "tasks", "values")
+        )
+        for signature, index, value in more:
+            signatures = np.concatenate([signatures, signature[None]])
+            tasks, values = np.append(tasks, index), np.append(values, value)
+        of = np.stack([self.memory[f"signature/{t}"] for t in self.task_names])
+        mean, deviation = values.mean(), max(values.std(), 1e-6)
+        self.memory["rates/mean"] = np.float32(mean)
+        self.memory["rates/deviation"] = np.float32(deviation)
+        passes = -(-len(values) // BATCH) * 20  # twenty to an epoch of the phase
+        rows = np.resize(np.arange(len(values)), passes * BATCH).astype("int32")
+        estimator = self._store.estimator
+        yield Phase(
+            "estimator",
+            estimator.trainable_variables,
+            loss=self.estimator_loss,
+            state=estimator.variables,
+            arguments={
+                "signatures": _bucket(signatures),
+                "of": _bucket(of),
+                "tasks": _bucket(tasks.astype("int32")),
+                "values": _bucket(((values - mean) / deviation).astype("float32")),
+            },
+            data=(rows, np.zeros(len(rows), "int32")),
+            batch_size=BATCH,
+            epochs=max(self.options.estimator_epochs // 20, 1),
+            optimizer=keras.optimizers.Adam(1e-3),
+            validate=False,
+        )
+        self.remember("estimator", estimator.variables)
+
+    def estimator_loss(self, rows, y, weight, arguments):
+        """Mean squared error of the standardised rates."""
+        del y
+
+        def take(name, rows):
+            return ops.take(ops.convert_to_tensor(arguments[name]), rows, axis=0)
+
+        tasks = take("of", take("tasks", rows))
+        predicted = self._store.estimator(take("signatures", rows), tasks)
+        errors = ops.square(predicted - take("values", rows))
+        return ops.sum(errors * weight) / ops.sum(weight)
+
+    def rehearsed(self, active: str) -> list[tuple]:
+        """Pairs of every set in the base and every task, tried on its examples."""
+        found = []
+        for index, name in enumerate(self.task_names):
+            self.use(name)
+            x, y = self.exemplars(name)
+            for candidate in self.knowledge():
+                self.adapt(name, candidate.parameters, epochs=0)
+                curve = [self.accuracy(x, y)]
+                self.adapt(name, candidate.parameters, epochs=1)
+                curve.append(self.accuracy(x, y))
+                found.append((candidate.signature, index, np.mean(curve)))
+        self.use(active)
+        return found
+
+    # How a task is used
+
+    def choose(self, name: str) -> Parameters:
+        """The set from which a task is adapted (section 3.4), by `selection`."""
+        how, known = self.options.selection, self.knowledge()
+        if how == "drawn":
+            return self.drawn("alone", name)
+        if how == "random":
+            seed = derive_seed(self.seed, "random", name, len(self.task_names))
+            return known[np.random.default_rng(seed).integers(len(known))].parameters
+        return known[self.choices(name, how)[0]].parameters
+
+    def choices(self, name: str, how: str = "estimator") -> list[int]:
+        """The slots by what they promise for a task, the best first.
+
+        Args:
+            name: of a learned task.
+            how: "estimator" or "exemplar_loss".
+        """
+        known = self.knowledge()
+        if how == "estimator":
+            promise = self.predict_rates(known, [self._known(name)])[:, 0]
+        else:
+            promise = -np.array([self.exemplar_loss(name, c) for c in known])
+        return [int(i) for i in np.argsort(-promise, kind="stable")]
+
+    def exemplar_loss(self, name: str, candidate: Candidate) -> float:
+        """Mean loss of a set, before any adaptation, on the examples of a task."""
+        x, y = self.exemplars(name)
+        units = self.task_spec(name).units
+        logits = self.outputs_under(candidate.parameters, x)[:, :units]
+        weight = ops.ones(len(y))
+        return float(self.head_loss(ops.convert_to_tensor(y), logits, weight))
+
+    def sizes(self) -> dict[str, int]:
+        """Numbers held.
+
+        Returns:
+            Dict of "hypernetwork", which `count_params()` counts; "statistics" of
+            normalisation by slot; "estimator"; "exemplars"; "signatures", of tasks and
+            remembered pairs; and "extractor".
+        """
+
+        def held(*starts):
+            return sum(v.size for k, v in self.memory.items() if k.startswith(starts))
+
+        return {
+            "hypernetwork": self.network_params(),
+            "statistics": held("statistics/"),
+            "estimator": self._store.estimator.count_params(),
+            "exemplars": held("exemplars/"),
+            "signatures": held("signature/", "pairs/"),
+            "extractor": getattr(self.extractor, "count_params", lambda: 0)(),
+        }
+
+    def _set_book(self, config, arrays):
+        super()._set_book(config, arrays)
+        estimator = AdaptationEstimator(derive_seed(self.seed, "estimator"))
+        if "estimator/0" in self.memory:
+            self.recall("estimator", self._store.estimator.variables)
+        else:  # as it was before the first task
+            for old, new in zip(
+                self._store.estimator.variables, estimator.variables, strict=True
+            ):
+                old.assign(new)
+
+    def summarize_network(self, print_fn, **kwargs):
+        super().summarize_network(print_fn, **kwargs)
+        parts = [f"{size:,} {name}" for name, size in self.sizes().items()]
+        print_fn(f"Numbers held: {', '.join(parts)}")
+
+
+def _bucket(array: np.ndarray) -> np.ndarray:
+    """Filled with zeros to a length that is a power of two, so that few are compiled."""
+    size = max(16, 1 << (len(array) - 1).bit_length())
+    filling = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
+    return np.concatenate([array, filling])

@@ -1,0 +1,91 @@
+"""What the arguments of ARI may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+SELECTIONS = ("estimator", "random", "exemplar_loss", "drawn")
+KEEP = ("each", "sum")
+RATES = ("area", "steps")
+HYPERNETWORKS = {
+    "chunked": {
+        "name": "chunked",
+        "chunk": 200,
+        "units": [100, 100],
+        "chunk_embedding": 8,
+        "slot_embedding": 8,
+    },
+    "structured": {
+        "name": "structured",
+        "units": [25, 25],
+        "chunk_embedding": 8,
+        "slot_embedding": 8,
+    },
+}
+
+
+def check_options(**options) -> dict:
+    """The options, if they are fine.
+
+    Raises:
+        ValueError: naming the argument, what was received and what is accepted.
+    """
+
+    def require(name: str, accepted: str, holds: Callable):
+        value = options[name]
+        try:
+            fine = holds(value)
+        except TypeError:
+            fine = False
+        if not fine:
+            raise ValueError(f"`{name}` must be {accepted}. Received: {value!r}.")
+
+    def whole(value, least):
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    for name, least in (
+        ("memory_budget", 1),
+        ("training_budget", 1),
+        ("initial", 1),
+        ("exemplars", 1),
+        ("interval", 1),
+        ("adaptation", 0),
+        ("storing_steps", 1),
+        ("estimator_epochs", 1),
+    ):
+        require(name, f"an integer of at least {least}", lambda v, n=least: whole(v, n))
+    for name in ("outputs", "horizon"):
+        require(
+            name,
+            "None or an integer of at least 1",
+            lambda v: v is None or whole(v, 1),
+        )
+    for name, known in (
+        ("selection", SELECTIONS),
+        ("keep", KEEP),
+        ("rate", RATES),
+    ):
+        require(name, f"one of {known}", lambda v, known=known: v in known)
+    for name in ("head_bias", "rehearse"):
+        require(name, "True or False", lambda v: isinstance(v, bool))
+    for name in ("weight_decay", "function"):
+        require(name, "at least 0", lambda v: v >= 0)
+    require("storing_rate", "above 0", lambda v: v > 0)
+    if options["initial"] > options["memory_budget"]:
+        raise ValueError(
+            "`initial` must be at most `memory_budget`, which is "
+            f"{options['memory_budget']}. Received: {options['initial']}."
+        )
+    options["hypernetwork"] = hypernetwork(options["hypernetwork"])
+    return options
+
+
+def hypernetwork(given) -> dict:
+    """The name and arguments of a hypernetwork, from a name or a dict of some."""
+    given = {"name": given} if isinstance(given, str) else given
+    if not isinstance(given, dict) or given.get("name") not in HYPERNETWORKS:
+        raise ValueError(
+            f"`hypernetwork` must be one of {sorted(HYPERNETWORKS)}, or a dict of its "
+            f"name and arguments. Received: {given!r}."
+        )
+    return {**HYPERNETWORKS[given["name"]], **given}

@@ -1,0 +1,447 @@
+"""GeneratedModel: whole sets of parameters, kept in the weights of a hypernetwork."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers import hypernetwork as hypernetworks
+from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import without_seed_states
+from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.training import schedules
+from keras_lifelong.training.distillation import features_with
+from keras_lifelong.training.phase import Phase
+
+STEPS_PER_EPOCH = 50  # of storing
+
+
+@dataclasses.dataclass
+class Parameters:
+    """A set of parameters: of the network and of a head.
+
+    Attributes:
+        values: the network's trainable weights, the head's kernel (width, outputs),
+            and its bias if it has one.
+        statistics: what else the network holds: of batch normalisation.
+        embeddings: with which the hypernetwork generated it, or what it grew from.
+        source: where it came from, for the log.
+    """
+
+    values: list[np.ndarray]
+    statistics: list[np.ndarray]
+    embeddings: list[np.ndarray]
+    source: str
+
+
+class GeneratedModel(LifelongModel):
+    """A `LifelongModel` that keeps sets of parameters in a hypernetwork.
+
+    The network and head are where a set is put to be used; nothing is learned there
+    that lasts. What lasts is the hypernetwork, what batch normalisation saw (a vector
+    for each slot), some examples of each task, and what a subclass adds to `memory`.
+    A task is used by fine-tuning on its examples a set that `choose` names, each time
+    anew and never written back, so that tasks take no memory but for their examples.
+
+    The model's `options` give: memory_budget, exemplars, outputs, head_bias,
+    hypernetwork, adaptation, weight_decay, storing_steps, storing_rate, function.
+    """
+
+    def build_network(self, backbone):
+        self._store = _Store()
+        return backbone
+
+    # The slots
+
+    @property
+    def slots(self) -> list[dict]:
+        """Of each slot in use: "task" it was last trained on, "source" of its set."""
+        return self._store.slots
+
+    @property
+    def hypernetwork(self) -> hypernetworks.Hypernetwork:
+        """The layer that generates the sets; it is made for the first task."""
+        if self._store.hypernetwork is None:
+            raise ValueError("The hypernetwork is made when the first task is learned.")
+        return self._store.hypernetwork
+
+    @property
+    def outputs_per_set(self) -> int:
+        """Outputs of the head in every set; tasks of fewer classes use the first."""
+        return self.options.outputs or next(iter(self._book.tasks.values())).units
+
+    def make_hypernetwork(self):
+        """Makes the hypernetwork, with the weights that memory holds, if any."""
+        shapes = [tuple(v.shape) for v in self.network.trainable_variables]
+        offsets = [float(v.name == "gamma") for v in self.network.trainable_variables]
+        shapes.append((self.feature_width, self.outputs_per_set))
+        if self.options.head_bias:
+            shapes.append((self.outputs_per_set,))
+        offsets += [0.0] * (len(shapes) - len(offsets))
+        given = dict(self.options.hypernetwork)
+        kind = given.pop("name")
+        self._store.hypernetwork = hypernetworks.get(
+            kind,
+            shapes,
+            self.options.memory_budget,
+            offsets=offsets,
+            seed=derive_seed(self.seed, "hypernetwork"),
+            **given,
+        )
+
+    def generated(self, slot: int) -> Parameters:
+        """The set of parameters in a slot."""
+        statistics = [
+            self.memory[f"statistics/{i}"][slot] for i in range(len(self._statistics()))
+        ]
+        return Parameters(
+            self.hypernetwork.generate(slot),
+            statistics,
+            self.hypernetwork.embeddings(slot),
+            f"slot {slot}",
+        )
+
+    def drawn(self, *seed_parts) -> Parameters:
+        """A new set: what a slot of newly drawn embeddings would hold."""
+        embeddings = self.hypernetwork.draw_embeddings(self.seed, *seed_parts)
+        return Parameters(
+            self.hypernetwork.generate_from(embeddings),
+            [ops.convert_to_numpy(v) * 0 + s for v, s in self._fresh_statistics()],
+            embeddings,
+            "drawn",
+        )
+
+    # A set in use
+
+    def put(self, parameters: Parameters):
+        """Makes a set of parameters that of the active network and head."""
+        count = len(self.network.trainable_variables)
+        for variable, value in zip(
+            self.network.trainable_variables, parameters.values[:count], strict=True
+        ):
+            variable.assign(value)
+        for variable, value in zip(
+            self._statistics(), parameters.statistics, strict=True
+        ):
+            variable.assign(value)
+        units = self.active_spec.units
+        self.head.kernel.assign(parameters.values[count][:, :units])
+        bias = np.zeros(units, "float32")
+        if self.options.head_bias:
+            bias = parameters.values[count + 1][:units]
+        self.head.bias.assign(bias)
+
+    def taken(self, start: Parameters, source: str) -> Parameters:
+        """The set in use, which began as `start`: outputs of no class stay as there."""
+        network = [
+            ops.convert_to_numpy(v).copy() for v in self.network.trainable_variables
+        ]
+        kernel = start.values[len(network)].copy()
+        units = self.active_spec.units
+        kernel[:, :units] = ops.convert_to_numpy(self.head.kernel)
+        values = [*network, kernel]
+        if self.options.head_bias:
+            bias = start.values[-1].copy()
+            bias[:units] = ops.convert_to_numpy(self.head.bias)
+            values.append(bias)
+        statistics = [ops.convert_to_numpy(v).copy() for v in self._statistics()]
+        return Parameters(values, statistics, start.embeddings, source)
+
+    def trained_variables(self) -> list:
+        """What of a set the active task trains."""
+        head = [self.head.kernel, *([self.head.bias] if self.options.head_bias else [])]
+        return [*self.network.trainable_variables, *head]
+
+    def accuracy(self, x, y) -> float:
+        """Accuracy of the set in use on data of the active task."""
+        return accuracy(self.trainer.forward(self.logits, x), y)
+
+    def _statistics(self) -> list:
+        return without_seed_states(self.network.non_trainable_variables)
+
+    def _fresh_statistics(self):
+        return [(v, float("variance" in v.name)) for v in self._statistics()]
+
+    # Examples
+
+    def keep_exemplars(self, task):
+        """Keeps some training examples of a task, and fewer of the others than before.
+
+        The budget is one for all tasks; each has the same part of it, its classes in
+        turn.
+        """
+        x, y = np.asarray(task.train[0], "float32"), np.asarray(task.train[1])
+        rng = np.random.default_rng(derive_seed(self.seed, "exemplars", task.name))
+        labels = y.reshape(-1)
+        groups = [rng.permutation(np.flatnonzero(labels == c)) for c in set(labels)]
+        place = np.concatenate([np.arange(len(g)) for g in groups])
+        order = np.concatenate(groups)[np.argsort(place, kind="stable")]
+        self.memory[f"exemplars/{task.name}/x"] = x[order]
+        self.memory[f"exemplars/{task.name}/y"] = y[order]
+        names = [n for n in self.task_names if f"exemplars/{n}/x" in self.memory]
+        each = max(self.options.exemplars // len(names), 1)
+        for name in names:
+            for part in ("x", "y"):
+                key = f"exemplars/{name}/{part}"
+                self.memory[key] = self.memory[key][:each].copy()
+
+    def exemplars(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The examples kept of a task."""
+        return tuple(self.memory[f"exemplars/{name}/{part}"] for part in ("x", "y"))
+
+    # Storing
+
+    def store(self, sets: list[Parameters], tasks: list[str], probes):
+        """A phase that makes the hypernetwork generate these sets, and no others.
+
+        The loss is the mean squared error of the values, in units of each tensor's
+        usual size, and `function` times that of the outputs on some inputs, over the
+        mean square of the outputs to be kept. The error of the values alone says little
+        of what a network does.
+
+        Args:
+            sets: at most as many as there are slots.
+            tasks: on which each was last trained.
+            probes: for each, inputs (m, …) on which its outputs are to be kept.
+        """
+        h, o = self.hypernetwork, self.options
+        count, m = h.slots, len(probes[0])
+        targets = np.zeros((count, h.size), "float32")
+        x = np.zeros((count, m, *self.backbone_input_shape), "float32")
+        wanted = np.zeros((count, m, self.outputs_per_set), "float32")
+        for slot, (parameters, inputs) in enumerate(zip(sets, probes, strict=True)):
+            h.assign_embeddings(slot, parameters.embeddings)
+            targets[slot], x[slot] = h.standard(parameters.values), inputs
+            wanted[slot] = self.outputs_under(parameters, inputs)
+        for i in range(len(self._statistics())):
+            self.memory[f"statistics/{i}"] = np.stack(
+                [s.statistics[i] for s in sets]
+                + [sets[0].statistics[i]] * (count - len(sets))
+            )
+        self._store.slots = [
+            {"task": t, "source": s.source} for s, t in zip(sets, tasks, strict=True)
+        ]
+        self._store.known.clear()
+        power = np.mean(np.square(wanted), axis=(1, 2))
+        per_step = min(4, len(sets))
+        rows = np.resize(np.arange(len(sets), dtype="int32"), STEPS_PER_EPOCH * 4)
+        result = yield Phase(
+            "storing",
+            h.trainable_variables,
+            loss=self.storing_loss,
+            state=[*h.variables, *self.network.variables],
+            arguments={
+                "targets": targets,
+                "inputs": x,
+                "outputs": wanted,
+                "power": np.maximum(power, 1e-6).astype("float32"),
+                "statistics": [
+                    self.memory[f"statistics/{i}"]
+                    for i in range(len(self._statistics()))
+                ],
+                "function": np.float32(o.function),
+            },
+            data=(rows, np.zeros(len(rows), "int32")),
+            batch_size=4,
+            epochs=max(o.storing_steps // STEPS_PER_EPOCH, 1),
+            learning_rate=schedules.cosine(o.storing_rate),
+            optimizer=keras.optimizers.Adam(o.storing_rate),
+            seed=derive_seed(self.seed, "storing", tasks[-1], len(sets), per_step),
+            validate=False,
+        )
+        self.remember("hypernetwork", h.variables)
+        return result
+
+    def storing_loss(self, slots, y, weight, arguments):
+        """See `store`."""
+        del y
+        h = self.hypernetwork
+        raw = h.raw(slots)
+
+        def of(name):
+            return ops.take(ops.convert_to_tensor(arguments[name]), slots, axis=0)
+
+        losses = ops.mean(ops.square(raw - of("targets")), axis=-1)
+        values, inputs, wanted = raw * h._scale + h._offset, of("inputs"), of("outputs")
+        statistics = [
+            ops.take(ops.convert_to_tensor(s), slots, axis=0)
+            for s in arguments["statistics"]
+        ]
+        errors = []
+        for j in range(slots.shape[0]):
+            logits = self._outputs(
+                h.tensors(values[j]), [s[j] for s in statistics], inputs[j]
+            )
+            errors.append(ops.mean(ops.square(logits - wanted[j])))
+        errors = ops.stack(errors) / of("power")
+        losses = losses + arguments["function"] * errors
+        return ops.sum(losses * weight) / ops.sum(weight)
+
+    def outputs_under(self, parameters: Parameters, x) -> np.ndarray:
+        """Outputs (n, outputs) of a set of parameters, whatever is in use."""
+        x = ops.convert_to_tensor(np.asarray(x, "float32"))
+        logits = self._outputs(parameters.values, parameters.statistics, x)
+        return ops.convert_to_numpy(logits)
+
+    def _outputs(self, values, statistics, x):
+        """Outputs of the network and head that these tensors are."""
+        count = len(self.network.trainable_variables)
+        of = dict(
+            zip(map(id, self.network.trainable_variables), values[:count], strict=True)
+        )
+        of |= dict(zip(map(id, self._statistics()), statistics, strict=True))
+        ordered = [of.get(id(v), v) for v in self.network.variables]
+        features = features_with(self.network, ordered, x)
+        logits = ops.matmul(features, ops.convert_to_tensor(values[count]))
+        return logits + values[count + 1] if self.options.head_bias else logits
+
+    # A task in use
+
+    def choose(self, name: str) -> Parameters:
+        """The set from which a task is to be adapted."""
+        raise NotImplementedError(f"{type(self).__name__} chooses a set.")
+
+    def adapt(self, name: str, parameters: Parameters, epochs: int | None = None):
+        """Puts a set in use and fine-tunes it on the examples of the active task."""
+        self.put(parameters)
+        epochs = self.options.adaptation if epochs is None else epochs
+        if epochs == 0:
+            return
+        x, y = self.exemplars(name)
+        phase = self.set_phase("adaptation", data=(x, y), epochs=epochs, batch_size=10)
+        self.trainer.run_alone(phase, derive_seed(self.seed, "adaptation", name))
+
+    def set_phase(self, name: str, **kwargs) -> Phase:
+        """A phase that trains a set of parameters on the active task."""
+        return Phase(
+            name,
+            self.trained_variables(),
+            loss=self.task_loss,
+            gradients=coupled_decay,
+            arguments={"weight_decay": np.float32(self.options.weight_decay)},
+            **kwargs,
+        )
+
+    def use(self, name: str):
+        """Makes a task the active one, with whatever parameters are in use."""
+        super().activate(name)
+
+    def activate(self, name):
+        if name == self.active_task:
+            return
+        self.use(name)
+        if name is not None and self.slots and f"exemplars/{name}/x" in self.memory:
+            self.adapt(name, self.choose(name))
+
+    def store_active(self):
+        """Nothing to do: what is in the active network does not last."""
+
+    def head_key(self, name):
+        return f"head/{self._book.tasks[name].units}"  # a place, no task's own
+
+    def log_initial(self, task):
+        """Lets go of what is in use: the task is used from its examples from now on."""
+        self.forget_active()
+
+    # What it holds
+
+    def remember(self, what: str, variables):
+        """Copies variables to memory, from which `_set_book` puts them back."""
+        for i, variable in enumerate(variables):
+            self.memory[f"{what}/{i}"] = ops.convert_to_numpy(variable).copy()
+
+    def recall(self, what: str, variables):
+        """The inverse of `remember`, if there is anything to recall."""
+        if f"{what}/0" in self.memory:
+            for i, variable in enumerate(variables):
+                variable.assign(self.memory[f"{what}/{i}"])
+
+    def network_params(self):
+        return (
+            0 if self._store.hypernetwork is None else self.hypernetwork.count_params()
+        )
+
+    def task_params(self):
+        return 0  # tasks have no parameters of their own
+
+    def base_params(self) -> int:
+        variables = self.network.trainable_variables
+        head = (
+            self.feature_width + bool(self.options.head_bias)
+        ) * self.outputs_per_set
+        return sum(int(np.prod(v.shape)) for v in variables) + head
+
+    def check_spec(self, name, spec):
+        super().check_spec(name, spec)
+        if spec.kind not in ("categorical", "binary"):
+            raise ValueError(
+                f"{type(self).__name__} learns categorical and binary tasks. "
+                f"Received task {name!r} of kind {spec.kind!r}."
+            )
+        if self._book.tasks or self.options.outputs:
+            accepted = self.options.outputs or self.outputs_per_set
+            if spec.units > accepted:
+                raise ValueError(
+                    f"Sets of parameters have {accepted} outputs; pass `outputs=` for "
+                    f"more. Received task {name!r} with {spec.units}."
+                )
+
+    def load_task(self, task):
+        loaded = super().load_task(task)
+        if is_dataset(loaded.train):
+            raise ValueError(
+                f"{type(self).__name__} takes arrays. Received task {task.name!r} as a "
+                "tf.data.Dataset."
+            )
+        return loaded
+
+    def structure(self):
+        return {"slots": self.slots}
+
+    def set_structure(self, structure):
+        self._store.slots = [dict(slot) for slot in structure["slots"]]
+
+    def get_state(self):
+        return self._get_book()  # what lasts is in memory
+
+    def set_state(self, config, arrays):
+        self._set_book(config, arrays)
+
+    def _set_book(self, config, arrays):
+        super()._set_book(config, arrays)
+        self._store.known.clear()
+        self._store.hypernetwork = None
+        if "hypernetwork/0" in self.memory:
+            self.make_hypernetwork()
+            self.recall("hypernetwork", self.hypernetwork.variables)
+
+
+class _Store:
+    """What is no Keras state of a model. A plain object, so that it is not tracked."""
+
+    def __init__(self):
+        self.hypernetwork: hypernetworks.Hypernetwork | None = None
+        self.slots: list[dict] = []
+        self.known: dict = {}  # computed from what is stored now
+        self.fixed: dict = {}  # the same for ever
+
+
+def coupled_decay(gradients, weights, arguments):
+    """A phase's `gradients` hook: adds λw, as Adam's `weight_decay` in PyTorch."""
+    decay = arguments["weight_decay"]
+    return [
+        g + decay * ops.convert_to_tensor(w)
+        for g, w in zip(gradients, weights, strict=True)
+    ]
+
+
+def accuracy(logits, y) -> float:
+    """Part of the answers (n, units) that are right; of one output, above 0 is 1."""
+    y = np.asarray(y).reshape(-1)
+    if logits.shape[-1] == 1:
+        return float(((logits[:, 0] > 0) == (y > 0.5)).mean())
+    return float((logits.argmax(-1) == y).mean())

@@ -92,7 +92,13 @@ THRESHOLDS = {
 }
 
 SEARCHES = {
-    "found": {"validations": 24, "warmup": 0.5, "memory": 0.97, "step": 0.003},
+    "found": {
+        "validations": 12,
+        "warmup": 0.6,
+        "memory": 0.97,
+        "step": 0.005,
+        "sample_every": 1,
+    },
     "found, one validation": {},
     "found, softmax": {"rule": "softmax"},
 }

@@ -318,7 +318,7 @@ class Hypernetwork(K.Layer):
         return own + ([] if self.slot_embeddings is None else [self.slot_embeddings])
 
     def embeddings(self, slot: int) -> list[np.ndarray]:
-        """A slot's own embeddings: a slot to which they are assigned generates alike."""
+        """A slot's own embeddings: any slot that has them generates the same."""
         self._check_slot(slot)
         return [ops.convert_to_numpy(v)[slot].copy() for v in self.slot_variables]
 

@@ -48,7 +48,7 @@ def without_seed_states(variables) -> list:
 
 
 def draw_kernels(variables, initializer, *parts):
-    """Draws every kernel anew: `initializer(seed)`, of a seed from `parts` and place."""
+    """Draws kernels by `initializer(seed)`, the seed of `parts` and of the place."""
     for i, variable in enumerate(variables):
         if "kernel" in variable.name:
             draw = initializer(derive_seed(*parts, i))

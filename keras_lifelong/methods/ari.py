@@ -210,7 +210,7 @@ class ARI(GeneratedModel):
         curve = [self.accuracy(x, y)]
         result = yield self.set_phase(
             f"exploration {number + 1} of {count}",
-            observe=lambda: {"accuracy": self.accuracy(x, y)},
+            observe=lambda finished: {"accuracy": self.accuracy(x, y)},
             observe_every=self.options.interval,
             seed=derive_seed(self.seed, "exploration", task.name),
         )
@@ -460,7 +460,7 @@ class ARI(GeneratedModel):
 
 
 def _bucket(array: np.ndarray) -> np.ndarray:
-    """Filled with zeros to a length that is a power of two, so that few are compiled."""
+    """Filled with zeros to a power of two, so that few shapes are compiled."""
     size = max(16, 1 << (len(array) - 1).bit_length())
     filling = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
     return np.concatenate([array, filling])

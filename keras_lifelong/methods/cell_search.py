@@ -165,6 +165,8 @@ class SearchSettings:
             accuracy over the mean of that epoch's. 1: only the one that was trained, by
             its accuracy itself, as published; later ones then have the better weights.
         warmup: part of the epochs in which nothing is compared yet.
+        sample_every: steps of the weights under one architecture. None: those of an
+            epoch, as published; with few, all operations learn alike from the start.
     """
 
     rule: str = "difference"
@@ -177,13 +179,17 @@ class SearchSettings:
     memory: float = 0.0
     validations: int = 1
     warmup: float = 0.0
+    sample_every: int | None = None
 
     def __post_init__(self):
-        if not isinstance(self.validations, int) or self.validations < 1:
-            raise ValueError(
-                "`validations` must be an integer of at least 1. "
-                f"Received: {self.validations!r}"
-            )
+        for name in ("validations", "sample_every"):
+            value = getattr(self, name)
+            if value is None and name == "sample_every":
+                continue
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"`{name}` must be an integer of at least 1. Received: {value!r}"
+                )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"`warmup` must be in [0, 1). Received: {self.warmup!r}")
 
@@ -227,17 +233,22 @@ class CellSearch:
             raise ValueError("Cell search needs two examples. Received: 1")
         held_out = x[validation], y[validation]
         mdl = MDL(s.rule, s.step, s.memory, derive_seed(seed, "sampling"))
-        choice, epoch = mdl.sample(), 0
+        choice, epoch, drawn = mdl.sample(), 0, 0
         self.network.choice.assign(choice)
 
-        def observe():
-            nonlocal choice, epoch
+        def observe(finished):
+            nonlocal choice, epoch, drawn
+            if not finished:
+                drawn += 1
+                self.network.choice.assign(mdl.sample(f"{epoch} training {drawn}"))
+                return {}
             epoch += 1
             accuracy = self.accuracy(*held_out)
-            if s.validations > 1:
-                self.compare(mdl, held_out, epoch > s.warmup * (epochs or 0))
-            elif epoch > s.warmup * (epochs or 0):
-                mdl.update(choice, accuracy)
+            if epoch > s.warmup * (epochs or 0):
+                if s.validations > 1 or s.sample_every:
+                    self.compare(mdl, held_out)
+                else:
+                    mdl.update(choice, accuracy)
             choice = mdl.sample(epoch)
             self.network.choice.assign(choice)
             return {
@@ -260,15 +271,14 @@ class CellSearch:
             learning_rate=schedules.cosine(rate, s.least_rate),
             validate=False,
             observe=observe,
+            observe_every=s.sample_every,
         )
         accuracy = result.history["search_accuracy"]
         probabilities = result.history["probabilities"][-1]
         return genotype_of(probabilities), accuracy, probabilities
 
-    def compare(self, mdl, held_out, counts: bool):
+    def compare(self, mdl, held_out):
         """Validates several architectures with the weights as they are now."""
-        if not counts:
-            return
         start = mdl.epoch
         drawn = [mdl.sample(f"{start} {k}") for k in range(self.settings.validations)]
         found = []
@@ -327,6 +337,7 @@ def search_cell(
     memory: float = 0.0,
     validations: int = 1,
     warmup: float = 0.0,
+    sample_every: int | None = None,
     augment=None,
     seed: int = 0,
     callbacks=None,
@@ -342,8 +353,8 @@ def search_cell(
         learning_rate: of SGD with momentum 0.9, falling to 1e-5 along a cosine.
         weight_decay: λ of coupled L2.
         rule, step, memory: see `MDL`.
-        validations, warmup: see `SearchSettings`. With the published 1 and 0 a search
-            of some ten epochs tells operations hardly apart.
+        validations, warmup, sample_every: see `SearchSettings`. With the published
+            1, 0 and None a search of some ten epochs tells operations hardly apart.
         augment: a Keras layer applied to training images, e.g. `CropFlip()`, or None.
         seed: of everything random.
         callbacks, verbose: as in `fit`.
@@ -378,6 +389,7 @@ def search_cell(
         memory=memory,
         validations=validations,
         warmup=warmup,
+        sample_every=sample_every,
     )
     MDL(rule, step, memory)  # checks them
     body = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Flatten()])

@@ -216,8 +216,13 @@ class LASEM(TransferModel):
             self.network.trainable_variables,
             loss=self.sampled_em_loss if sampled else self.em_loss,
             penalty=self.penalty if self.options.sharing == "tf" else None,
-            observe=lambda: {"prior": ops.convert_to_numpy(self.prior()).tolist()},
+            observe=self.observe_prior,
         )
+
+    def observe_prior(self, finished: bool) -> dict:
+        """The prior over configurations as it is, for the log."""
+        del finished
+        return {"prior": ops.convert_to_numpy(self.prior()).tolist()}
 
     def static_phase(self, name, variables) -> Phase:
         """A phase that trains the configuration of the most evidence."""

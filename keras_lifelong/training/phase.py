@@ -51,10 +51,11 @@ class Phase:
             last epoch. Without validation data, the last epoch's are kept.
         patience: the phase ends after so many epochs without a better main metric on
             validation data. None: it runs all its epochs.
-        observe: `observe() -> dict` called after each epoch; what it returns (numbers
-            or lists of them) goes into the result's `history`, and nowhere else.
-        observe_every: steps after which `observe` is called, and at the end of each
-            epoch. None: after each epoch alone.
+        observe: `observe(finished) -> dict` called after each epoch, with True; what it
+            returns (numbers or lists of them) goes into the result's `history`, and
+            nowhere else.
+        observe_every: steps after which `observe` is called within an epoch, too, with
+            False. None: never.
     """
 
     name: str

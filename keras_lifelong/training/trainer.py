@@ -101,9 +101,10 @@ class Trainer:
         steps, loss, history, observed = 0, math.nan, {}, {}
         best = _Best(model)
 
-        def observe():
-            for name, value in (phase.observe or dict)().items():
-                observed.setdefault(name, []).append(value)
+        def observe(finished):
+            if phase.observe is not None:
+                for name, value in phase.observe(finished).items():
+                    observed.setdefault(name, []).append(value)
 
         try:
             for epoch in range(epochs):
@@ -135,7 +136,7 @@ class Trainer:
                     best.see(scores, phase.keep_best)
                 for name, value in logs.items():
                     history.setdefault(name, []).append(value)
-                observe()
+                observe(True)
                 callbacks.on_epoch_end(self.epoch, logs)
                 self.epoch += 1
                 if model.stop_training or best.age == phase.patience:
@@ -175,7 +176,7 @@ class Trainer:
         cost = loss = samples = steps = 0
         for block in data.epoch(seed, every):
             if steps and every:
-                observe()
+                observe(False)
             callbacks.on_train_batch_begin(steps)
             block_cost, block_loss = program.run(block, arguments)
             cost, loss = cost + block_cost, loss + block_loss

@@ -31,7 +31,7 @@ from keras_lifelong.model.generated import GeneratedModel
 from keras_lifelong.model.generated import Parameters
 from keras_lifelong.training.phase import Phase
 
-PROBES = 96  # inputs on which a stored set's outputs are kept
+PROBES = 120  # inputs on which a stored set's outputs are kept
 PAIRS = 1000  # of signatures and rates that are remembered
 BATCH = 250  # of the estimator
 
@@ -178,9 +178,9 @@ class ARI(GeneratedModel):
         yield from self.fit_estimator()  # line 7
         known = self.knowledge() + trained
         kept = [known[i] for i in self.best(known)]  # line 8
-        yield from self.store(  # line 9
-            [c.parameters for c in kept], [c.task for c in kept], self.probes(kept)
-        )
+        sets, tasks = [c.parameters for c in kept], [c.task for c in kept]
+        probes = self.probes(kept, task.train[0])
+        yield from self.store(sets, tasks, probes)  # line 9
         for slot, c in enumerate(kept):
             why = {"from": c.parameters.source, "learned": c.task}
             self.log(name, f"slot {slot}", "keep", 0, **why)
@@ -261,21 +261,24 @@ class ARI(GeneratedModel):
             self._store.known["knowledge"] = found
         return list(self._store.known["knowledge"])
 
-    def probes(self, kept: list[Candidate]) -> list[np.ndarray]:
-        """Inputs on which the outputs of each set are to stay: of its own task.
+    def probes(self, kept: list[Candidate], newest) -> list[np.ndarray]:
+        """Inputs on which the outputs of each set are to stay.
 
-        Half are examples, half lie between two of them.
+        A third each: examples of the task it was last trained on, inputs between two of
+        these, and inputs of the newest task, of which there are more.
         """
-        found = []
+        found, third = [], PROBES // 3
         for slot, candidate in enumerate(kept):
             x, _ = self.exemplars(candidate.task)
             rng = np.random.default_rng(
                 derive_seed(self.seed, "probes", len(self.task_names), slot)
             )
-            rows = [np.resize(rng.permutation(len(x)), PROBES) for _ in range(2)]
-            part = rng.random((PROBES, *[1] * (x.ndim - 1))).astype("float32")
-            part[: PROBES // 2] = 1
-            found.append(part * x[rows[0]] + (1 - part) * x[rows[1]])
+            rows = [np.resize(rng.permutation(len(x)), 2 * third) for _ in range(2)]
+            part = rng.random((2 * third, *[1] * (x.ndim - 1))).astype("float32")
+            part[:third] = 1
+            own = part * x[rows[0]] + (1 - part) * x[rows[1]]
+            others = newest[rng.integers(len(newest), size=third)]
+            found.append(np.concatenate([own, others]))
         return found
 
     # The estimator of the adaptation rate
@@ -367,8 +370,11 @@ class ARI(GeneratedModel):
         def take(name, rows):
             return ops.take(ops.convert_to_tensor(arguments[name]), rows, axis=0)
 
-        tasks = take("of", take("tasks", rows))
-        predicted = self._store.estimator(take("signatures", rows), tasks)
+        estimator = self._store.estimator
+        known = estimator.task_encoder(ops.convert_to_tensor(arguments["of"]))
+        tasks = ops.take(known, take("tasks", rows), axis=0)
+        codes = estimator.parameter_encoder(take("signatures", rows))
+        predicted = estimator.rate(codes, tasks)
         errors = ops.square(predicted - take("values", rows))
         return ops.sum(errors * weight) / ops.sum(weight)
 

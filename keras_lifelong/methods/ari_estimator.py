@@ -127,8 +127,11 @@ class AdaptationEstimator(K.Layer):
         self.built = True
 
     def call(self, parameters, tasks):
-        codes = [self.parameter_encoder(parameters), self.task_encoder(tasks)]
-        x = ops.concatenate(codes, axis=-1)
+        return self.rate(self.parameter_encoder(parameters), self.task_encoder(tasks))
+
+    def rate(self, parameters, tasks):
+        """As `call`, of codes (…, 128) instead of signatures."""
+        x = ops.concatenate([parameters, tasks], axis=-1)
         for layer in self.hidden:
             x = layer(x)
         return self.last(x)[..., 0]

@@ -1,0 +1,313 @@
+"""ARI: Algorithm 1, what is stored, what is estimated, and what stays as it was."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_lifelong as kl
+from keras_lifelong.methods import ari_estimator
+from keras_lifelong.methods.ari_estimator import WIDTH
+from keras_lifelong.methods.ari_estimator import AdaptationEstimator
+from keras_lifelong.methods.ari_estimator import adaptation_rate
+from keras_lifelong.methods.ari_estimator import parameter_signature
+from keras_lifelong.methods.ari_estimator import rank_correlation
+from keras_lifelong.methods.ari_estimator import task_signature
+
+CENTRES = np.random.default_rng(5).normal(size=(12, 10)).astype("float32")
+QUICK = {
+    "memory_budget": 6,
+    "training_budget": 3,
+    "initial": 2,
+    "exemplars": 24,
+    "interval": 2,
+    "horizon": None,
+    "storing_steps": 400,
+    "estimator_epochs": 200,
+    "hypernetwork": {"name": "chunked", "chunk": 20, "units": [24, 24]},
+}
+
+
+def data(classes, each=20, seed=0):
+    rng = np.random.default_rng([seed, *classes])
+    y = np.repeat(np.arange(len(classes)), each).astype("int32")
+    x = CENTRES[np.array(classes)[y]] + 0.6 * rng.normal(size=(len(y), 10))
+    return x.astype("float32"), y
+
+
+def task(name, classes, seed=0):
+    train, test = data(classes, seed=seed), data(classes, seed=seed + 50)
+    return kl.Task(name, train=train, validation=test, test=test)
+
+
+TASKS = [task("a", [0, 1]), task("b", [2, 3]), task("c", [4, 5])]
+
+
+def new(hidden=None, **kwargs):
+    hidden = hidden or [layers.Dense(8, activation="relu", use_bias=False)]
+    backbone = keras.Sequential([keras.Input((10,)), *hidden])
+    model = kl.ARI(backbone, **{**QUICK, **kwargs})
+    model.compile(keras.optimizers.Adam(0.02), metrics=["accuracy"])
+    return model
+
+
+def fit(model, *tasks):
+    for one in tasks:
+        model.fit(one, epochs=3, batch_size=10, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return fit(new(), *TASKS)
+
+
+def entries(model, kind, name=None):
+    found = [e for e in model.growth if e["kind"] == kind]
+    return [e for e in found if name in (None, e["task"])]
+
+
+# Algorithm 1
+
+
+def test_budgets(learned):
+    """Two drawn, then three of the known and the drawn; two, five, then six are kept."""
+    assert [len(entries(learned, "explore", t.name)) for t in TASKS] == [2, 3, 3]
+    assert [len(entries(learned, "keep", t.name)) for t in TASKS] == [2, 5, 6]
+    assert len(learned.slots) == 6
+
+
+def test_the_papers_budgets_fill_as_it_says():
+    """3 initial, Q = 10, B = 20: 3, 6, 10 and 10 are trained; 3, 9, 19 and 20 kept."""
+    model = new(
+        memory_budget=20,
+        training_budget=10,
+        initial=3,
+        storing_steps=50,
+        estimator_epochs=20,
+        rehearse=False,
+    )
+    four = [*TASKS, task("d", [6, 7])]
+    for one in four:
+        model.fit(one, epochs=1, batch_size=40, verbose=0)
+    assert [len(entries(model, "explore", t.name)) for t in four] == [3, 6, 10, 10]
+    assert [len(entries(model, "keep", t.name)) for t in four] == [3, 9, 19, 20]
+
+
+def test_every_task_has_a_set_of_its_own(learned):
+    assert {slot["task"] for slot in learned.slots} == {"a", "b", "c"}
+
+
+def test_most_promising_are_trained(learned):
+    """The candidates of a task are those of the highest estimates, best first."""
+    found = [e["why"]["predicted"] for e in entries(learned, "explore", "c")]
+    assert found == sorted(found, reverse=True)
+
+
+def test_rates_are_of_the_accuracies_that_were_seen(learned):
+    for entry in entries(learned, "explore"):
+        why = entry["why"]
+        assert len(why["curve"]) == 1 + 6  # forty images, batches of ten, every second
+        assert why["rate"] == pytest.approx(np.mean(why["curve"]))
+    first = entries(learned, "explore", "a")
+    assert all(e["why"]["curve"][-1] > 0.9 for e in first)
+
+
+def test_what_was_learned_is_found_again(learned):
+    """Chosen sets know their task before any example is seen; random ones do not."""
+    options, scores = learned.options, {}
+    for selection in ("estimator", "random", "drawn"):
+        options.selection, options.adaptation = selection, 0
+        found = []
+        for _ in range(1 if selection == "estimator" else 4):
+            learned.activate(None)
+            found += [learned.evaluate(t)["accuracy"] for t in TASKS]
+            learned.seed += 1
+        learned.seed -= 1 if selection == "estimator" else 4
+        scores[selection] = np.mean(found)
+    options.selection, options.adaptation = "estimator", 10
+    learned.activate(None)
+    assert scores["estimator"] > 0.85
+    assert scores["estimator"] > max(scores["random"], scores["drawn"]) + 0.1
+
+
+def test_fine_tuning_is_not_written_back(learned):
+    before = {k: v.copy() for k, v in learned.memory.items()}
+    first = learned.predict(TASKS[0].test[0], task="a")
+    learned.predict(TASKS[1].test[0], task="b")
+    again = learned.predict(TASKS[0].test[0], task="a")
+    np.testing.assert_array_equal(first, again)
+    assert before.keys() == learned.memory.keys()
+    for key, value in before.items():
+        np.testing.assert_array_equal(value, learned.memory[key])
+
+
+def test_examples_are_shared_out(learned):
+    for one in TASKS:
+        x, y = learned.exemplars(one.name)
+        assert len(x) == 24 // 3 and np.bincount(y).tolist() == [4, 4]
+        assert all((row == one.train[0]).all(1).any() for row in x)
+
+
+def test_memory_does_not_grow_with_tasks_but_for_signatures():
+    model = fit(new(), *TASKS)
+    before = model.sizes()
+    fit(model, task("d", [6, 7]))
+    after = model.sizes()
+    assert after["hypernetwork"] == before["hypernetwork"] == model.count_params()
+    assert after["estimator"] == before["estimator"] == 560_445
+    assert after["exemplars"] <= 24 * 11
+    heads = [k for k in model.memory if k.startswith("head/")]
+    assert len(heads) == 2  # a kernel and a bias, whatever the number of tasks
+
+
+def test_a_failed_task_leaves_everything_as_it_was(learned):
+    before = learned.predict(TASKS[1].test[0], task="b")
+
+    def stop(*args):
+        raise RuntimeError("stop")
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    with pytest.raises(RuntimeError, match="stop"):
+        learned.fit(task("d", [6, 7]), epochs=1, verbose=0, callbacks=[callback])
+    assert learned.task_names == ["a", "b", "c"]
+    np.testing.assert_array_equal(learned.predict(TASKS[1].test[0], task="b"), before)
+
+
+def test_a_plain_network_of_a_task(learned):
+    plain = learned.task_model("b")
+    x = TASKS[1].test[0]
+    expected = learned.predict(x, task="b")
+    np.testing.assert_allclose(plain.predict(x, verbose=0), expected, atol=1e-6)
+    assert [type(x).__name__ for x in plain.layers] == ["Dense", "Dense"]
+
+
+def test_statistics_of_normalisation_are_kept_by_slot():
+    hidden = [layers.Dense(8, use_bias=False), layers.BatchNormalization(momentum=0.5)]
+    kind = {"name": "structured", "units": [12]}
+    model = fit(new(hidden, hypernetwork=kind), *TASKS[:2])
+    assert model.sizes()["statistics"] == 6 * 2 * 8
+    means = model.memory["statistics/0"][: len(model.slots)]
+    assert np.unique(means.round(6), axis=0).shape[0] > 2
+    assert model.evaluate(TASKS[0])["accuracy"] > 0.85
+
+
+def test_keep_by_sum_and_by_steps():
+    model = fit(new(keep="sum", rate="steps"), *TASKS[:2])
+    rates = [e["why"]["rate"] for e in entries(model, "explore")]
+    assert all(0 <= r <= 1 for r in rates)
+    known = model.knowledge()
+    sums = model.predict_rates(known, model.task_names).sum(1)
+    kept = model.best(known)
+    assert list(sums[kept]) == sorted(sums, reverse=True)[: len(kept)]
+
+
+def test_storing_outputs_keeps_what_a_set_does():
+    """By values alone, a small hypernetwork keeps less of a set than by its outputs."""
+    drops = {}
+    for function in (0.0, 1.0):
+        small = {"name": "chunked", "chunk": 20, "units": [6]}
+        model = fit(new(function=function, hypernetwork=small, adaptation=0), *TASKS)
+        scores = []
+        for one in TASKS:
+            model.activate(one.name)
+            for slot in [
+                s for s, of in enumerate(model.slots) if of["task"] == one.name
+            ]:
+                model.put(model.generated(slot))
+                scores.append(model.accuracy(*one.test))
+            model.activate(None)
+        drops[function] = np.mean(scores)
+    assert drops[1.0] > drops[0.0]
+
+
+# Signatures and estimator
+
+
+def test_sizes_and_shapes_of_the_estimator():
+    estimator = AdaptationEstimator()
+    assert estimator.count_params() == 560_445
+    x = np.zeros((3, WIDTH), "float32")
+    assert estimator(x, x).shape == (3,)
+    assert estimator(x[None], x[None]).shape == (1, 3)
+
+
+def test_rates():
+    assert adaptation_rate([0.5, 0.9, 1.0]) == pytest.approx(0.8)
+    assert adaptation_rate([1.0, 1.0]) == 1.0
+    assert adaptation_rate([0.2, 1.0, 1.0, 1.0, 1.0], "steps") == 0.75
+    assert adaptation_rate([1.0, 0.9], "steps") == 1.0
+
+
+def test_rank_correlation():
+    assert rank_correlation([1, 2, 3], [2, 4, 9]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [9, 4, 2]) == pytest.approx(-1)
+    assert rank_correlation([1, 1, 1], [9, 4, 2]) is None
+
+
+def test_signatures_of_tasks_tell_permutations_and_labels_apart():
+    x, y = data([0, 1])
+    other = np.random.default_rng(0).permutation(10)
+    signatures = [
+        task_signature(x, y, 2),
+        task_signature(x + 1e-4, y, 2),
+        task_signature(x[:, other], y, 2),
+        task_signature(x, 1 - y, 2),
+    ]
+    like = np.array(signatures) @ signatures[0]
+    assert like[1] > 0.999 and like[2] < 0.8 and like[3] < -0.999
+    assert all(np.linalg.norm(s) == pytest.approx(1) for s in signatures)
+
+
+def test_wide_features_are_projected_and_stay_as_far_apart():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3000)).astype("float32")
+    y = np.arange(40) % 10
+    a, b = task_signature(x, y, 10), task_signature(x[::-1], y, 10)
+    assert a.shape == (WIDTH,) and abs(a @ b) < 0.35
+    np.testing.assert_array_equal(a, task_signature(x, y, 10))
+
+
+def test_signatures_of_parameters_are_of_unit_length():
+    logits = np.random.default_rng(0).normal(size=(200, 10))
+    signature = parameter_signature(logits)
+    assert np.linalg.norm(signature) == pytest.approx(1)
+    assert (signature[2000:] == 0).all()
+    np.testing.assert_allclose(parameter_signature(3 * logits), signature, rtol=1e-5)
+    noise = ari_estimator.noise(4, (2, 2), 1)
+    np.testing.assert_array_equal(noise, ari_estimator.noise(4, (2, 2), 1))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"memory_budget": 0}, "`memory_budget`.*Received: 0"),
+        ({"initial": 7}, "`initial` must be at most `memory_budget`.*Received: 7"),
+        ({"selection": "best"}, "`selection`.*Received: 'best'"),
+        ({"keep": "all"}, "`keep`.*Received: 'all'"),
+        ({"rate": "time"}, "`rate`.*Received: 'time'"),
+        ({"weight_decay": -1.0}, "`weight_decay`.*Received: -1.0"),
+        ({"storing_rate": 0}, "`storing_rate`.*Received: 0"),
+        ({"hypernetwork": "whole"}, "`hypernetwork`.*chunked"),
+        ({"rehearse": 1}, "`rehearse`.*Received: 1"),
+        ({"outputs": 0}, "`outputs`.*Received: 0"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        new(**arguments)
+
+
+def test_bad_tasks():
+    model = new()
+    y = np.zeros((40, 2), "float32")
+    many = kl.Task("r", kl.TaskSpec(2, "regression"), train=(data([0, 1])[0], y))
+    with pytest.raises(ValueError, match="categorical and binary.*regression"):
+        model.fit(many, verbose=0)
+    fit(model, TASKS[0])
+    with pytest.raises(ValueError, match="have 2 outputs.*`outputs=`.*with 3"):
+        model.fit(task("wide", [1, 2, 3]), verbose=0)
+    assert model.task_names == ["a"]

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHOWN = {  # words of the output, and the files it leaves
+    "ari_split_mnist.py": ("Figures:", {"ari_split_mnist_report"}),
     "lasem_cifar100.py": ("Figures:", {"lasem_cifar100_report"}),
     "par_cifar100_groups.py": ("Numbers held:", {"par_cifar100_report"}),
     "pareto_digits.py": ("uses the layers of", {"pareto_digits"}),
@@ -21,8 +22,9 @@ SHOWN = {  # words of the output, and the files it leaves
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SHOWN))
 def test_example(name, tmp_path, real_data):
-    if "cifar100" in name:
-        real_data("cifar100")
+    for data in ("cifar100", "mnist"):
+        if data in name:
+            real_data(data)
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name)],
         cwd=tmp_path,

@@ -25,10 +25,12 @@ from keras_lifelong.methods.ari_estimator import noise
 from keras_lifelong.methods.ari_estimator import parameter_signature
 from keras_lifelong.methods.ari_estimator import rank_correlation
 from keras_lifelong.methods.ari_estimator import task_signature
+from keras_lifelong.methods.ari_options import SELECTIONS
 from keras_lifelong.methods.ari_options import check_options
 from keras_lifelong.methods.registry import register
 from keras_lifelong.model.generated import GeneratedModel
 from keras_lifelong.model.generated import Parameters
+from keras_lifelong.model.generated import accuracy
 from keras_lifelong.training.phase import Phase
 
 PROBES = 120  # inputs on which a stored set's outputs are kept
@@ -182,8 +184,7 @@ class ARI(GeneratedModel):
         probes = self.probes(kept, task.train[0])
         yield from self.store(sets, tasks, probes)  # line 9
         for slot, c in enumerate(kept):
-            why = {"from": c.parameters.source, "learned": c.task}
-            self.log(name, f"slot {slot}", "keep", 0, **why)
+            self.log(name, f"slot {slot}", "keep", 0, **self.retention(slot, c))
         if self.options.rehearse:
             yield from self.fit_estimator(self.rehearsed(name))
 
@@ -280,6 +281,28 @@ class ARI(GeneratedModel):
             others = newest[rng.integers(len(newest), size=third)]
             found.append(np.concatenate([own, others]))
         return found
+
+    def retention(self, slot: int, kept: Candidate) -> dict:
+        """What became of a set that was stored: see `Hypernetwork.retention`.
+
+        Accuracies are on the examples of the task it was last trained on.
+        """
+        x, y = self.exemplars(kept.task)
+        units = self.task_spec(kept.task).units
+
+        def score(values):
+            stored = self.knowledge()[slot].parameters
+            changed = dataclasses.replace(stored, values=values)
+            return accuracy(self.outputs_under(changed, x)[:, :units], y)
+
+        found = self.hypernetwork.retention({slot: kept.parameters.values}, score)
+        return {
+            "from": kept.parameters.source,
+            "learned": kept.task,
+            "error": found[slot]["error"],
+            "accuracy": found[slot]["score"],
+            "drop": found[slot]["drop"],
+        }
 
     # The estimator of the adaptation rate
 
@@ -426,6 +449,38 @@ class ARI(GeneratedModel):
         logits = self.outputs_under(candidate.parameters, x)[:, :units]
         weight = ops.ones(len(y))
         return float(self.head_loss(ops.convert_to_tensor(y), logits, weight))
+
+    def compare_selections(self, tasks, epochs=(0, 1, 10)) -> list[dict]:
+        """What the choice of a set is worth: accuracy on tasks by how it is chosen.
+
+        To be shown beside every result: much of what ARI reaches, the examples reach by
+        themselves ("drawn"), if they are fine-tuned on for long enough.
+
+        Args:
+            tasks: learned `Task`s with test data.
+            epochs: of fine-tuning on the examples, one row for each and selection.
+
+        Returns:
+            List of dicts of "selection", "epochs" and "accuracy", the mean over tasks.
+        """
+        o, rows = self.options, []
+        before = o.selection, o.adaptation
+        tested = [self.load_task(task) for task in tasks]
+        try:
+            for selection in SELECTIONS:
+                for count in epochs:
+                    o.selection, o.adaptation, found = selection, count, []
+                    for task in tested:
+                        self.activate(None)
+                        self.activate(task.name)
+                        found.append(self.accuracy(*task.test))
+                    mean = float(np.mean(found))
+                    row = {"selection": selection, "epochs": count, "accuracy": mean}
+                    rows.append(row)
+        finally:
+            o.selection, o.adaptation = before
+            self.activate(None)
+        return rows
 
     def sizes(self) -> dict[str, int]:
         """Numbers held.

@@ -12,6 +12,8 @@ from keras_lifelong.report import style
 from keras_lifelong.report.experts import cells as cells
 from keras_lifelong.report.experts import distance_map as distance_map
 from keras_lifelong.report.experts import tree_of_groups as tree_of_groups
+from keras_lifelong.report.knowledge import adaptation as adaptation
+from keras_lifelong.report.knowledge import knowledge_base as knowledge_base
 from keras_lifelong.report.routes import conflict_map as conflict_map
 from keras_lifelong.report.routes import joint_net as joint_net
 from keras_lifelong.report.transfer import configuration_table as configuration_table

@@ -23,6 +23,8 @@ from keras_lifelong.report import figures
 from keras_lifelong.report.experts import distances
 from keras_lifelong.report.experts import experts
 from keras_lifelong.report.experts import genotypes
+from keras_lifelong.report.knowledge import curves
+from keras_lifelong.report.knowledge import slots
 from keras_lifelong.report.routes import routes
 from keras_lifelong.report.style import to_png
 from keras_lifelong.report.transfer import configurations
@@ -100,6 +102,20 @@ FIGURES: dict[str, tuple[Callable, str, str]] = {
         "was bound to the framed one. At the right, the similarity of each layer to "
         "that task's: by default the most similar layers grow.",
     ),
+    "knowledge_base": (
+        figures.knowledge_base,
+        "The knowledge base",
+        "Each row is a slot for one set of parameters, each column the base after one "
+        "more task. The colour is the task that the set was last trained on; the "
+        "number is how well the set, as it is generated, still does that task.",
+    ),
+    "adaptation": (
+        figures.adaptation,
+        "How fast sets adapted",
+        "Left: the accuracy of every candidate while a new task was learned. Right: "
+        "what the estimator predicted for it before, against what it turned out to "
+        "be; points along a rising line mean that it can tell candidates apart.",
+    ),
 }
 # Figures that only some methods have, and when.
 ONLY_IF: dict[str, Callable] = {
@@ -110,6 +126,8 @@ ONLY_IF: dict[str, Callable] = {
     "cells": genotypes,
     "joint_net": lambda result: routes(result)[0],
     "conflicts": lambda result: routes(result)[0],
+    "knowledge_base": lambda result: slots(result)[0].size,
+    "adaptation": curves,
 }
 NOT_GROWN = (
     "The units of each hidden layer (or, where no log of units is kept, the "

@@ -71,7 +71,7 @@ def entries(model, kind, name=None):
 
 
 def test_budgets(learned):
-    """Two drawn, then three of the known and the drawn; two, five, then six are kept."""
+    """Two drawn, then three of known and drawn; two, five, then six are kept."""
     assert [len(entries(learned, "explore", t.name)) for t in TASKS] == [2, 3, 3]
     assert [len(entries(learned, "keep", t.name)) for t in TASKS] == [2, 5, 6]
     assert len(learned.slots) == 6
@@ -115,20 +115,24 @@ def test_rates_are_of_the_accuracies_that_were_seen(learned):
 
 def test_what_was_learned_is_found_again(learned):
     """Chosen sets know their task before any example is seen; random ones do not."""
-    options, scores = learned.options, {}
-    for selection in ("estimator", "random", "drawn"):
-        options.selection, options.adaptation = selection, 0
-        found = []
-        for _ in range(1 if selection == "estimator" else 4):
-            learned.activate(None)
-            found += [learned.evaluate(t)["accuracy"] for t in TASKS]
-            learned.seed += 1
-        learned.seed -= 1 if selection == "estimator" else 4
-        scores[selection] = np.mean(found)
-    options.selection, options.adaptation = "estimator", 10
-    learned.activate(None)
-    assert scores["estimator"] > 0.85
-    assert scores["estimator"] > max(scores["random"], scores["drawn"]) + 0.1
+    expected = learned.predict(TASKS[0].test[0], task="a")
+    rows = learned.compare_selections(TASKS, epochs=(0, 10))
+    scores = {(r["selection"], r["epochs"]): r["accuracy"] for r in rows}
+    assert len(scores) == 8
+    assert scores["estimator", 0] > 0.85
+    assert scores["exemplar_loss", 0] > 0.85
+    assert scores["estimator", 0] > scores["random", 0] + 0.1
+    assert scores["estimator", 0] > scores["drawn", 0] + 0.1
+    assert scores["drawn", 10] > scores["drawn", 0] + 0.1
+    again = learned.predict(TASKS[0].test[0], task="a")
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_retention_is_in_the_log(learned):
+    """Right after it was stored, a set does what it did: by slot, with the error."""
+    whys = [e["why"] for e in entries(learned, "keep")]
+    assert all(0 <= w["accuracy"] <= 1 and w["error"] >= 0 for w in whys)
+    assert np.mean([w["drop"] for w in whys]) < 0.1
 
 
 def test_fine_tuning_is_not_written_back(learned):
@@ -211,11 +215,10 @@ def test_storing_outputs_keeps_what_a_set_does():
         scores = []
         for one in TASKS:
             model.activate(one.name)
-            for slot in [
-                s for s, of in enumerate(model.slots) if of["task"] == one.name
-            ]:
-                model.put(model.generated(slot))
-                scores.append(model.accuracy(*one.test))
+            for slot, of in enumerate(model.slots):
+                if of["task"] == one.name:
+                    model.put(model.generated(slot))
+                    scores.append(model.accuracy(*one.test))
             model.activate(None)
         drops[function] = np.mean(scores)
     assert drops[1.0] > drops[0.0]

@@ -1,0 +1,236 @@
+"""ARI: Split and Permuted MNIST beside its baselines, exploring, memory, retention.
+
+    TFDS_DATA_DIR=... python benchmarks/ari.py --part mnist --out runs/ari.jsonl
+
+Each part adds its rows to the file and prints its table; what is there already is not
+computed again.
+
+Parts:
+    mnist       ARI with what the choice of a set is worth, Finetune and EWC, at equal
+                epochs: --stream split_mnist (3 seeds) or permuted_mnist (--seeds 1)
+    retention   whether a slot still holds after ten further tasks
+    exploring   ten candidates beside ten times `Model.fit`
+    memory      fifty permutations: memory of the process and numbers held, by task
+"""
+
+import json
+import pathlib
+import resource
+import time
+
+import keras
+import numpy as np
+from absl import app
+from absl import flags
+
+import keras_lifelong as kl
+
+PART = flags.DEFINE_enum(
+    "part", "mnist", ["mnist", "retention", "exploring", "memory"], "what to measure"
+)
+OUT = flags.DEFINE_string("out", None, "file of results", required=True)
+STREAM = flags.DEFINE_string("stream", "split_mnist", "of the part mnist")
+SEEDS = flags.DEFINE_integer("seeds", 3, "number of seeds")
+FIRST = flags.DEFINE_integer("first", 0, "first seed")
+EPOCHS = flags.DEFINE_integer("epochs", 5, "epochs a task")
+TASKS = flags.DEFINE_integer("tasks", 50, "tasks of the part memory")
+ROWS = flags.DEFINE_list("rows", None, "only these rows")
+
+
+def run(part, rows, measure):
+    """Adds what is missing of rows x seeds to the file, and returns the part's rows."""
+    out = pathlib.Path(OUT.value)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.touch()
+
+    def done():
+        found = [json.loads(line) for line in out.read_text().splitlines()]
+        return [r for r in found if r["part"] == part]
+
+    for seed in range(FIRST.value, FIRST.value + SEEDS.value):
+        for row in rows:
+            if ROWS.value and row not in ROWS.value:
+                continue
+            if any((r["row"], r["seed"]) == (row, seed) for r in done()):
+                continue
+            found = {"part": part, "row": row, "seed": seed, **measure(row, seed)}
+            with out.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+            print(found, flush=True)
+    return done()
+
+
+def table(results, keys):
+    for row in dict.fromkeys(r["row"] for r in results):
+        same = [r for r in results if r["row"] == row]
+        cells = []
+        for key in keys:
+            values = np.array([r[key] for r in same if key in r], float)
+            if len(values):
+                cells.append(f"{key} {values.mean():.4f} +- {values.std():.4f}")
+        print(f"{row:18s} {'  '.join(cells)}  ({len(same)} seeds)")
+
+
+def backbone():
+    return kl.backbones.get("mlp_100_100", (28, 28, 1))
+
+
+def ari(seed, **kwargs):
+    model = kl.ARI(backbone(), outputs=10, seed=seed, **kwargs)
+    model.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
+    return model
+
+
+METHODS = {
+    "ari": ari,
+    "finetune": lambda s: kl.Finetune(backbone(), seed=s),
+    "ewc": lambda s: kl.EWC(backbone(), strength=30.0, seed=s),
+}
+
+
+def mnist():
+    def measure(row, seed):
+        model = METHODS[row](seed)
+        if row != "ari":
+            model.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
+        stream = kl.streams.get(STREAM.value, train_per_task=1000, seed=seed)
+        result = model.fit_stream(stream, epochs=EPOCHS.value, batch_size=10, verbose=0)
+        found = {
+            "acc": result.acc,
+            "forgetting": result.forgetting,
+            "params": result.params_total,
+            "seconds": float(np.sum(result.train_seconds_by_task)),
+        }
+        if row == "ari":
+            for r in model.compare_selections(list(stream)):
+                found[f"{r['selection']} {r['epochs']}"] = r["accuracy"]
+            logged = [e for e in result.growth if e["kind"] == "explore"]
+            trained = [e["why"]["curve"][-1] for e in logged]
+            found["trained"] = float(np.mean(trained))
+            last = [e["why"] for e in result.growth if e["kind"] == "keep"]
+            found["stored_drop"] = float(np.mean([w["drop"] for w in last]))
+            found["rank"] = [
+                e["why"]["value"]
+                for e in result.growth
+                if e["kind"] == "rank correlation"
+            ]
+            found["transfer"] = transfer(logged, result.task_names[0])
+            found["sizes"] = model.sizes()
+        return found
+
+    results = run(f"mnist {STREAM.value}", METHODS, measure)
+    keys = ["acc", "forgetting", "params", "trained", "stored_drop"]
+    for selection in ("estimator", "random", "exemplar_loss", "drawn"):
+        keys += [f"{selection} {epochs}" for epochs in (0, 1, 10)]
+    table(results, keys)
+
+
+def transfer(logged, first):
+    """Measurements, ten steps apart, to a training accuracy of 0.9, known and drawn."""
+    steps = {"known": [], "drawn": []}
+    for e in logged:
+        if e["task"] == first:
+            continue
+        curve = np.array(e["why"]["curve"])
+        reached = int(np.argmax(curve >= 0.9)) if curve.max() >= 0.9 else len(curve)
+        steps["drawn" if e["why"]["learned"] is None else "known"].append(reached)
+    return {kind: float(np.mean(v)) if v else None for kind, v in steps.items()}
+
+
+def retention():
+    """Accuracy of the first task's best set, as stored, after each further task."""
+
+    def measure(row, seed):
+        del row
+        stream = kl.streams.get(
+            "permuted_mnist", num_tasks=11, train_per_task=1000, seed=seed
+        )
+        model, scores = ari(seed, adaptation=0), []
+        for task in stream:
+            model.fit(task, epochs=EPOCHS.value, batch_size=10, verbose=0)
+            scores.append(model.evaluate(stream[0])["accuracy"])
+            print(scores, flush=True)
+        return {"by_task": scores, "first": scores[0], "last": scores[-1]}
+
+    table(run("retention", ["permuted_mnist"], measure), ["first", "last"])
+
+
+def exploring():
+    """Ten candidates on 1,000 images, batch 10: fused, and by `Model.fit`."""
+
+    def measure(row, seed):
+        del row
+        (task,) = kl.streams.get(
+            "split_mnist", num_tasks=1, train_per_task=1000, seed=seed
+        )
+        model = ari(seed, initial=10, training_budget=10, storing_steps=50)
+        x, y = task.train
+        spent = []
+
+        def explore(loaded):
+            model.make_hypernetwork()
+            model.memory["signature/task_0"] = model.sign_task(loaded)
+            candidates = model.candidates("task_0")
+            for turn in range(2):  # the first compiles
+                start = time.perf_counter()
+                for i, c in enumerate(candidates):
+                    yield from model.explore(loaded, c, i, 10)
+                spent.append(time.perf_counter() - start)
+                del turn
+
+        model.fit(task, epochs=2, batch_size=10, verbose=0, learn=explore)
+        plain = keras.Sequential(
+            [*backbone().layers, keras.layers.Dense(2, use_bias=False)]
+        )
+        plain.build((None, 28, 28, 1))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        plain.compile(keras.optimizers.Adam(1e-3), loss)
+        plain.fit(x, y, epochs=1, batch_size=10, verbose=0)  # compiles
+        start = time.perf_counter()
+        for _ in range(10):
+            plain.fit(x, y, epochs=2, batch_size=10, verbose=0)
+        by_fit = time.perf_counter() - start
+        return {"fit_over_fused": by_fit / spent[-1]}
+
+    table(run("exploring", ["split_mnist"], measure), ["fit_over_fused"])
+
+
+def memory():
+    def measure(row, seed):
+        del row
+        stream = kl.streams.get(
+            "permuted_mnist", num_tasks=TASKS.value, train_per_task=200, seed=seed
+        )
+        model = ari(seed, storing_steps=100, estimator_epochs=40, rehearse=False)
+        seen, held = [], []
+        for task in stream:
+            model.fit(task, epochs=1, batch_size=10, verbose=0)
+            model.seen.clear()
+            with open("/proc/self/statm") as file:
+                pages = int(file.read().split()[1])
+            seen.append(pages * resource.getpagesize() / 2**20)
+            held.append(sum(v.size for v in model.memory.values()))
+        middle = len(seen) // 2
+        return {
+            "mib": seen,
+            "numbers": held,
+            "growth_mib": seen[-1] - seen[middle],
+            "numbers_by_task": (held[-1] - held[middle]) / (len(held) - 1 - middle),
+        }
+
+    results = run("memory", ["permuted_mnist"], measure)
+    table(results, ["growth_mib", "numbers_by_task"])
+
+
+def main(_):
+    parts = {
+        "mnist": mnist,
+        "retention": retention,
+        "exploring": exploring,
+        "memory": memory,
+    }
+    parts[PART.value]()
+
+
+if __name__ == "__main__":
+    app.run(main)

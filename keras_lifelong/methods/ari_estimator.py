@@ -29,10 +29,10 @@ def adaptation_rate(curve, kind: str = "area", share: float = 0.99) -> float:
 
     Example:
 
-    >>> adaptation_rate([0.5, 0.9, 1.0])
-    0.8
-    >>> adaptation_rate([0.5, 0.9, 1.0], "steps")
-    0.0
+    >>> adaptation_rate([0.5, 0.75, 1.0])
+    0.75
+    >>> adaptation_rate([0.5, 1.0, 1.0], "steps")
+    0.5
     """
     curve = np.asarray(curve, "float64")
     if kind == "area":

@@ -86,14 +86,16 @@ METHODS = {
     "finetune": lambda s: kl.Finetune(backbone(), seed=s),
     "ewc": lambda s: kl.EWC(backbone(), strength=30.0, seed=s),
 }
+SHARED = [f"{name}, shared head" for name in list(METHODS)[1:]]  # as the paper's
 
 
 def mnist():
     def measure(row, seed):
-        model = METHODS[row](seed)
+        model = METHODS[row.partition(",")[0]](seed)
         if row != "ari":
             model.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
-        stream = kl.streams.get(STREAM.value, train_per_task=1000, seed=seed)
+        head = "shared" if row in SHARED else "per_task"
+        stream = kl.streams.get(STREAM.value, train_per_task=1000, seed=seed, head=head)
         result = model.fit_stream(stream, epochs=EPOCHS.value, batch_size=10, verbose=0)
         found = {
             "acc": result.acc,
@@ -118,7 +120,7 @@ def mnist():
             found["sizes"] = model.sizes()
         return found
 
-    results = run(f"mnist {STREAM.value}", METHODS, measure)
+    results = run(f"mnist {STREAM.value}", [*METHODS, *SHARED], measure)
     keys = ["acc", "forgetting", "params", "trained", "stored_drop"]
     for selection in ("estimator", "random", "exemplar_loss", "drawn"):
         keys += [f"{selection} {epochs}" for epochs in (0, 1, 10)]

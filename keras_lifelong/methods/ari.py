@@ -64,6 +64,8 @@ class ARI(GeneratedModel):
         memory_budget: B, the sets of parameters in the knowledge base.
         training_budget: Q, how many are trained on each task.
         initial: how many newly drawn ones are candidates for each task.
+        initializer: of these: "generated", by the hypernetwork, which can store again
+            what came from it; or the name of a Keras initializer.
         exemplars: D, the training examples that are kept, in all.
         outputs: of the head in every set. None: those of the first task.
         head_bias: whether that head has a bias; the paper's networks have none.
@@ -75,8 +77,8 @@ class ARI(GeneratedModel):
         horizon: measurements, after the first, that the rate is made of. None: all.
         selection: how the set for a task is chosen when it is used: "estimator", or to
             see what that is worth "random", "exemplar_loss" (the set of the least loss
-            on the task's examples) or "drawn" (none: new parameters, so that the
-            examples alone are learned from).
+            on the task's examples) or "drawn" (none: new parameters by He's rule, so
+            that the examples alone are learned from).
         adaptation: epochs of fine-tuning on a task's examples; 0: none.
         keep: "each": every task seen in turn keeps its best set until B are kept; "sum"
             (the paper): the B of the largest sum over all tasks, which tends to keep
@@ -113,6 +115,7 @@ class ARI(GeneratedModel):
         memory_budget: int = 20,
         training_budget: int = 10,
         initial: int = 3,
+        initializer: str = "generated",
         exemplars: int = 200,
         outputs: int | None = None,
         head_bias: bool = False,
@@ -137,6 +140,7 @@ class ARI(GeneratedModel):
             memory_budget=memory_budget,
             training_budget=training_budget,
             initial=initial,
+            initializer=initializer,
             exemplars=exemplars,
             outputs=outputs,
             head_bias=head_bias,
@@ -196,7 +200,8 @@ class ARI(GeneratedModel):
         """
         known = self.knowledge()
         for i in range(self.options.initial):
-            parameters = self.drawn("initial", name, i)
+            how = self.options.initializer
+            parameters = self.drawn("initial", name, i, initializer=how)
             known.append(Candidate(parameters, self.sign(parameters)))
         predicted = self.predict_rates(known, [name])[:, 0]
         for candidate, rate in zip(known, predicted, strict=True):
@@ -422,7 +427,7 @@ class ARI(GeneratedModel):
         """The set from which a task is adapted (section 3.4), by `selection`."""
         how, known = self.options.selection, self.knowledge()
         if how == "drawn":
-            return self.drawn("alone", name)
+            return self.drawn("alone", name, initializer="he_normal")
         if how == "random":
             seed = derive_seed(self.seed, "random", name, len(self.task_names))
             return known[np.random.default_rng(seed).integers(len(known))].parameters

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
+
 SELECTIONS = ("estimator", "random", "exemplar_loss", "drawn")
 KEEP = ("each", "sum")
 RATES = ("area", "steps")
@@ -71,6 +73,8 @@ def check_options(**options) -> dict:
     for name in ("weight_decay", "function"):
         require(name, "at least 0", lambda v: v >= 0)
     require("storing_rate", "above 0", lambda v: v > 0)
+    if options["initializer"] != "generated":
+        keras.initializers.get(options["initializer"])  # raises if there is none
     if options["initial"] > options["memory_budget"]:
         raise ValueError(
             "`initial` must be at most `memory_budget`, which is "

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_lifelong.layers import hypernetwork as hypernetworks
 from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.layers.random import reseeded
 from keras_lifelong.layers.random import without_seed_states
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.streams.task import is_dataset
@@ -18,6 +19,7 @@ from keras_lifelong.training.distillation import features_with
 from keras_lifelong.training.phase import Phase
 
 STEPS_PER_EPOCH = 50  # of storing
+GENERATED = "generated"
 
 
 @dataclasses.dataclass
@@ -105,11 +107,28 @@ class GeneratedModel(LifelongModel):
             f"slot {slot}",
         )
 
-    def drawn(self, *seed_parts) -> Parameters:
-        """A new set: what a slot of newly drawn embeddings would hold."""
-        embeddings = self.hypernetwork.draw_embeddings(self.seed, *seed_parts)
+    def drawn(self, *seed_parts, initializer: str = GENERATED) -> Parameters:
+        """A new set.
+
+        Args:
+            seed_parts: what it is drawn from.
+            initializer: `GENERATED`: what a slot of newly drawn embeddings would hold,
+                which has something of all sets that are stored; or the name of a Keras
+                initializer for the kernels.
+        """
+        h = self.hypernetwork
+        embeddings = h.draw_embeddings(self.seed, *seed_parts)
+        if initializer == GENERATED:
+            values = h.generate_from(embeddings)
+        else:
+            values = [
+                _initial(initializer, shape, offset, self.seed, *seed_parts, i)
+                for i, (shape, offset) in enumerate(
+                    zip(h.shapes, h.offsets, strict=True)
+                )
+            ]
         return Parameters(
-            self.hypernetwork.generate_from(embeddings),
+            values,
             [ops.convert_to_numpy(v) * 0 + s for v, s in self._fresh_statistics()],
             embeddings,
             "drawn",
@@ -428,6 +447,14 @@ class _Store:
         self.slots: list[dict] = []
         self.known: dict = {}  # computed from what is stored now
         self.fixed: dict = {}  # the same for ever
+
+
+def _initial(initializer, shape, offset, *seed_parts) -> np.ndarray:
+    """A fresh tensor: kernels by the initializer, vectors as normalisation has them."""
+    if len(shape) == 1:
+        return np.full(shape, offset, "float32")
+    draw = reseeded(keras.initializers.get(initializer), derive_seed(*seed_parts))
+    return ops.convert_to_numpy(draw(shape)).copy()
 
 
 def coupled_decay(gradients, weights, arguments):

@@ -196,6 +196,21 @@ def test_statistics_of_normalisation_are_kept_by_slot():
     assert model.evaluate(TASKS[0])["accuracy"] > 0.85
 
 
+def test_initial_sets_by_the_hypernetwork_or_by_an_initializer():
+    model = new()
+    model.fit(TASKS[0], epochs=1, verbose=0)
+    generated = model.drawn("x").values
+    drawn = model.drawn("x", initializer="he_normal").values
+    assert np.corrcoef(generated[0].ravel(), drawn[0].ravel())[0, 1] < 0.5
+    expected = np.sqrt(2 / drawn[0].shape[0])
+    assert drawn[0].std() == pytest.approx(expected, rel=0.3)
+    again = model.drawn("x", initializer="he_normal").values
+    for a, b in zip(drawn, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = fit(new(initializer="glorot_uniform"), TASKS[0])
+    assert other.evaluate(TASKS[0])["accuracy"] > 0.85
+
+
 def test_keep_by_sum_and_by_steps():
     model = fit(new(keep="sum", rate="steps"), *TASKS[:2])
     rates = [e["why"]["rate"] for e in entries(model, "explore")]
@@ -297,6 +312,7 @@ def test_signatures_of_parameters_are_of_unit_length():
         ({"hypernetwork": "whole"}, "`hypernetwork`.*chunked"),
         ({"rehearse": 1}, "`rehearse`.*Received: 1"),
         ({"outputs": 0}, "`outputs`.*Received: 0"),
+        ({"initializer": "he_normall"}, "he_normall"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import importlib.util
 import inspect
 import os
 import shlex
@@ -288,6 +289,8 @@ def _tune(arguments: SimpleNamespace) -> None:
         directory.begin(config)
         tuner.search(verbose=1 if arguments.verbose else 0)
         names = tune.draw(tuner, directory.path)
+        if importlib.util.find_spec("tensorboard") is not None:
+            tuner.write_hparams(directory.path / "tensorboard")
     print(tune.table(tuner))
     print(
         f"Written to {directory.path}: {tune.PROJECT}/trials.csv, "

@@ -29,6 +29,26 @@ def run(path, out, *words):
     return cli.main(["tune", "--config", str(path), "--output_dir", str(out), *words])
 
 
+def hparams(directory):
+    """Of the runs that TensorBoard finds there: delta and gain."""
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    from tensorboard.plugins.hparams import plugin_data_pb2
+    from tensorboard.util import tensor_util
+
+    found = []
+    for path in sorted(directory.iterdir()):
+        events = event_accumulator.EventAccumulator(str(path)).Reload()
+        content = events.SummaryMetadata("_hparams_/session_start_info")
+        data = plugin_data_pb2.HParamsPluginData.FromString(content.plugin_data.content)
+        delta = data.session_start_info.hparams["delta"].number_value
+        (gain,) = events.Tensors("gain")
+        value = float(tensor_util.make_ndarray(gain.tensor_proto))
+        found.append((pytest.approx(delta), pytest.approx(value, rel=1e-6)))
+    return found
+
+
 def test_a_search_leaves_its_table_figures_and_models(path, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(path, out) == 0
@@ -42,6 +62,9 @@ def test_a_search_leaves_its_table_figures_and_models(path, tmp_path, capsys):
         "front.png",
         "hypervolume.png",
     }
+    assert hparams(out / "tensorboard") == [
+        (float(row["delta"]), float(row["gain"])) for row in rows
+    ]
     front = [row for row in rows if row["on_front"] == "True"]
     model = kl.LifelongModel.from_preset(
         out / "search" / f"trial_{front[0]['trial']}" / "preset"

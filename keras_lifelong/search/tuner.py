@@ -127,6 +127,21 @@ class ParetoTuner(base_tuner.BaseTuner):
             for t in self.oracle.completed()
         ]
 
+    def measured_names(self) -> list[str]:
+        """What the finished trials measured, objectives first."""
+        found = [n for t in self.oracle.completed() for n in t.metrics.metrics]
+        return [n for n in dict.fromkeys([*self.oracle.names, *found]) if n != SUM]
+
+    def write_hparams(self, directory) -> pathlib.Path:
+        """Writes the finished trials for TensorBoard's HParams page.
+
+        Raises:
+            ImportError: if TensorBoard is not installed.
+        """
+        from keras_lifelong.search import tensorboard
+
+        return tensorboard.write(self.rows(), self.measured_names(), directory)
+
     def write_table(self) -> pathlib.Path:
         """Writes `trials.csv`; returns its path."""
         rows, text = self.rows(), io.StringIO()

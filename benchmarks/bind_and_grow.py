@@ -13,6 +13,7 @@ Parts:
     time       a search of 20 trials over 20 separate runs
     permuted   which layer of the paper's four-layer net to grow for permuted digits
     cifar      gain and size by δ, beside random growth, and the three retentions
+    live       a search of 20 δ on split_mnist
 """
 
 import itertools
@@ -36,7 +37,10 @@ from keras_lifelong.search.grow_sequence import OBJECTIVES
 from keras_lifelong.search.grow_sequence import SHARED_START
 
 PART = flags.DEFINE_enum(
-    "part", "samplers", ["samplers", "time", "permuted", "cifar"], "what to measure"
+    "part",
+    "samplers",
+    ["samplers", "time", "permuted", "cifar", "live"],
+    "what to measure",
 )
 OUT = flags.DEFINE_string("out", None, "file of results", required=True)
 SEEDS = flags.DEFINE_integer("seeds", None, "number of seeds")
@@ -216,7 +220,12 @@ def permuted():
     def measure(row, seed):
         layer, retention = int(row.split()[1]) - 1, row.split()[2]
         stream = kl.streams.get(
-            "permuted_mnist", num_tasks=2, head="shared", standardize=True, seed=seed
+            "permuted_mnist",
+            num_tasks=2,
+            head="shared",
+            standardize=True,
+            train_per_task=None if PAPER.value else 10_000,
+            seed=seed,
         )
         model = OneLayer(
             kl.backbones.get("l2bg_mnist", (28, 28, 1)), retention=retention, seed=seed
@@ -238,8 +247,9 @@ def permuted():
 
 
 def cifar():
-    deltas = [f"delta {d}" for d in (0.0, 0.3, 0.55, 0.8, 0.95)]
-    others = ["random 0.55", "freeze 0.55", "same 0.55"]
+    deltas = [f"delta {d}" for d in (0.0, 0.3, 0.55, 0.7, 0.8, 0.95)]
+    others = ["random 0.55", "random 0.8", "freeze 0.55", "same 0.55"]
+    others += ["freeze 0.8", "same 0.8"]
 
     def measure(row, seed):
         kind, delta = row.split()
@@ -273,8 +283,37 @@ def cifar():
     table(results, ["acc", "single", "gain", "params", "forgetting"])
 
 
+def live():
+    def build():
+        backbone = kl.backbones.get("mlp", (28, 28, 1), units=[64, 32])
+        model = kl.BindAndGrow(backbone)
+        model.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
+        return model
+
+    def measure(row, seed):
+        del row
+        stream = kl.streams.get("split_mnist", train_per_task=1000, seed=seed)
+        with tempfile.TemporaryDirectory() as directory:
+            tuner = GrowSequenceTuner(
+                build, stream, epochs=3, max_trials=20, seed=seed, directory=directory
+            )
+            tuner.search(verbose=0)
+            front = [r for r in tuner.rows() if r["on_front"]]
+        keys = ("delta", "gain", "params")
+        return {
+            "trials": 20,
+            "front": [[float(r[k]) for k in keys] for r in front],
+            "best_gain": max(r["gain"] for r in front),
+            "smallest": min(r["params"] for r in front),
+        }
+
+    results = run("live", ["split_mnist"], SEEDS.value or 1, measure)
+    table(results, ["best_gain", "smallest"])
+
+
 def main(_):
     parts = {
+        "live": live,
         "samplers": samplers,
         "time": time_of_search,
         "permuted": permuted,

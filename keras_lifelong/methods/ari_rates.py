@@ -1,0 +1,175 @@
+"""How fast sets of parameters adapt to tasks: what ARI remembers, learns and predicts.
+
+The estimator q is trained on pairs of signatures, of a set and of a task, with the rate
+at which the set adapted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.methods.ari_estimator import WIDTH
+from keras_lifelong.methods.ari_estimator import AdaptationEstimator
+from keras_lifelong.methods.ari_estimator import noise
+from keras_lifelong.methods.ari_estimator import parameter_signature
+from keras_lifelong.methods.ari_estimator import task_signature
+from keras_lifelong.model.generated import Parameters
+from keras_lifelong.training.phase import Phase
+
+PAIRS = 1000  # of signatures and rates that are remembered
+BATCH = 250  # of the estimator
+
+
+@dataclasses.dataclass
+class Candidate:
+    """A set of parameters that may be trained on a task.
+
+    Attributes:
+        parameters: the set.
+        signature: of it, (2048,).
+        predicted: its adaptation rate on the task, by the estimator.
+        task: on which it was last trained; None if it was drawn.
+    """
+
+    parameters: Parameters
+    signature: np.ndarray
+    predicted: float | None = None
+    task: str | None = None
+
+
+class EstimatedRates:
+    """What `ARI` predicts by: a `GeneratedModel` with this has an estimator."""
+
+    def make_estimator(self):
+        """A fresh estimator, from the model's seed."""
+        seed = derive_seed(self.seed, "estimator")
+        self._store.estimator = AdaptationEstimator(seed)
+
+    def sign_task(self, task) -> np.ndarray:
+        """The signature of a task, from its training data."""
+        x, y = task.train
+        features = self.extractor(np.asarray(x, "float32"))
+        return task_signature(features, y, task.spec.num_classes, self.seed)
+
+    def sign(self, parameters: Parameters) -> np.ndarray:
+        """The signature of a set of parameters: its outputs on fixed noise."""
+        count = WIDTH // self.outputs_per_set
+        if "noise" not in self._store.fixed:
+            x = noise(count, self.backbone_input_shape, self.seed)
+            self._store.fixed["noise"] = x
+        return parameter_signature(
+            self.outputs_under(parameters, self._store.fixed["noise"])
+        )
+
+    def predict_rates(self, known: list[Candidate], tasks) -> np.ndarray:
+        """Predicted adaptation rates (sets, tasks)."""
+        if "rates/mean" not in self.memory:  # nothing is known yet
+            return np.zeros((len(known), len(tasks)))
+        parameters = np.stack([c.signature for c in known])
+        signatures = np.stack([self.memory[f"signature/{t}"] for t in tasks])
+        shape = (len(known), len(tasks), WIDTH)
+        estimator = self._store.estimator
+        predicted = estimator(
+            ops.broadcast_to(parameters[:, None], shape),
+            ops.broadcast_to(signatures[None], shape),
+        )
+        mean, deviation = self.memory["rates/mean"], self.memory["rates/deviation"]
+        return ops.convert_to_numpy(predicted) * deviation + mean
+
+    def add_pair(self, signature: np.ndarray, task: str, rate: float):
+        """Remembers how fast a set adapted to a task; the oldest are forgotten.
+
+        The signatures themselves are kept, not their codes, which would grow stale as
+        the encoders go on learning.
+        """
+        index = self.task_names.index(task)
+        new = {"signatures": signature, "tasks": index, "values": rate}
+        for part, value in new.items():
+            value = np.asarray([value], "float32")
+            old = self.memory.get(f"pairs/{part}", np.zeros((0, *value.shape[1:])))
+            self.memory[f"pairs/{part}"] = np.concatenate([old, value])[-PAIRS:].astype(
+                "float32"
+            )
+
+    def fit_estimator(self, more: list[tuple] = ()):
+        """Trains the estimator on the remembered pairs, and on more: (signature, …)."""
+        signatures, tasks, values = (
+            self.memory[f"pairs/{part}"] for part in ("signatures", "tasks", "values")
+        )
+        for signature, index, value in more:
+            signatures = np.concatenate([signatures, signature[None]])
+            tasks, values = np.append(tasks, index), np.append(values, value)
+        of = np.stack([self.memory[f"signature/{t}"] for t in self.task_names])
+        mean, deviation = values.mean(), max(values.std(), 1e-6)
+        self.memory["rates/mean"] = np.float32(mean)
+        self.memory["rates/deviation"] = np.float32(deviation)
+        passes = -(-len(values) // BATCH) * 20  # twenty to an epoch of the phase
+        rows = np.resize(np.arange(len(values)), passes * BATCH).astype("int32")
+        estimator = self._store.estimator
+        yield Phase(
+            "estimator",
+            estimator.trainable_variables,
+            loss=self.estimator_loss,
+            state=estimator.variables,
+            arguments={
+                "signatures": _bucket(signatures),
+                "of": _bucket(of),
+                "tasks": _bucket(tasks.astype("int32")),
+                "values": _bucket(((values - mean) / deviation).astype("float32")),
+            },
+            data=(rows, np.zeros(len(rows), "int32")),
+            batch_size=BATCH,
+            epochs=max(self.options.estimator_epochs // 20, 1),
+            optimizer=keras.optimizers.Adam(1e-3),
+            validate=False,
+        )
+        self.remember("estimator", estimator.variables)
+
+    def estimator_loss(self, rows, y, weight, arguments):
+        """Mean squared error of the standardised rates."""
+        del y
+
+        def take(name, rows):
+            return ops.take(ops.convert_to_tensor(arguments[name]), rows, axis=0)
+
+        estimator = self._store.estimator
+        known = estimator.task_encoder(ops.convert_to_tensor(arguments["of"]))
+        tasks = ops.take(known, take("tasks", rows), axis=0)
+        codes = estimator.parameter_encoder(take("signatures", rows))
+        predicted = estimator.rate(codes, tasks)
+        errors = ops.square(predicted - take("values", rows))
+        return ops.sum(errors * weight) / ops.sum(weight)
+
+    def rehearsed(self, active: str) -> list[tuple]:
+        """Pairs of every set in the base and every task, tried on its examples."""
+        found = []
+        for index, name in enumerate(self.task_names):
+            self.use(name)
+            x, y = self.exemplars(name)
+            for candidate in self.knowledge():
+                self.adapt(name, candidate.parameters, epochs=0)
+                curve = [self.accuracy(x, y)]
+                self.adapt(name, candidate.parameters, epochs=1)
+                curve.append(self.accuracy(x, y))
+                found.append((candidate.signature, index, np.mean(curve)))
+        self.use(active)
+        return found
+
+    def _set_book(self, config, arrays):
+        super()._set_book(config, arrays)
+        if "estimator/0" in self.memory:
+            self.recall("estimator", self._store.estimator.variables)
+        else:
+            self.make_estimator()  # as it was before the first task
+
+
+def _bucket(array: np.ndarray) -> np.ndarray:
+    """Filled with zeros to a power of two, so that few shapes are compiled."""
+    size = max(16, 1 << (len(array) - 1).bit_length())
+    filling = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
+    return np.concatenate([array, filling])

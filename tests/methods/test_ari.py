@@ -77,6 +77,7 @@ def test_budgets(learned):
     assert len(learned.slots) == 6
 
 
+@pytest.mark.slow
 def test_the_papers_budgets_fill_as_it_says():
     """3 initial, Q = 10, B = 20: 3, 6, 10 and 10 are trained; 3, 9, 19 and 20 kept."""
     model = new(
@@ -153,6 +154,7 @@ def test_examples_are_shared_out(learned):
         assert all((row == one.train[0]).all(1).any() for row in x)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_tasks_but_for_signatures():
     model = fit(new(), *TASKS)
     before = model.sizes()
@@ -186,6 +188,7 @@ def test_a_plain_network_of_a_task(learned):
     assert [type(x).__name__ for x in plain.layers] == ["Dense", "Dense"]
 
 
+@pytest.mark.slow
 def test_statistics_of_normalisation_are_kept_by_slot():
     hidden = [layers.Dense(8, use_bias=False), layers.BatchNormalization(momentum=0.5)]
     kind = {"name": "structured", "units": [12]}
@@ -221,6 +224,7 @@ def test_keep_by_sum_and_by_steps():
     assert list(sums[kept]) == sorted(sums, reverse=True)[: len(kept)]
 
 
+@pytest.mark.slow
 def test_storing_outputs_keeps_what_a_set_does():
     """By values alone, a small hypernetwork keeps less of a set than by its outputs."""
     drops = {}

@@ -163,7 +163,7 @@ class Trainer:
         program.reset(phase.learning_rate, phase.iterations)
         reset_seed_generators(self.model.active_variables(), seed)
         arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
-        calls = keras.callbacks.CallbackList([])
+        calls = keras.callbacks.Callback()  # which does nothing
         for epoch in range(phase.epochs):
             _, loss, taken = self._epoch(
                 program, data, derive_seed(seed, epoch), arguments, calls, None, None

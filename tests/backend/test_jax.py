@@ -43,9 +43,12 @@ JAX = (
     + """
     assert keras.backend.backend() == "jax"
     den = {"growth": 3, "loss_threshold": 0.0, "split_threshold": 0.0}
+    ari = {"memory_budget": 3, "training_budget": 2, "initial": 2, "adaptation": 1}
+    ari |= {"storing_steps": 50, "estimator_epochs": 20}
+    ari["hypernetwork"] = {"name": "chunked", "chunk": 20, "units": [8]}
     for name, kwargs in (
         ("DEN", den), ("LASEM", {}), ("EWC", {}), ("LwF", {}),
-        ("PAR", {"alpha": 1.0}), ("BindAndGrow", {}),
+        ("PAR", {"alpha": 1.0}), ("BindAndGrow", {}), ("ARI", ari),
     ):
         model = learned(name, tasks=2, **kwargs)
         again = learned(name, tasks=2, **kwargs)

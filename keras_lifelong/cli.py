@@ -210,7 +210,7 @@ def _run(arguments: SimpleNamespace) -> None:
                 return
         with _asked_wrongly():
             stream = config.build_stream()
-            model = config.build_model(_input_shape(stream))
+            model = config.build_model(stream.input_shape)
         if arguments.overwrite:
             directory.clear()
         if directory.checkpoint.exists():
@@ -264,14 +264,6 @@ def _finish(directory) -> None:
     else:
         directory.write_report()
         print(f"{directory.path} was finished but for its report, which is written now")
-
-
-def _input_shape(stream) -> tuple[int, ...]:
-    """Shape of one example, by the stream's first task."""
-    task = stream[0]
-    if task.spec.input_shape is not None:
-        return tuple(task.spec.input_shape)
-    return task.train[0].shape[1:]
 
 
 # === tune ===

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 
 from keras_lifelong import checks
@@ -11,7 +10,7 @@ from keras_lifelong.files import write_atomic
 PROJECT = "search"
 # What the program gives a tuner, which a configuration therefore cannot.
 GIVEN = ("build", "stream", "epochs", "batch_size", "seed", "directory")
-GIVEN += ("project_name", "overwrite", "self")
+GIVEN += ("project_name", "overwrite")
 
 
 def tuner_class(method: str) -> type:
@@ -44,16 +43,11 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
     """
     method = config.resolved["method"]["name"]
     cls = tuner_class(method)
-    settings = config.resolved["search"]
-    known = [n for n in inspect.signature(cls).parameters if n not in GIVEN]
-    for key, value in settings.items():
-        if key not in known:
-            raise checks.unknown_key(f"search.{key}", value, known, {})
+    settings = checks.arguments("search", config.resolved["search"], cls, skip=GIVEN)
     stream = config.build_stream()
-    shape = tuple(stream[0].spec.input_shape or stream[0].train[0].shape[1:])
 
     def build(alpha=None, beta=None):
-        model = config.build_model(shape)
+        model = config.build_model(stream.input_shape)
         if alpha is not None:
             model.options.alpha, model.options.beta = alpha, beta
         return model

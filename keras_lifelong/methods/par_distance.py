@@ -87,19 +87,17 @@ class TaskDistances:
         if not self.experts:
             return {"distance": None, "nearest": None, "alpha": o.alpha, "beta": o.beta}
         features = self.compared(features)
-        kept = {
-            t: self.compared(self.memory[f"prototypes/{t}"])
-            for e in self.experts
-            for t in e["tasks"]
-        }
+        found = {}
+        for t in self.task_names:
+            if self.expert_of(t) is not None:
+                old = self.compared(self.memory[f"prototypes/{t}"])
+                found[t] = task_distance.divergence(features, y, old, reference)
         distances = {
-            t: task_distance.task_distance(features, y, kept[t], reference)
-            for t in self.task_names
-            if t in kept
+            t: task_distance.combined([v], reference) for t, v in found.items()
         }
         groups = {
-            f"expert_{k}": task_distance.group_distance(
-                features, y, [kept[t] for t in e["tasks"]], reference
+            f"expert_{k}": task_distance.combined(
+                [found[t] for t in e["tasks"]], reference
             )
             for k, e in enumerate(self.experts)
         }

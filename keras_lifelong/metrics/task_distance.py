@@ -129,6 +129,11 @@ def group_distance(
     if not len(members):
         raise ValueError("`members` must hold one task or more. Received: none")
     values = [divergence(features, labels, old, reference) for old in members]
+    return combined(values, reference)
+
+
+def combined(values: Sequence[float], reference: str = "paper") -> float:
+    """The distance in [0, 1] that divergences from the tasks of a group amount to."""
     if reference != "code":
         return to_unit(float(np.mean(values)))
     distances = [to_unit(value) for value in values]

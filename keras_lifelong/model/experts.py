@@ -42,7 +42,7 @@ class ExpertsModel(LifelongModel):
     @property
     def has_cells(self) -> bool:
         """Whether the backbone is one of cells, which can be searched."""
-        return any(isinstance(x, CellNetwork) for x in self.backbone_copy().layers)
+        return any(isinstance(x, CellNetwork) for x in self.network.of(GIVEN).layers)
 
     def make_network(self, key: str, *seed_parts) -> keras.Sequential:
         """A new network of the backbone with the cells of `key`.

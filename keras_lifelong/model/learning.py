@@ -215,7 +215,7 @@ class LearningMixin:
             A `Result`: accuracy matrix, ACC, backward transfer, forgetting, size, time.
         """
         settings = self._settings(epochs, batch_size)
-        stream = stream if isinstance(stream, TaskStream) else TaskStream(stream)
+        stream = TaskStream.of(stream)
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)
         measured = Measured(self)

@@ -82,8 +82,7 @@ def hypervolume(rows: list[dict], low: str = "params", high: str = "gain") -> Fi
         ValueError: if there are no trials.
     """
     points = _points(rows, low, high)
-    spread = np.ptp(points, axis=0)
-    reference = points.max(0) + 0.1 * np.where(spread > 0, spread, 1)
+    reference = pareto.beyond(points)
     counts = np.arange(1, len(points) + 1)
     found = np.array([pareto.hypervolume(points[:n], reference) for n in counts])
     part = found / found[-1]

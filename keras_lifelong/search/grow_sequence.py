@@ -16,7 +16,7 @@ import numpy as np
 from keras_lifelong.metrics.matrix import multi_task_gain
 from keras_lifelong.search.oracle import ParetoOracle
 from keras_lifelong.search.tuner import ParetoTuner
-from keras_lifelong.streams.stream import TaskStream
+from keras_lifelong.search.tuner import tasks_with
 
 SPACES = ("shared", "per_task")
 SHARED_START = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -141,13 +141,9 @@ class GrowSequenceTuner(ParetoTuner):
             raise ValueError(
                 f"`bind_ranks` must be an integer of at least 0. Received: {bind_ranks}"
             )
-        stream = stream if isinstance(stream, TaskStream) else TaskStream(stream)
-        self.tasks = {task.name: task for task in stream}
+        self.tasks = tasks_with(stream, split)
         if len(self.tasks) < 2:
             raise ValueError("`stream` must have two tasks or more.")
-        missing = [n for n, t in self.tasks.items() if getattr(t, split) is None]
-        if missing:
-            raise ValueError(f"`stream` has no {split} data for {missing}.")
         self.epochs, self.batch_size, self.split = epochs, batch_size, split
         self.space, self.order = space, order
         self.model = build()

@@ -143,9 +143,12 @@ class ParetoOracle(kt.Oracle):
         """The objectives of a finished trial."""
         return {n: float(trial.metrics.get_last_value(n)) for n in self.names}
 
-    def minimised(self, trial) -> list[float]:
-        found = self.measured(trial)
+    def signed(self, found: dict[str, float]) -> list[float]:
+        """Objectives by name as a point to be minimised."""
         return [s * found[n] for s, n in zip(self.signs, self.names, strict=True)]
+
+    def minimised(self, trial) -> list[float]:
+        return self.signed(self.measured(trial))
 
     def score_trial(self, trial):
         """The number of trials that beat it: 0 on the front, at the time."""
@@ -269,17 +272,9 @@ class ParetoOracle(kt.Oracle):
         trials, points = self.completed(), self.points()
         if not trials:
             return []
-        reference = self.reference()
-        order = np.lexsort(
-            (-pareto.contributions(points, reference), pareto.ranks(points))
-        )
+        gains = pareto.contributions(points, pareto.beyond(points))
+        order = np.lexsort((-gains, pareto.ranks(points)))
         return [trials[i] for i in order[:num_trials]]
-
-    def reference(self) -> np.ndarray:
-        """A tenth of the range beyond the worst of each objective, minimised."""
-        points = self.points()
-        spread = np.ptp(points, axis=0)
-        return points.max(0) + 0.1 * np.where(spread > 0, spread, 1)
 
     def hypervolume(self, reference: dict[str, float] | None = None) -> float:
         """The area that the front dominates.
@@ -288,12 +283,9 @@ class ParetoOracle(kt.Oracle):
             reference: the worst of each objective that counts, by name. None: a tenth
                 of the range beyond the worst trial.
         """
-        worst = self.reference()
-        if reference is not None:
-            worst = [
-                s * reference[n] for s, n in zip(self.signs, self.names, strict=True)
-            ]
-        return pareto.hypervolume(self.points(), worst)
+        points = self.points()
+        worst = pareto.beyond(points) if reference is None else self.signed(reference)
+        return pareto.hypervolume(points, worst)
 
     # Files
 

@@ -65,6 +65,16 @@ def hypervolume(points: np.ndarray, reference) -> float:
     return float(((ends - front[:, 0]) * (reference[1] - front[:, 1])).sum())
 
 
+def beyond(points: np.ndarray) -> np.ndarray:
+    """A reference for `hypervolume`: a tenth of the range beyond the worst of each.
+
+    Args:
+        points: (n, objectives), to be minimised; one or more.
+    """
+    spread = np.ptp(points, axis=0)
+    return points.max(0) + 0.1 * np.where(spread > 0, spread, 1)
+
+
 def contributions(points: np.ndarray, reference) -> np.ndarray:
     """How much hypervolume each point adds to that of the others: (n,)."""
     points = np.asarray(points, float).reshape(-1, 2)

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_lifelong.search.oracle import ParetoOracle
 from keras_lifelong.search.tuner import ParetoTuner
-from keras_lifelong.streams.stream import TaskStream
+from keras_lifelong.search.tuner import tasks_with
 
 
 class ThresholdTuner(ParetoTuner):
@@ -54,11 +54,7 @@ class ThresholdTuner(ParetoTuner):
         trial_timeout: float = 60.0,
         idle_timeout: float = 600.0,
     ):
-        stream = stream if isinstance(stream, TaskStream) else TaskStream(stream)
-        self.tasks = list(stream)
-        missing = [t.name for t in self.tasks if t.validation is None]
-        if missing:
-            raise ValueError(f"`stream` has no validation data for {missing}.")
+        self.tasks = list(tasks_with(stream, "validation").values())
         self.build, self.epochs, self.batch_size = build, epochs, batch_size
         axes = kt.HyperParameters()
         axes.Float("alpha", 0.0, 1.0, step=step, default=0.5)

@@ -14,8 +14,22 @@ from keras_lifelong.files import write_atomic
 from keras_lifelong.search import pareto
 from keras_lifelong.search.oracle import SUM
 from keras_lifelong.search.oracle import ParetoOracle
+from keras_lifelong.streams import TaskStream
 
 PRESET, TABLE = "preset", "trials.csv"
+
+
+def tasks_with(stream, split: str) -> dict:
+    """The tasks of a stream by name.
+
+    Raises:
+        ValueError: if one has no data of that split, by which trials are compared.
+    """
+    tasks = {task.name: task for task in TaskStream.of(stream)}
+    missing = [n for n, t in tasks.items() if getattr(t, split) is None]
+    if missing:
+        raise ValueError(f"`stream` has no {split} data for {missing}.")
+    return tasks
 
 
 class ParetoTuner(base_tuner.BaseTuner):
@@ -100,10 +114,8 @@ class ParetoTuner(base_tuner.BaseTuner):
         """Whether no trial so far beats it, which workers cannot know."""
         if self._is_worker():
             return True
-        oracle = self.oracle
-        pairs = zip(oracle.signs, oracle.names, strict=True)
-        mine = np.array([sign * found[name] for sign, name in pairs])
-        return bool(pareto.non_dominated(np.vstack([mine, oracle.points()]))[0])
+        points = np.vstack([self.oracle.signed(found), self.oracle.points()])
+        return bool(pareto.non_dominated(points)[0])
 
     def on_trial_end(self, trial):
         super().on_trial_end(trial)

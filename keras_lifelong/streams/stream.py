@@ -78,6 +78,19 @@ class TaskStream:
             raise TypeError(f"The stream {self.name!r} has an unknown number of tasks.")
         return self.num_tasks
 
+    @classmethod
+    def of(cls, tasks) -> TaskStream:
+        """`tasks`, if they are a stream; otherwise a stream of them."""
+        return tasks if isinstance(tasks, cls) else cls(tasks)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example, by the first task."""
+        task = self[0]
+        if task.spec.input_shape is not None:
+            return tuple(task.spec.input_shape)
+        return tuple(task.train[0].shape[1:])
+
     def __iter__(self) -> Iterator[Task]:
         if isinstance(self._tasks, Iterator):
             if self._was_read:

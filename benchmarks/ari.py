@@ -180,7 +180,8 @@ def exploring():
                 spent.append(time.perf_counter() - start)
                 del turn
 
-        model.fit(task, epochs=2, batch_size=10, verbose=0, learn=explore)
+        epochs = EPOCHS.value
+        model.fit(task, epochs=epochs, batch_size=10, verbose=0, learn=explore)
         plain = keras.Sequential(
             [*backbone().layers, keras.layers.Dense(2, use_bias=False)]
         )
@@ -190,7 +191,7 @@ def exploring():
         plain.fit(x, y, epochs=1, batch_size=10, verbose=0)  # compiles
         start = time.perf_counter()
         for _ in range(10):
-            plain.fit(x, y, epochs=2, batch_size=10, verbose=0)
+            plain.fit(x, y, epochs=epochs, batch_size=10, verbose=0)
         by_fit = time.perf_counter() - start
         return {"fit_over_fused": by_fit / spent[-1]}
 

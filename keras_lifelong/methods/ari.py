@@ -50,7 +50,8 @@ class ARI(EstimatedRates, GeneratedModel):
         rate: "area", the adaptation rate integral (Eq. 4), or "steps", by the steps to
             convergence (section 4.5).
         interval: steps between two measurements of the accuracy of a candidate.
-        horizon: measurements, after the first, that the rate is made of. None: all.
+        horizon: measurements, after the first, that the rate is made of; later ones
+            are taken after each epoch alone. None: all.
         selection: how the set for a task is chosen when it is used: "estimator", or to
             see what that is worth "random", "exemplar_loss" (the set of the least loss
             on the task's examples) or "drawn" (none: new parameters by He's rule, so
@@ -186,17 +187,17 @@ class ARI(EstimatedRates, GeneratedModel):
 
     def explore(self, task, candidate: Candidate, number: int, count: int):
         """Trains a set on a task; returns it as trained, and its adaptation rate."""
-        x, y = task.train
+        o, (x, y) = self.options, task.train
         self.put(candidate.parameters)
         curve = [self.accuracy(x, y)]
         result = yield self.set_phase(
             f"exploration {number + 1} of {count}",
             observe=lambda finished: {"accuracy": self.accuracy(x, y)},
-            observe_every=self.options.interval,
+            observe_every=o.interval,
+            observe_until=None if o.horizon is None else o.horizon * o.interval,
             seed=derive_seed(self.seed, "exploration", task.name),
         )
         curve += result.history["accuracy"]
-        o = self.options
         horizon = None if o.horizon is None else o.horizon + 1
         rate = adaptation_rate(curve[:horizon], o.rate)
         source = candidate.parameters.source

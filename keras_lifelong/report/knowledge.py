@@ -167,7 +167,7 @@ def adaptation(result: Result) -> Figure:
         mean = np.mean([c[: min(map(len, of))] for c in of], 0)
         speeds[drawn] = mean.mean()
         left.plot(mean, color=colour, lw=2.4, label=f"{label} ({len(of)})")
-    left.set_xlabel("measurements while a new task is learned")
+    left.set_xlabel("measurements: every few steps, then every epoch")
     left.set_ylabel("training accuracy")
     left.legend(frameon=False, fontsize=8.5, loc="lower right")
     tasks = list(dict.fromkeys(t for t, _, _ in points))

@@ -56,6 +56,8 @@ class Phase:
             nowhere else.
         observe_every: steps after which `observe` is called within an epoch, too, with
             False. None: never.
+        observe_until: epochs that begin after so many steps are not interrupted any
+            more. None: all are.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Phase:
     patience: int | None = None
     observe: Callable | None = None
     observe_every: int | None = None
+    observe_until: int | None = None
 
 
 @dataclasses.dataclass

@@ -109,6 +109,7 @@ class Trainer:
         try:
             for epoch in range(epochs):
                 callbacks.on_epoch_begin(self.epoch)
+                late = phase.observe_until is not None and steps >= phase.observe_until
                 if callable(rate):
                     program.optimizer.learning_rate = rate(epoch, epochs, history)
                 cost, loss, taken = self._epoch(
@@ -117,7 +118,7 @@ class Trainer:
                     derive_seed(seed, epoch),
                     arguments,
                     callbacks,
-                    phase.observe_every,
+                    None if late else phase.observe_every,
                     observe,
                 )
                 steps += taken

@@ -90,7 +90,7 @@ def test_streamed_data_trains_as_arrays_do():
     streamed.fit(source, batch_size=16, verbose=0)
     original = ArrayData.epoch
 
-    def in_order(self, seed):
+    def in_order(self, seed, per_block=None):
         for block in original(self, seed):
             rows = np.arange(self.length).reshape(-1, 1)
             flat = np.resize(rows, block.rows[: block.steps].shape)

@@ -196,7 +196,9 @@ class GeneratedModel(LifelongModel):
         x, y = np.asarray(task.train[0], "float32"), np.asarray(task.train[1])
         rng = np.random.default_rng(derive_seed(self.seed, "exemplars", task.name))
         labels = y.reshape(-1)
-        groups = [rng.permutation(np.flatnonzero(labels == c)) for c in set(labels)]
+        groups = [
+            rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)
+        ]
         place = np.concatenate([np.arange(len(g)) for g in groups])
         order = np.concatenate(groups)[np.argsort(place, kind="stable")]
         self.memory[f"exemplars/{task.name}/x"] = x[order]
@@ -219,8 +221,8 @@ class GeneratedModel(LifelongModel):
 
         The loss is the mean squared error of the values, in units of each tensor's
         usual size, and `function` times that of the outputs on some inputs, over the
-        mean square of the outputs to be kept. The error of the values alone says little
-        of what a network does.
+        mean square of the outputs to be kept: those of the task's classes. The error of
+        the values alone says little of what a network does.
 
         Args:
             sets: at most as many as there are slots.
@@ -245,8 +247,10 @@ class GeneratedModel(LifelongModel):
             {"task": t, "source": s.source} for s, t in zip(sets, tasks, strict=True)
         ]
         self._store.known.clear()
-        power = np.mean(np.square(wanted), axis=(1, 2))
-        per_step = min(4, len(sets))
+        used = np.zeros((count, 1, self.outputs_per_set), "float32")
+        for slot, task in enumerate(tasks):  # others are of no class
+            used[slot, :, : self.task_spec(task).units] = 1
+        power = np.sum(np.square(wanted) * used, axis=(1, 2))
         rows = np.resize(np.arange(len(sets), dtype="int32"), STEPS_PER_EPOCH * 4)
         result = yield Phase(
             "storing",
@@ -257,6 +261,7 @@ class GeneratedModel(LifelongModel):
                 "targets": targets,
                 "inputs": x,
                 "outputs": wanted,
+                "used": used,
                 "power": np.maximum(power, 1e-6).astype("float32"),
                 "statistics": [
                     self.memory[f"statistics/{i}"]
@@ -269,7 +274,7 @@ class GeneratedModel(LifelongModel):
             epochs=max(o.storing_steps // STEPS_PER_EPOCH, 1),
             learning_rate=schedules.cosine(o.storing_rate),
             optimizer=keras.optimizers.Adam(o.storing_rate),
-            seed=derive_seed(self.seed, "storing", tasks[-1], len(sets), per_step),
+            seed=derive_seed(self.seed, "storing", tasks[-1], len(sets)),
             validate=False,
         )
         self.remember("hypernetwork", h.variables)
@@ -286,6 +291,7 @@ class GeneratedModel(LifelongModel):
 
         losses = ops.mean(ops.square(raw - of("targets")), axis=-1)
         values, inputs, wanted = raw * h._scale + h._offset, of("inputs"), of("outputs")
+        used = of("used")
         statistics = [
             ops.take(ops.convert_to_tensor(s), slots, axis=0)
             for s in arguments["statistics"]
@@ -295,7 +301,7 @@ class GeneratedModel(LifelongModel):
             logits = self._outputs(
                 h.tensors(values[j]), [s[j] for s in statistics], inputs[j]
             )
-            errors.append(ops.mean(ops.square(logits - wanted[j])))
+            errors.append(ops.sum(ops.square(logits - wanted[j]) * used[j]))
         errors = ops.stack(errors) / of("power")
         losses = losses + arguments["function"] * errors
         return ops.sum(losses * weight) / ops.sum(weight)

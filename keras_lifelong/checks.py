@@ -66,6 +66,25 @@ def arguments(
     return resolved
 
 
+def requirer(options: dict[str, Any]) -> Callable:
+    """`require(name, accepted, holds)` of options by name.
+
+    It raises a ValueError that names the option, says what is accepted and what was
+    received, unless `holds(value)`; a value that cannot be compared does not hold.
+    """
+
+    def require(name: str, accepted: str, holds: Callable[[Any], Any]) -> None:
+        value = options[name]
+        try:
+            fine = holds(value)
+        except TypeError:
+            fine = False
+        if not fine:
+            raise ValueError(f"`{name}` must be {accepted}. Received: {value!r}.")
+
+    return require
+
+
 def check(path: str, value: Any, kind: Any) -> None:
     """Raises a ValueError if a value is not of an annotation's type."""
     if matches(value, kind):

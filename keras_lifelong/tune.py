@@ -45,9 +45,10 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
     cls = tuner_class(method)
     settings = checks.arguments("search", config.resolved["search"], cls, skip=GIVEN)
     stream = config.build_stream()
+    shape = stream.input_shape  # may read data: once, not for every trial
 
     def build(alpha=None, beta=None):
-        model = config.build_model(stream.input_shape)
+        model = config.build_model(shape)
         if alpha is not None:
             model.options.alpha, model.options.beta = alpha, beta
         return model

@@ -147,7 +147,11 @@ class Hypernetwork(K.Layer):
         Args:
             slots: integers (n,).
         """
-        return self.raw(slots) * self._scale + self._offset
+        return self.scaled(self.raw(slots))
+
+    def scaled(self, raw):
+        """Values (…, N) from those in units of the tensors' usual sizes."""
+        return raw * self._scale + self._offset
 
     def raw(self, slots):
         """As `call`, in units of each tensor's usual size: what is compared."""

@@ -180,10 +180,10 @@ class ARI(EstimatedRates, GeneratedModel):
             parameters = self.drawn("initial", name, i, initializer=how)
             known.append(Candidate(parameters, self.sign(parameters)))
         predicted = self.predict_rates(known, [name])[:, 0]
-        for candidate, rate in zip(known, predicted, strict=True):
-            candidate.predicted = float(rate)
-        order = np.argsort(-predicted, kind="stable")
-        return [known[i] for i in order[: self.options.training_budget]]
+        order = np.argsort(-predicted, kind="stable")[: self.options.training_budget]
+        return [
+            dataclasses.replace(known[i], predicted=float(predicted[i])) for i in order
+        ]
 
     def explore(self, task, candidate: Candidate, number: int, count: int):
         """Trains a set on a task; returns it as trained, and its adaptation rate."""

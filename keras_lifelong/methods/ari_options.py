@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import keras
+
+from keras_lifelong import checks
 
 SELECTIONS = ("estimator", "random", "exemplar_loss", "drawn")
 KEEP = ("each", "sum")
@@ -33,14 +33,7 @@ def check_options(**options) -> dict:
         ValueError: naming the argument, what was received and what is accepted.
     """
 
-    def require(name: str, accepted: str, holds: Callable):
-        value = options[name]
-        try:
-            fine = holds(value)
-        except TypeError:
-            fine = False
-        if not fine:
-            raise ValueError(f"`{name}` must be {accepted}. Received: {value!r}.")
+    require = checks.requirer(options)
 
     def whole(value, least):
         return isinstance(value, int) and not isinstance(value, bool) and value >= least

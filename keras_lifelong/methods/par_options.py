@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from keras_lifelong import checks
 from keras_lifelong.layers.augmentation import CropFlip
 from keras_lifelong.methods.cell_search import RULES
 from keras_lifelong.metrics.task_distance import REFERENCES
@@ -19,15 +20,7 @@ def check_options(**options) -> dict:
         ValueError: naming the argument, what was received and what is accepted.
     """
 
-    def require(name, accepted, holds):
-        value = options[name]
-        try:
-            fine = holds(value)
-        except TypeError:
-            fine = False
-        if not fine:
-            raise ValueError(f"`{name}` must be {accepted}. Received: {value!r}.")
-
+    require = checks.requirer(options)
     for name in ("alpha", "beta"):
         require(name, "in [0, 1]", lambda v: 0 <= v <= 1)
     for name, known in (

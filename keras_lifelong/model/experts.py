@@ -13,11 +13,12 @@ from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.random import seed_config
 from keras_lifelong.layers.switched import SwitchedNetwork
 from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.model.state import AllInMemory
 
 GIVEN = ""  # the key of the backbone as it was given
 
 
-class ExpertsModel(LifelongModel):
+class ExpertsModel(AllInMemory, LifelongModel):
     """A `LifelongModel` whose tasks belong to experts: copies of the backbone.
 
     Experts whose backbone is a `CellNetwork` may have cells of their own. One expert is
@@ -137,12 +138,6 @@ class ExpertsModel(LifelongModel):
 
     def set_structure(self, structure):
         self._experts.list = structure["experts"]
-
-    def get_state(self):
-        return self._get_book()  # all weights are in memory
-
-    def set_state(self, config, arrays):
-        self._set_book(config, arrays)
 
     def log_initial(self, task):
         """Nothing to do: every expert is logged when it is allocated."""

@@ -13,12 +13,14 @@ from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.random import reseeded
 from keras_lifelong.layers.random import without_seed_states
 from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.model.state import AllInMemory
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import schedules
 from keras_lifelong.training.distillation import features_with
 from keras_lifelong.training.phase import Phase
+from keras_lifelong.training.weight_decay import decay
 
-STEPS_PER_EPOCH = 50  # of storing
+STEPS_PER_EPOCH, SLOTS_PER_STEP = 50, 4  # of storing
 GENERATED = "generated"
 
 
@@ -40,7 +42,7 @@ class Parameters:
     source: str
 
 
-class GeneratedModel(LifelongModel):
+class GeneratedModel(AllInMemory, LifelongModel):
     """A `LifelongModel` that keeps sets of parameters in a hypernetwork.
 
     The network and head are where a set is put to be used; nothing is learned there
@@ -77,7 +79,7 @@ class GeneratedModel(LifelongModel):
         return self.options.outputs or next(iter(self._book.tasks.values())).units
 
     def make_hypernetwork(self):
-        """Makes the hypernetwork, with the weights that memory holds, if any."""
+        """Makes the hypernetwork, freshly drawn from the model's seed."""
         shapes = [tuple(v.shape) for v in self.network.trainable_variables]
         offsets = [float(v.name == "gamma") for v in self.network.trainable_variables]
         shapes.append((self.feature_width, self.outputs_per_set))
@@ -129,7 +131,10 @@ class GeneratedModel(LifelongModel):
             ]
         return Parameters(
             values,
-            [ops.convert_to_numpy(v) * 0 + s for v, s in self._fresh_statistics()],
+            [  # a mean of 0, a variance of 1
+                np.full(v.shape, "variance" in v.name, "float32")
+                for v in self._statistics()
+            ],
             embeddings,
             "drawn",
         )
@@ -181,9 +186,6 @@ class GeneratedModel(LifelongModel):
 
     def _statistics(self) -> list:
         return without_seed_states(self.network.non_trainable_variables)
-
-    def _fresh_statistics(self):
-        return [(v, float("variance" in v.name)) for v in self._statistics()]
 
     # Examples
 
@@ -251,7 +253,9 @@ class GeneratedModel(LifelongModel):
         for slot, task in enumerate(tasks):  # others are of no class
             used[slot, :, : self.task_spec(task).units] = 1
         power = np.sum(np.square(wanted) * used, axis=(1, 2))
-        rows = np.resize(np.arange(len(sets), dtype="int32"), STEPS_PER_EPOCH * 4)
+        rows = np.resize(
+            np.arange(len(sets), dtype="int32"), STEPS_PER_EPOCH * SLOTS_PER_STEP
+        )
         result = yield Phase(
             "storing",
             h.trainable_variables,
@@ -270,7 +274,7 @@ class GeneratedModel(LifelongModel):
                 "function": np.float32(o.function),
             },
             data=(rows, np.zeros(len(rows), "int32")),
-            batch_size=4,
+            batch_size=SLOTS_PER_STEP,
             epochs=max(o.storing_steps // STEPS_PER_EPOCH, 1),
             learning_rate=schedules.cosine(o.storing_rate),
             optimizer=keras.optimizers.Adam(o.storing_rate),
@@ -290,7 +294,7 @@ class GeneratedModel(LifelongModel):
             return ops.take(ops.convert_to_tensor(arguments[name]), slots, axis=0)
 
         losses = ops.mean(ops.square(raw - of("targets")), axis=-1)
-        values, inputs, wanted = raw * h._scale + h._offset, of("inputs"), of("outputs")
+        values, inputs, wanted = h.scaled(raw), of("inputs"), of("outputs")
         used = of("used")
         statistics = [
             ops.take(ops.convert_to_tensor(s), slots, axis=0)
@@ -346,7 +350,7 @@ class GeneratedModel(LifelongModel):
             name,
             self.trained_variables(),
             loss=self.task_loss,
-            gradients=coupled_decay,
+            gradients=decay,
             arguments={"weight_decay": np.float32(self.options.weight_decay)},
             **kwargs,
         )
@@ -380,10 +384,9 @@ class GeneratedModel(LifelongModel):
             self.memory[f"{what}/{i}"] = ops.convert_to_numpy(variable).copy()
 
     def recall(self, what: str, variables):
-        """The inverse of `remember`, if there is anything to recall."""
-        if f"{what}/0" in self.memory:
-            for i, variable in enumerate(variables):
-                variable.assign(self.memory[f"{what}/{i}"])
+        """The inverse of `remember`."""
+        for i, variable in enumerate(variables):
+            variable.assign(self.memory[f"{what}/{i}"])
 
     def network_params(self):
         return (
@@ -408,7 +411,7 @@ class GeneratedModel(LifelongModel):
                 f"Received task {name!r} of kind {spec.kind!r}."
             )
         if self._book.tasks or self.options.outputs:
-            accepted = self.options.outputs or self.outputs_per_set
+            accepted = self.outputs_per_set
             if spec.units > accepted:
                 raise ValueError(
                     f"Sets of parameters have {accepted} outputs; pass `outputs=` for "
@@ -429,12 +432,6 @@ class GeneratedModel(LifelongModel):
 
     def set_structure(self, structure):
         self._store.slots = [dict(slot) for slot in structure["slots"]]
-
-    def get_state(self):
-        return self._get_book()  # what lasts is in memory
-
-    def set_state(self, config, arrays):
-        self._set_book(config, arrays)
 
     def _set_book(self, config, arrays):
         super()._set_book(config, arrays)
@@ -461,15 +458,6 @@ def _initial(initializer, shape, offset, *seed_parts) -> np.ndarray:
         return np.full(shape, offset, "float32")
     draw = reseeded(keras.initializers.get(initializer), derive_seed(*seed_parts))
     return ops.convert_to_numpy(draw(shape)).copy()
-
-
-def coupled_decay(gradients, weights, arguments):
-    """A phase's `gradients` hook: adds λw, as Adam's `weight_decay` in PyTorch."""
-    decay = arguments["weight_decay"]
-    return [
-        g + decay * ops.convert_to_tensor(w)
-        for g, w in zip(gradients, weights, strict=True)
-    ]
 
 
 def accuracy(logits, y) -> float:

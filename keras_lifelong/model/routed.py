@@ -12,6 +12,7 @@ from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.random import seed_config
 from keras_lifelong.layers.random import without_seed_states
 from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.model.state import AllInMemory
 
 SPLIT = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.BatchNormalization)
 
@@ -36,7 +37,7 @@ class Unit:
         return array if self.start is None else array[..., self.start : self.stop]
 
 
-class RoutedModel(LifelongModel):
+class RoutedModel(AllInMemory, LifelongModel):
     """A `LifelongModel` whose tasks go each their own way through shared nodes.
 
     A node is an instance of a layer, named by the task that it was made for. All tasks
@@ -179,12 +180,6 @@ class RoutedModel(LifelongModel):
 
     def set_structure(self, structure):
         self._routes.table = structure["routing"]
-
-    def get_state(self):
-        return self._get_book()  # all weights are in memory
-
-    def set_state(self, config, arrays):
-        self._set_book(config, arrays)
 
     def log_initial(self, task):
         """Nothing to do: nodes are logged as they are made."""

@@ -71,3 +71,16 @@ class StateMixin:
         self._set_book(
             config, {urllib.parse.unquote(k): np.array(store[k]) for k in keys}
         )
+
+
+class AllInMemory:
+    """For a `LifelongModel` whose network is but where things are put to be used.
+
+    What lasts lies in `memory`; the network's own values need not be kept.
+    """
+
+    def get_state(self):
+        return self._get_book()
+
+    def set_state(self, config, arrays):
+        self._set_book(config, arrays)

@@ -88,14 +88,10 @@ class Trainer:
         start = time.perf_counter()
         epochs = settings.epochs if phase.epochs is None else phase.epochs
         data = self._data(phase, task, phase.batch_size or settings.batch_size)
-        program = self._program(phase, data)
-        rate = phase.learning_rate
-        program.reset(None if callable(rate) else rate, phase.iterations)
-        seed = phase.seed
+        rate, seed = phase.learning_rate, phase.seed
         if seed is None:
             seed = derive_seed(model.seed, model.task_index(task.name), index)
-        reset_seed_generators(model.active_variables(), seed)
-        arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
+        program, arguments = self._ready(phase, data, seed)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         callbacks.on_phase_begin(task, phase, epochs, data.steps)
         steps, loss, history, observed = 0, math.nan, {}, {}
@@ -151,27 +147,27 @@ class Trainer:
         seconds = time.perf_counter() - start
         return PhaseResult(phase.name, loss, history | observed, steps, seconds)
 
-    def run_alone(self, phase, seed: int) -> PhaseResult:
+    def _ready(self, phase, data, seed):
+        """A phase's program, as it begins, and its arguments as tensors."""
+        program, rate = self._program(phase, data), phase.learning_rate
+        program.reset(None if callable(rate) else rate, phase.iterations)
+        reset_seed_generators(self.model.active_variables(), seed)
+        arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
+        return program, arguments
+
+    def run_alone(self, phase, seed: int):
         """Runs a phase by itself: no task, callbacks, validation or record of it.
 
         Args:
             phase: with `data`, `epochs` and `batch_size`.
             seed: of the order of the examples and of dropout.
         """
-        start, steps, loss = time.perf_counter(), 0, math.nan
         data = ArrayData(*phase.data, phase.batch_size, self._buckets)
-        program = self._program(phase, data)
-        program.reset(phase.learning_rate, phase.iterations)
-        reset_seed_generators(self.model.active_variables(), seed)
-        arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
+        program, arguments = self._ready(phase, data, seed)
         calls = keras.callbacks.Callback()  # which does nothing
         for epoch in range(phase.epochs):
-            _, loss, taken = self._epoch(
-                program, data, derive_seed(seed, epoch), arguments, calls, None, None
-            )
-            steps += taken
-        seconds = time.perf_counter() - start
-        return PhaseResult(phase.name, loss, {}, steps, seconds)
+            order = derive_seed(seed, epoch)
+            self._epoch(program, data, order, arguments, calls, None, None)
 
     def _epoch(self, program, data, seed, arguments, callbacks, every, observe):
         cost = loss = samples = steps = 0

@@ -9,8 +9,8 @@ in `pareto_digits`: run the program again and it goes on, or finds itself finish
 import keras
 
 import keras_lifelong as kl
-from keras_lifelong.report import search as figures
 from keras_lifelong.search import GrowSequenceTuner
+from keras_lifelong.search import figures
 
 
 def build():

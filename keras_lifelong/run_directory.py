@@ -129,7 +129,8 @@ class RunDirectory:
         write_atomic(self.path / CONFIG, text.encode())
 
     def save(self, model: Any, result: Any) -> None:
-        """Stores the model, and after it the result."""
+        """Stores the model, with the result, and after it the result by itself."""
+        model.results[-1:] = [result]  # which knows the configuration
         preset = self.path / "preset"
         if preset.exists():  # of a run killed while it was written
             shutil.rmtree(preset)

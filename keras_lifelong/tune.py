@@ -67,8 +67,8 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
 
 def draw(tuner, directory: Path) -> list[str]:
     """Writes the figures of a search; returns their names."""
-    from keras_lifelong.report import search as figures
     from keras_lifelong.report.style import to_png
+    from keras_lifelong.search import figures
 
     high, low = tuner.oracle.names
     rows = tuner.rows()

@@ -86,6 +86,8 @@ class ARI(EstimatedRates, GeneratedModel):
     ```
     """
 
+    sizes_from = ("memory_budget", "outputs", "hypernetwork")
+
     def __init__(
         self,
         backbone,

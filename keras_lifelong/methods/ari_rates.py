@@ -160,6 +160,28 @@ class EstimatedRates:
         self.use(active)
         return found
 
+    def task_keys(self, name):
+        return super().task_keys(name) | {f"signature/{name}"}
+
+    def heir(self, slot, others):
+        """The task for which the estimator expects most of the set."""
+        others = [o for o in others if f"signature/{o}" in self.memory]
+        rates = self.predict_rates([self.knowledge()[slot]], others)[0]
+        return others[int(np.argmax(rates))]
+
+    def release(self, name):
+        """Rates on the task are forgotten; the others' are numbered anew."""
+        super().release(name)
+        index = self.task_index(name)
+        tasks = self.memory["pairs/tasks"]
+        kept = tasks != index
+        for part in ("signatures", "tasks", "values"):
+            self.memory[f"pairs/{part}"] = self.memory[f"pairs/{part}"][kept].copy()
+        tasks = self.memory["pairs/tasks"]
+        self.memory["pairs/tasks"] = np.where(tasks > index, tasks - 1, tasks).astype(
+            "float32"
+        )
+
     def _set_book(self, config, arrays):
         super()._set_book(config, arrays)
         if "estimator/0" in self.memory:

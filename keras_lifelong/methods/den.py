@@ -245,20 +245,29 @@ class DEN(SparsePhasesMixin, GrowingModel):
             learn=phases,
         )
 
+    sizes_from = ("bucket",)
+
     @property
     def bucket(self):
         return self.options.bucket
 
     def begin_task(self, name):
-        self.notes(name)["stage"] = len(self.task_names)
+        self.notes(name)["stage"] = self._latest_stage() + 1
         self.clear_free_head_rows()
 
     def task_stage(self, name):
         return (
             self.notes(name)["stage"]
             if self.options.timestamps
-            else len(self.task_names)
+            else self._latest_stage()
         )
+
+    def _latest_stage(self) -> int:
+        """Of tasks and of units: of those whose task was removed, as well."""
+        noted = [self.notes(name).get("stage", 0) for name in self.task_names]
+        stamps = [layer.timestamps for layer in self.network.growable]
+        born = [int(ops.convert_to_numpy(s).max()) for s in stamps]
+        return max(*noted, *born) if any(noted) else 0
 
     def is_revisited(self, name):
         return self.notes(name).get("learned", False)

@@ -454,6 +454,16 @@ class PAR(TaskDistances, ExpertsModel):
             "extractor": getattr(self.extractor, "count_params", lambda: 0)(),
         }
 
+    def task_keys(self, name):
+        return super().task_keys(name) | {f"prototypes/{name}"}
+
+    def structure(self):
+        return {**super().structure(), "extractor": self._experts.extractor}
+
+    def set_structure(self, structure):
+        super().set_structure(structure)
+        self._experts.extractor = structure["extractor"]
+
     def summarize_network(self, print_fn, **kwargs):
         super().summarize_network(print_fn, **kwargs)
         parts = [f"{size:,} {name}" for name, size in self.sizes().items()]

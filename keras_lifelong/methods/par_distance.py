@@ -73,7 +73,9 @@ class TaskDistances:
     def use_first_expert(self):
         """Makes a frozen copy of the first expert the extractor."""
         start = f"extractor/{FIRST_EXPERT}/"
-        network = self.make_network(self._key(0))
+        if self._experts.extractor is None:  # that expert may be removed one day
+            self._experts.extractor = self._key(0)
+        network = self.make_network(self._experts.extractor)
         if f"{start}0" not in self.memory:
             for i, value in enumerate(self.expert_values(0)):
                 self.memory[f"{start}{i}"] = value.copy()

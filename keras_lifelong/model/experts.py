@@ -133,6 +133,32 @@ class ExpertsModel(AllInMemory, LifelongModel):
         parts = [f"{key}/{part}" for key in keys for part in ("kernel", "bias")]
         return sum(self.memory[part].size for part in parts)
 
+    def release(self, name):
+        """An expert that no other task uses goes; the later ones move up."""
+        k = self.expert_of(name)
+        if k is None:
+            return
+        self.experts[k]["tasks"].remove(name)
+        if self.experts[k]["tasks"]:
+            return
+        counts = [len(self._network_of(j).variables) for j in range(len(self.experts))]
+        for i in range(counts[k]):
+            self.memory.pop(f"expert/{k}/{i}", None)
+        for j in range(k + 1, len(self.experts)):
+            for i in range(counts[j]):
+                if f"expert/{j}/{i}" in self.memory:  # a part may have been loaded
+                    value = self.memory.pop(f"expert/{j}/{i}")
+                    self.memory[f"expert/{j - 1}/{i}"] = value
+        del self.experts[k]
+
+    def shared_with(self, name):
+        found = super().shared_with(name)
+        k = self.expert_of(name)
+        if k is not None and len(self.experts[k]["tasks"]) > 1:
+            users = [other for other in self.experts[k]["tasks"] if other != name]
+            found[f"expert_{k}"] = users
+        return found
+
     def structure(self):
         return {"experts": self.experts}
 
@@ -158,3 +184,4 @@ class _Experts:
 
     def __init__(self):
         self.list: list[dict] = []
+        self.extractor: str | None = None  # cells of the first expert, if it is that

@@ -427,6 +427,49 @@ class GeneratedModel(AllInMemory, LifelongModel):
             )
         return loaded
 
+    def task_keys(self, name):
+        examples = {f"exemplars/{name}/{part}" for part in ("x", "y")}
+        return super().task_keys(name) | examples
+
+    def release(self, name):
+        """The sets stay, for any task may use any; `heir` says whose they are now."""
+        self.options.outputs = self.outputs_per_set  # as the first task has made it
+        others = [other for other in self.task_names if other != name]
+        if not others:
+            self.slots.clear()
+        for i, slot in enumerate(self.slots):
+            if slot["task"] == name:
+                slot["task"] = self.heir(i, others)
+        self._store.known.clear()
+
+    def heir(self, slot: int, others: list[str]) -> str:
+        """The task that a set is counted to when its own is removed."""
+        del slot
+        return others[0]
+
+    def shared_with(self, name):
+        found = super().shared_with(name)
+        others = found.pop("the network", [])
+        found.pop("the head", None)  # a place, which all use in turn
+        return {"the hypernetwork": others} if others else found
+
+    def check_loaded(self, names):
+        """As of every model, without the fine-tuning that using a task takes."""
+        for name in names:
+            x, y = self.exemplars(name)
+            if x.shape[1:] != self.backbone_input_shape or len(x) != len(y):
+                raise ValueError(
+                    f"examples of task {name!r} have shapes {x.shape} and {y.shape}"
+                )
+        statistics = [tuple(v.shape) for v in self._statistics()]
+        for slot in range(len(self.slots)):
+            shapes = [s.shape for s in self.generated(slot).statistics]
+            if shapes != statistics:
+                raise ValueError(
+                    f"statistics of slot {slot} have shapes {shapes}, where the "
+                    f"network has {statistics}"
+                )
+
     def structure(self):
         return {"slots": self.slots}
 

@@ -80,6 +80,40 @@ class GrowingModel(LifelongModel):
     def structure(self):
         return {"capacities": self.network.capacities()}
 
+    def check_state(self, config, shapes):
+        super().check_state(config, shapes)
+        stored = {shape[-1] for k, shape in shapes.items() if k.startswith("network/")}
+        capacities = config["structure"]["capacities"]
+        if len(capacities) != len(self.network.growable) or set(capacities) - stored:
+            raise ValueError(
+                f"layers have room for {capacities} units, the stored kernels for "
+                f"{sorted(stored)}"
+            )
+
+    def release(self, name):
+        """Frees the units that only this task is late enough to use."""
+        others = [self.task_stage(other) for other in self.task_names if other != name]
+        last = max(others, default=1)  # the first units are the network's
+        units = [
+            np.setdiff1d(layer.units_at(), layer.units_at(last))
+            for layer in self.network.growable
+        ]
+        for i, gone in enumerate(units):
+            self.network.growable[i].remove_units(gone)
+            if i + 1 < len(units):
+                rows = self.network.rows_of(i + 1, gone)
+                self.network.growable[i + 1].clear_inputs(rows)
+
+    def shared_with(self, name):
+        found = super().shared_with(name)
+        others = found.pop("the network", [])
+        last = max((self.task_stage(other) for other in others), default=0)
+        for layer in self.network.growable:
+            count = layer.units_at(min(self.task_stage(name), last)).size
+            if count:
+                found[f"{layer.name} with {count} units"] = others
+        return found
+
     def set_structure(self, structure):
         self.network.set_capacities(structure["capacities"])
 

@@ -243,7 +243,9 @@ class LearningMixin:
         calls.on_train_end()
         if checkpoint_dir is not None:
             recorder.finish(len(tasks), measured.to_config())
-        return measured.result(stream, time.perf_counter() - start)
+        result = measured.result(stream, time.perf_counter() - start)
+        self.results.append(result)
+        return result
 
     def _run(self, stream, settings) -> dict:
         """What makes a run what it is: a checkpoint of another one is refused."""

@@ -14,13 +14,16 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.random import seed_config
 from keras_lifelong.model.learning import LearningMixin
 from keras_lifelong.model.presets import PresetMixin
+from keras_lifelong.model.removal import RemovalMixin
 from keras_lifelong.model.state import StateMixin
 from keras_lifelong.model.tasks import Book
 from keras_lifelong.model.tasks import TasksMixin
 from keras_lifelong.training.trainer import Trainer
 
 
-class LifelongModel(TasksMixin, LearningMixin, StateMixin, PresetMixin, keras.Model):
+class LifelongModel(
+    TasksMixin, LearningMixin, RemovalMixin, StateMixin, PresetMixin, keras.Model
+):
     """A network that learns task after task. The base of all methods and baselines.
 
     The active network (`network` and `head`) holds one task at a time: what a task has

@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
-import contextlib
+import datetime
 import errno
 import importlib
+import inspect
 import json
+import os
 import pathlib
 import shutil
 import tempfile
+from collections import Counter
 
 import keras
+import numpy as np
+import yaml
 
+from keras_lifelong import report
 from keras_lifelong.layers import cell  # noqa: F401 - backbones may hold these
 from keras_lifelong.layers import residual  # noqa: F401
+from keras_lifelong.metrics import Result
+from keras_lifelong.model.results import versions
+from keras_lifelong.presets import card
+from keras_lifelong.presets import configs
+from keras_lifelong.presets import layout
+from keras_lifelong.presets import weights
+from keras_lifelong.presets.reading import Preset
+from keras_lifelong.report.style import to_png
 
-CONFIG = "config.json"
-WEIGHTS = "model.weights.h5"
-TASKS = "tasks.json"
+FIGURES = ("accuracy_over_tasks", "accuracy_matrix", "growth")
 
 
 class PresetMixin:
     """`save_to_preset` and `from_preset` of a `LifelongModel`."""
 
-    def save_to_preset(self, directory) -> None:
-        """Writes the model to a directory: configuration, weights and tasks.
+    # Options of the constructor that sizes of arrays follow from.
+    sizes_from: tuple[str, ...] = ()
 
-        The directory appears whole or not at all; an existing preset is replaced.
+    @property
+    def results(self) -> list[Result]:
+        """What `fit_stream` measured, each time; saved in presets."""
+        return self._book.results
+
+    @property
+    def origin(self) -> dict | None:
+        """The preset this model was loaded from or saved to last: id, name, tasks."""
+        return self._book.origin
+
+    def save_to_preset(self, directory) -> None:
+        """Writes the model to a directory: see `keras_lifelong.presets.layout`.
+
+        The directory appears whole or not at all; an existing preset is replaced. What
+        a single task uses has a file of its own, so that others can be loaded without.
+        A model that was loaded from a preset and has changed since names it as its
+        parent.
 
         Args:
             directory: path; its parent is created if absent.
 
         Raises:
             ValueError: if `directory` is a file, or a directory with other content.
-            OSError: if the disk has no room for it; nothing is written then.
+            OSError: if the disk has no room for it, or it may not be written; the
+                earlier preset is then as it was.
 
         Example:
 
@@ -42,35 +71,21 @@ class PresetMixin:
         model = kl.LifelongModel.from_preset("den_digits")
         ```
         """
-        directory = pathlib.Path(directory)
-        known = {CONFIG, WEIGHTS, TASKS}
-        if directory.exists() and (
-            not directory.is_dir()
-            or not {path.name for path in directory.iterdir()} <= known
+        directory = pathlib.Path(os.path.abspath(directory))
+        if directory.exists() and not (
+            directory.is_dir() and layout.is_preset(directory)
         ):
             raise ValueError(
                 "`directory` must be new, empty or an earlier preset. "
                 f"Received: {str(directory)!r}."
             )
         directory.parent.mkdir(parents=True, exist_ok=True)
-        self._check_space(directory.parent)
+        state, arrays = self.get_state()
+        _check_space(directory.parent, arrays)
         temporary = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
         temporary = pathlib.Path(temporary)
         try:
-            config = {
-                "class_name": type(self).__name__,
-                "registered_name": keras.saving.get_registered_name(type(self)),
-                "config": self.get_config(),
-                "compile_config": self.get_compile_config() if self.compiled else None,
-                "keras_version": keras.__version__,
-            }
-            (temporary / CONFIG).write_text(json.dumps(config, indent=2))
-            tasks = [
-                {"name": name, **self.task_spec(name).to_config()}
-                for name in self.task_names
-            ]
-            (temporary / TASKS).write_text(json.dumps(tasks, indent=2))
-            self.save_weights(temporary / WEIGHTS)
+            origin = self._write_preset(temporary, directory.name, state, arrays)
             temporary.chmod(0o755)
             if directory.exists():  # kept until the new one is in its place
                 aside = temporary.with_name(f"{temporary.name}.old")
@@ -81,25 +96,124 @@ class PresetMixin:
                 temporary.rename(directory)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        self._book.origin = origin
 
-    def _check_space(self, directory):
-        """Raises an OSError if the disk is too full: HDF5 would crash the process."""
-        arrays = self.get_state()[1].values()
-        needed = 2**20 + sum(array.nbytes + 2**14 for array in arrays)
-        free = shutil.disk_usage(directory).free
-        if free < needed:
-            raise OSError(
-                errno.ENOSPC,
-                f"No space left for a preset of up to {needed} bytes; {free} are free",
-                str(directory),
+    def _write_preset(self, place, name, state, arrays) -> dict:
+        """Writes every file of a preset; returns what it is, for its children."""
+        config = {
+            "class_name": type(self).__name__,
+            "registered_name": keras.saving.get_registered_name(type(self)),
+            "config": self.get_config(),
+            "compile_config": self.get_compile_config() if self.compiled else None,
+            "structure": state["structure"],
+        }
+        tasks = self._write_arrays(place, state, arrays)
+        _write_json(place / layout.CONFIG, config)
+        _write_json(place / layout.TASKS, tasks)
+        metrics = {
+            "results": [result.to_dict() for result in self.results],
+            "growth": state["growth"],
+        }
+        _write_json(place / layout.METRICS, metrics)
+        last = self.results[-1] if self.results else None
+        experiment = self._experiment(last)
+        text = yaml.safe_dump(experiment, sort_keys=False, allow_unicode=True)
+        (place / layout.EXPERIMENT).write_text(text, encoding="utf-8")
+        figures = [] if last is None else _draw(last, place / layout.FIGURE_FOLDER)
+        identity = layout.identity(state, arrays)
+        lineage = self._lineage(identity)
+        text = card.write(
+            name,
+            type(self).__name__,
+            _summary(type(self)),
+            tasks,
+            self.backbone_input_shape,
+            self.count_params(),
+            last,
+            figures,
+            lineage,
+        )
+        (place / layout.CARD).write_text(text, encoding="utf-8")
+        files = sorted(path for path in place.rglob("*") if path.is_file())
+        origin = {"id": identity, "preset": name, "tasks": self.task_names}
+        metadata = {
+            "schema": layout.SCHEMA,
+            **origin,
+            "method": type(self).__name__,
+            "parameters": self.count_params(),
+            "numbers": int(sum(array.size for array in arrays.values())),
+            "saved": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "lineage": lineage,
+            "files": {
+                path.relative_to(place).as_posix(): layout.describe(path)
+                for path in files
+            },
+        }
+        _write_json(place / layout.METADATA, metadata)
+        return {**origin, "lineage": lineage}
+
+    def _write_arrays(self, place, state, arrays) -> list[dict]:
+        """Writes the files of weights; returns the content of tasks.json."""
+        used = {
+            name: sorted(
+                {f"memory/{key}" for key in self.task_keys(name)} & arrays.keys()
             )
+            for name in self.task_names
+        }
+        users = Counter(key for keys in used.values() for key in keys)
+        tasks, files = [], []
+        for name, keys in used.items():
+            own = {key: arrays[key] for key in keys if users[key] == 1}
+            file = layout.task_file(name, files) if own else None
+            if own:
+                (place / file).parent.mkdir(exist_ok=True)
+                weights.write(place / file, own)
+                files.append(file)
+            tasks.append(
+                {
+                    "name": name,
+                    "spec": state["tasks"][name],
+                    "notes": state["notes"].get(name, {}),
+                    "arrays": keys,
+                    "file": file,
+                }
+            )
+        shared = {key: array for key, array in arrays.items() if users[key] != 1}
+        weights.write(place / layout.WEIGHTS, shared)
+        return tasks
+
+    def _experiment(self, result) -> dict:
+        if result is not None and "method" in result.config:
+            return json.loads(json.dumps(result.config))  # of a run from a file
+        method = {"name": type(self).__name__, **vars(self.options)}
+        found = {"method": method, "seed": self.seed, "tasks": self.task_names}
+        if result is not None:
+            found["stream"] = result.config.get("stream")
+        return json.loads(json.dumps(found))
+
+    def _lineage(self, identity) -> list[dict]:
+        origin = self._book.origin
+        if origin is None:
+            return []
+        if origin["id"] == identity:  # saved again
+            return origin["lineage"]
+        parent = {key: origin[key] for key in ("id", "preset", "tasks")}
+        return [*origin["lineage"], parent]
 
     @classmethod
-    def from_preset(cls, directory, load_weights: bool = True):
+    def from_preset(cls, uri, tasks=None, load_weights: bool = True):
         """Loads what `save_to_preset` wrote; runs no code from it.
 
+        Every file is checked against the size and digest that the preset lists before
+        it is used, and what it asks for before memory is taken.
+
         Args:
-            directory: path of a preset.
+            uri: a directory, "hf://user/name", "kaggle://owner/model/framework/name",
+                or the name of a preset that the package ships: see
+                `keras_lifelong.zoo`.
+            tasks: names of the tasks to load; the others are left out as by
+                `remove_task`, and nothing that they alone use is read. None: all.
             load_weights: False gives an untrained model of the same configuration.
 
         Returns:
@@ -107,43 +221,143 @@ class PresetMixin:
             learning. It must be `cls` or a subclass of it.
 
         Raises:
-            ValueError: if it is no preset, or of another class.
+            ValueError: if it is no preset, one that is not as it was written or asks
+                for what it may not, or of another class; naming the file and reason.
+            OSError: if a hub does not give it.
+
+        Example:
+
+        ```python
+        model = kl.LifelongModel.from_preset("den_digits", tasks=["digits_2_3"])
+        model.fit(x, y, task="more", epochs=10)
+        ```
         """
-        directory = pathlib.Path(directory)
-        with _reading(directory, CONFIG):
-            config = json.loads((directory / CONFIG).read_text())
-            name = config["class_name"]
-            arguments = config["config"]
-            compile_config = config["compile_config"]
-        package = importlib.import_module("keras_lifelong")
-        if name in package.__all__:
-            getattr(package, name)  # public classes are imported when first used
-        found = next((c for c in _subclasses(cls) if c.__name__ == name), None)
-        if found is None:
-            raise ValueError(
-                f"The preset {str(directory)!r} holds a {name}, which is no "
-                f"{cls.__name__} known here."
-            )
-        with _reading(directory, CONFIG):
-            model = found.from_config(arguments)
-            if compile_config is not None:
-                model.compile_from_config(compile_config)
+        preset = Preset(uri)
+        config = preset.json(layout.CONFIG, dict)
+        listed = preset.json(layout.TASKS, list)
+        metrics = preset.json(layout.METRICS, dict)
+        with preset.reading(layout.CONFIG):
+            found = _class(cls, config["class_name"], preset.uri)
+            configs.check_objects(config)
+        with preset.reading(layout.TASKS):
+            names = [entry["name"] for entry in listed]
+            entries = _wanted(listed, names, tasks)
+        arrays = {}
         if load_weights:
-            with _reading(directory, WEIGHTS):
-                model.load_weights(directory / WEIGHTS)
+            arrays = _read_arrays(preset, listed, entries)
+        with preset.reading(layout.CONFIG):
+            numbers = sum(array.size for array in arrays.values())
+            dimensions = [d for array in arrays.values() for d in array.shape]
+            arguments = config["config"]
+            configs.check_network(arguments["backbone"], numbers)
+            configs.check_sizes(arguments, found.sizes_from, max(dimensions, default=0))
+            model = found.from_config(arguments)
+            if config["compile_config"] is not None:
+                model.compile_from_config(config["compile_config"])
+        if load_weights:
+            with preset.reading(layout.TASKS):
+                state = {
+                    "tasks": {entry["name"]: entry["spec"] for entry in listed},
+                    "notes": {entry["name"]: entry["notes"] for entry in listed},
+                    "growth": metrics["growth"],
+                    "structure": config["structure"],
+                }
+                shapes = {key: array.shape for key, array in arrays.items()}
+                model.check_state(state, shapes)
+            with preset.reading(layout.WEIGHTS):
+                model.set_state(state, arrays)
+                model.check_loaded([entry["name"] for entry in entries])
+                kept = {entry["name"] for entry in entries}
+                for name in reversed([n for n in names if n not in kept]):
+                    model.drop_task(name)
+            with preset.reading(layout.METRICS):
+                model._book.results = [Result.from_dict(r) for r in metrics["results"]]
+            with preset.reading(layout.METADATA):
+                model._book.origin = {
+                    "id": str(preset.metadata["id"]),
+                    "preset": preset.uri,
+                    "tasks": names,
+                    "lineage": list(preset.metadata["lineage"]),
+                }
         return model
 
 
-@contextlib.contextmanager
-def _reading(directory, file):
-    """Names the preset and the file in whatever goes wrong while it is read."""
-    try:
-        yield
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{str(directory)!r} is no preset: {file} cannot be read "
-            f"({type(error).__name__}: {error})."
-        ) from error
+def _class(cls, name, uri):
+    package = importlib.import_module("keras_lifelong")
+    if name in package.__all__:
+        getattr(package, name)  # public classes are imported when first used
+    found = next((c for c in _subclasses(cls) if c.__name__ == name), None)
+    if found is None:
+        raise ValueError(f"it holds a {name}, which is no {cls.__name__} known here")
+    return found
+
+
+def _wanted(listed, names, tasks) -> list[dict]:
+    if len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"names of tasks must be unique texts. Received: {names}")
+    if tasks is None:
+        return listed
+    if isinstance(tasks, str):
+        raise ValueError(f"`tasks` must be a list of names. Received: {tasks!r}")
+    unknown = [name for name in tasks if name not in names]
+    if unknown or not tasks:
+        raise ValueError(f"`tasks` must name some of {names}. Received: {list(tasks)}")
+    return [entry for entry in listed if entry["name"] in tasks]
+
+
+def _read_arrays(preset, listed, entries) -> dict[str, np.ndarray]:
+    """The arrays that the tasks of `entries` need, and those that belong to no task."""
+    with preset.reading(layout.TASKS):
+        needed = {key for entry in entries for key in entry["arrays"]}
+        left = {key for entry in listed for key in entry["arrays"]} - needed
+        own = {entry["file"] for entry in entries} - {None}
+    arrays = {}
+    for file in sorted(own):
+        arrays |= preset.arrays(file)
+    shared = preset.arrays(layout.WEIGHTS, lambda key: key not in left)
+    if arrays.keys() & shared.keys():
+        with preset.reading(layout.WEIGHTS):
+            raise ValueError("it holds arrays that a task's file holds as well")
+    arrays |= shared
+    missing = sorted(needed - arrays.keys())
+    if missing:
+        with preset.reading(layout.TASKS):
+            raise ValueError(f"it lists the array {missing[0]!r}, which no file holds")
+    return arrays
+
+
+def _check_space(directory, arrays):
+    """Raises an OSError if the disk is too full: HDF5 would crash the process."""
+    needed = 2**21 + sum(array.nbytes + 2**14 for array in arrays.values())
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"No space left for a preset of up to {needed} bytes; {free} are free",
+            str(directory),
+        )
+
+
+def _draw(result: Result, folder) -> list[str]:
+    """Draws the figures of a card; returns their paths within the preset."""
+    folder.mkdir()
+    drawn = []
+    for name in FIGURES:
+        picture = to_png(getattr(report, name)(result))
+        (folder / f"{name}.png").write_bytes(picture)
+        drawn.append(f"{folder.name}/{name}.png")
+    return drawn
+
+
+def _summary(cls) -> str:
+    """What a method is: the first line of its module, without its name."""
+    text = inspect.getdoc(inspect.getmodule(cls)) or cls.__doc__ or ""
+    line = text.strip().partition("\n")[0].removeprefix(f"{cls.__name__}: ")
+    return line.rstrip(".")
+
+
+def _write_json(path, content) -> None:
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _subclasses(cls):

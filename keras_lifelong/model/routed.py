@@ -175,6 +175,37 @@ class RoutedModel(AllInMemory, LifelongModel):
         }
         return sum(self.node_params(u) for u, _ in nodes)
 
+    def task_keys(self, name):
+        nodes = {
+            _key(u, owner, i)
+            for u, owner in enumerate(self.routing.get(name, []))
+            for i in range(len(self.node_variables(self.units[u])))
+        }
+        return super().task_keys(name) | nodes
+
+    def release(self, name):
+        """Nodes that were made for the task are from now on its first heir's."""
+        owners = self.routing.pop(name, [])
+        for u, owner in enumerate(owners):
+            heirs = self.users(u, owner)
+            if owner != name or not heirs:
+                continue
+            for i in range(len(self.node_variables(self.units[u]))):
+                if _key(u, name, i) in self.memory:  # a part may have been loaded
+                    value = self.memory.pop(_key(u, name, i))
+                    self.memory[_key(u, heirs[0], i)] = value
+            for heir in heirs:
+                self.routing[heir][u] = heirs[0]
+
+    def shared_with(self, name):
+        found = super().shared_with(name)
+        found.pop("the network", None)
+        for u, owner in enumerate(self.routing.get(name, [])):
+            users = [other for other in self.users(u, owner) if other != name]
+            if users:
+                found[f"{self.units[u].name} of {owner}"] = users
+        return found
+
     def structure(self):
         return {"routing": self.routing}
 

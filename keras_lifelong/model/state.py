@@ -34,6 +34,32 @@ class StateMixin:
         for i, variable in enumerate(self.network.variables):
             variable.assign(arrays[f"network/{i}"])
 
+    def check_state(self, config: dict, shapes: dict[str, tuple[int, ...]]):
+        """Raises a ValueError if arrays of such shapes cannot be this state's.
+
+        To be asked before `set_state` of what comes from elsewhere: it takes no memory.
+
+        Args:
+            config: as of `get_state`.
+            shapes: of the arrays, by name.
+        """
+        for name, entry in config["tasks"].items():
+            spec = TaskSpec.from_config(entry)
+            self.check_spec(name, spec)
+            for key in (f"memory/head/own/{name}", "memory/head/shared"):
+                bias = shapes.get(f"{key}/bias")
+                mine = (spec.head == "shared") == key.endswith("/shared")
+                if mine and bias is not None and bias != (spec.units,):
+                    raise ValueError(
+                        f"task {name!r} has {spec.units} outputs, its head {bias[0]}"
+                    )
+
+    def check_loaded(self, names: list[str]):
+        """Raises a ValueError if a task cannot be used with what was loaded."""
+        for name in names:
+            self.activate(name)
+        self.activate(None)
+
     def _get_book(self):
         self.store_active()
         book = self._book

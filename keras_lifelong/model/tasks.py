@@ -25,6 +25,8 @@ class Book:
         self.active: str | None = None
         self.joint: dict[tuple, JointHeads] = {}
         self.seen: dict = {}  # Tasks by name whose data this process has at hand
+        self.results: list = []  # what was measured on streams
+        self.origin: dict | None = None  # the preset that this model comes from
 
 
 class TasksMixin:

@@ -228,6 +228,20 @@ class TransferModel(LifelongModel):
             for layer in self.network.searched:
                 self.log(task, layer.name, "initial", layer.units)
 
+    def shared_with(self, name):
+        found = super().shared_with(name)
+        others = found.pop("the network", [])
+        layers = zip(self.network.searched, self._kept_configuration(name), strict=True)
+        for i, (layer, shared) in enumerate(layers):
+            users = [other for other in others if self._kept_configuration(other)[i]]
+            if shared and users:
+                found[layer.name] = users
+        return found
+
+    def _kept_configuration(self, name) -> list[int]:
+        kept = self.notes(name).get("configuration")
+        return [1] * len(self.network.searched) if kept is None else kept
+
     def summarize_network(self, print_fn, **kwargs):
         """Prints the searched layers and what sharing them takes."""
         del kwargs

@@ -11,6 +11,7 @@ from keras import layers
 
 import keras_lifelong as kl
 from keras_lifelong.methods import registry
+from keras_lifelong.presets import weights
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 5)).astype("float32")
@@ -99,6 +100,56 @@ def test_loaded_learns_on_as_if_never_stopped(model, tmp_path):
     assert all((a == b).all() for a, b in pairs)
 
 
+@pytest.mark.parametrize("i", [0, 1])
+def test_one_task_of_a_preset_predicts_the_same(model, tmp_path, i):
+    model.save_to_preset(tmp_path / "preset")
+    listed = json.loads((tmp_path / "preset/tasks.json").read_text())
+    gone, kept = listed[1 - i], listed[i]
+    if gone["file"] is not None:  # what only the other task uses is not even there
+        (tmp_path / "preset" / gone["file"]).unlink()
+    part = kl.LifelongModel.from_preset(tmp_path / "preset", tasks=[kept["name"]])
+    assert part.task_names == [kept["name"]]
+    whole = model.predict(X, task=kept["name"])
+    assert (part.predict(X, task=kept["name"]) == whole).all()
+    held = {key for key in model.memory if gone["name"] in key}
+    assert not held & part.memory.keys()
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_a_removed_task_frees_its_own_and_leaves_the_other(model, tmp_path, i):
+    less = preset(model, tmp_path)
+    gone, kept = (f"odd/name {j}" for j in (i, 1 - i))
+    before = less.count_params()
+    removal = less.remove_task(gone)
+    assert less.task_names == [kept]
+    assert (less.predict(X, task=kept) == model.predict(X, task=kept)).all()
+    assert removal.parameters == before - less.count_params() >= 0
+    assert not any(gone in key for key in less.memory)
+    for users in removal.stays.values():
+        assert users == [kept]
+    if type(model).__name__ == "Independent":
+        assert not removal.stays and less.count_params() == before / 2
+    else:
+        assert removal.stays and kept in str(removal)
+    with pytest.raises(ValueError, match="must be the name of a learned task"):
+        less.remove_task(gone)
+    assert_same(preset(less, tmp_path), less)
+    if type(model).__name__ != "Joint":  # which has not the other task's data
+        fit(less, i)  # it can be learned again
+        assert less.task_names == [kept, gone]
+        if type(model).__name__ == "Independent":  # where nothing is forgotten
+            assert (less.predict(X, task=kept) == model.predict(X, task=kept)).all()
+
+
+def test_all_tasks_removed_and_learned_anew(model, tmp_path):
+    empty = preset(model, tmp_path)
+    for name in model.task_names:
+        empty.remove_task(name)
+    assert empty.task_names == []
+    fit(empty, 2)
+    assert empty.predict(X).shape == model.predict(X, task=model.task_names[0]).shape
+
+
 def test_den_grew_in_these_tests(model):
     if type(model).__name__ == "DEN":
         kinds = {entry["kind"] for entry in model.growth}
@@ -118,7 +169,7 @@ def test_presets_are_plain_data_and_refused_when_broken(tmp_path):
     untrained = kl.LifelongModel.from_preset(directory, load_weights=False)
     assert untrained.task_names == []
     (directory / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="is no preset"):
+    with pytest.raises(ValueError, match=r"is no preset.*config\.json: it is cut off"):
         kl.LifelongModel.from_preset(directory)
     (directory / "mine.txt").write_text("precious")
     with pytest.raises(ValueError, match="must be new, empty or an earlier preset"):
@@ -136,7 +187,7 @@ def test_failed_saving_leaves_the_earlier_preset(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(model), "save_weights", full)
+    monkeypatch.setattr(weights, "write", full)
     with pytest.raises(OSError, match="No space left"):
         model.save_to_preset(directory)
     assert kl.LifelongModel.from_preset(directory).task_names == ["odd/name 0"]

@@ -5,8 +5,8 @@ import pytest
 
 from keras_lifelong.report import page
 from keras_lifelong.report import routes
-from keras_lifelong.report import search
 from keras_lifelong.report import style
+from keras_lifelong.search import figures as search
 
 UNITS = ["low", "high"]
 

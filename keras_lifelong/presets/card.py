@@ -1,0 +1,187 @@
+"""The model card: README.md of a preset, with the front matter that hubs read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from keras_lifelong.metrics import Result
+from keras_lifelong.metrics.table import number
+
+TAGS = ("keras-lifelong", "lifelong-learning", "continual-learning")
+LOADED = """\
+```python
+import keras_lifelong as kl
+
+model = kl.LifelongModel.from_preset({uri!r})
+model.task_names
+model.predict(x, task={task!r})
+model = kl.LifelongModel.from_preset({uri!r}, tasks=[{task!r}])  # no more than it needs
+```
+"""
+GOES_ON = """\
+```python
+model.fit(x, y, task="a new one", epochs=10)  # the old tasks stay, as the method keeps them
+model.save_to_preset("child")                 # which names this preset as its parent
+single = model.task_model({task!r})           # a plain keras.Model of one task
+```
+"""
+
+
+def write(
+    name: str,
+    method: str,
+    summary: str,
+    tasks: Sequence[dict],
+    input_shape: Sequence[int],
+    params: int,
+    result: Result | None,
+    figures: Iterable[str],
+    lineage: Sequence[dict],
+) -> str:
+    """The text of a card.
+
+    Args:
+        name: of the preset.
+        method: name of its class.
+        summary: what the method is, in a sentence.
+        tasks: of each, "name" and "spec".
+        input_shape: of an example.
+        params: parameters of the whole model.
+        result: of the stream that was learned last; None if no stream was.
+        figures: paths within the preset.
+        lineage: the presets that this one goes back to, the oldest first.
+    """
+    front = yaml.safe_dump(
+        front_matter(name, method, tasks, input_shape, result),
+        sort_keys=False,
+        allow_unicode=True,
+    )
+    example = tasks[-1]["name"] if tasks else "task"
+    parts = [
+        f"---\n{front}---",
+        f"# {name}",
+        f"A network that learned {_count(len(tasks), 'task')} one after the other by "
+        f"**{method}** ({summary}), made with keras-lifelong. It holds {params:,} "
+        f"parameters, takes inputs of shape {tuple(input_shape)} and goes on learning "
+        "after it is loaded.",
+        _results(tasks, result),
+        *(f"![{_headline(path)}]({path})" for path in figures),
+        "## To use it\n\n" + LOADED.format(uri=name, task=example),
+        "## To go on learning\n\n" + GOES_ON.format(task=example),
+        _descent(lineage),
+        "This directory is data alone: nothing in it is run when it is loaded, and "
+        "`metadata.json` holds the size and sha256 of every file. This card was "
+        "generated; what was learned on, and for what it may be used, is for the "
+        "publisher to add.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def front_matter(name, method, tasks, input_shape, result) -> dict[str, Any]:
+    """What hubs read: library, tags, and the results as a model index."""
+    kinds = {task["spec"]["kind"] for task in tasks}
+    data = "image" if len(input_shape) == 3 else "tabular"
+    goal = "regression" if kinds == {"regression"} else "classification"
+    front: dict[str, Any] = {
+        "library_name": "keras",
+        "license": "apache-2.0",
+        "tags": [*TAGS, method.lower()],
+        "pipeline_tag": f"{data}-{goal}",
+    }
+    if result is not None:
+        front["datasets"] = [result.stream]
+        front["metrics"] = list(result.matrices)
+        front["model-index"] = [
+            {"name": name, "results": _index(front["pipeline_tag"], result)}
+        ]
+    return front
+
+
+def _index(goal: str, result: Result) -> list[dict]:
+    def entry(config, task, metrics):
+        dataset = {"type": result.stream, "name": task, "config": config}
+        dataset["split"] = "test"
+        kept = [m for m in metrics if math.isfinite(m["value"])]
+        return {"task": {"type": goal}, "dataset": dataset, "metrics": kept}
+
+    found = []
+    for j, task in enumerate(result.task_names):
+        metrics = [
+            {"type": metric, "value": float(matrix[-1, j]), "name": metric}
+            for metric, matrix in result.matrices.items()
+        ]
+        found.append(entry(task, f"{result.stream}, {task}", metrics))
+    whole = [
+        {"type": result.metric, "value": result.acc, "name": f"mean {result.metric}"},
+        {"type": "backward_transfer", "value": result.bwt, "name": "backward transfer"},
+        {"type": "forgetting", "value": result.forgetting, "name": "forgetting"},
+    ]
+    found.append(entry("all tasks", f"{result.stream}, all tasks", whole))
+    return [e for e in found if e["metrics"]]
+
+
+def _results(tasks, result) -> str:
+    lines = ["## Tasks", ""]
+    if result is None:
+        lines += ["| task | kind | classes |", "|---|---|---|"]
+        for task in tasks:
+            spec = task["spec"]
+            lines.append(
+                f"| {_cell(task['name'])} | {spec['kind']} | {spec['num_classes']} |"
+            )
+        return "\n".join([*lines, "", "No results were measured on a stream."])
+    of = {name: j for j, name in enumerate(result.task_names)}
+    metric = result.metric
+    lines += [
+        f"| task | kind | classes | {metric} when learned | {metric} in the end |",
+        "|---|---|---|---|---|",
+    ]
+    for task in tasks:
+        spec, j = task["spec"], of.get(task["name"])
+        own = last = float("nan")
+        if j is not None:
+            own, last = result.matrix[j, j], result.matrix[-1, j]
+        lines.append(
+            f"| {_cell(task['name'])} | {spec['kind']} | {spec['num_classes']} "
+            f"| {number(own)} | {number(last)} |"
+        )
+    lines += [
+        "",
+        f"Mean {metric} {number(result.acc)}, backward transfer "
+        f"{number(result.bwt, sign=True)}, forgetting {number(result.forgetting)}, on "
+        f"the test data of `{result.stream}`; {result.capacity:.2f} times the "
+        "parameters of the base network. All numbers are in `metrics.json`.",
+    ]
+    return "\n".join(lines)
+
+
+def _descent(lineage) -> str:
+    if not lineage:
+        return ""
+    lines = [
+        f"{i + 1}. `{_cell(p['preset'])}`, {_count(len(p['tasks']), 'task')} "
+        f"(`{p['id'][:12]}`)"
+        for i, p in enumerate(lineage)
+    ]
+    return "## Goes back to\n\n" + "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _headline(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".png").replace("_", " ").capitalize()
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of a cell of a table."""
+    safe = "".join(c if c.isprintable() else "?" for c in text)
+    for character in "\\|`<[":
+        safe = safe.replace(character, f"\\{character}")
+    return safe

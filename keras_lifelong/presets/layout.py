@@ -1,0 +1,96 @@
+"""Where what is kept in a preset: the names of its files.
+
+config.json            class, constructor arguments, structure
+tasks.json             the tasks in order: name, spec, notes, arrays, file
+model.weights.h5       arrays that several tasks use, or all
+tasks/<name>.weights.h5   arrays that one task uses
+metrics.json           results of what was learned, and the log of growth
+experiment.yaml        the settings it was learned under
+figures/*.png          of the last result
+README.md              the model card
+metadata.json          versions, sizes, lineage, and size and sha256 of every file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import urllib.parse
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+import numpy as np
+
+CONFIG = "config.json"
+TASKS = "tasks.json"
+WEIGHTS = "model.weights.h5"
+METRICS = "metrics.json"
+EXPERIMENT = "experiment.yaml"
+CARD = "README.md"
+METADATA = "metadata.json"
+TASK_FOLDER, FIGURE_FOLDER = "tasks", "figures"
+SCHEMA = 1
+
+_TOP = {CONFIG, TASKS, WEIGHTS, METRICS, EXPERIMENT, CARD, METADATA}
+_TOP |= {TASK_FOLDER, FIGURE_FOLDER}
+_LONGEST = 120  # of a file's name; file systems take 255 bytes
+
+
+def task_file(name: str, taken: Iterable[str] = ()) -> str:
+    """Path within a preset of a task's arrays.
+
+    Args:
+        name: of the task; any text.
+        taken: paths of other tasks. Of two that differ in case alone, which are one to
+            some file systems, the later gets a number.
+
+    >>> task_file("odd/name 0")
+    'tasks/odd%2Fname%200.weights.h5'
+    """
+    quoted = urllib.parse.quote(name, safe="")
+    taken = {path.casefold() for path in taken}
+    path = f"{TASK_FOLDER}/{quoted}.weights.h5"
+    if len(quoted) > _LONGEST or path.casefold() in taken or name in (".", ".."):
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        path = f"{TASK_FOLDER}/{quoted[:_LONGEST]}-{digest}.weights.h5"
+    return path
+
+
+def is_preset(directory: pathlib.Path) -> bool:
+    """Whether a directory holds nothing but what a preset may hold."""
+    for path in directory.iterdir():
+        if path.name not in _TOP or path.is_symlink():
+            return False
+        folder = path.name in (TASK_FOLDER, FIGURE_FOLDER)
+        endings = {TASK_FOLDER: ".weights.h5", FIGURE_FOLDER: ".png"}
+        if folder != path.is_dir():
+            return False
+        if folder and any(
+            p.is_dir() or not p.name.endswith(endings[path.name])
+            for p in path.iterdir()
+        ):
+            return False
+    return True
+
+
+def describe(path: pathlib.Path) -> dict:
+    """Size and sha256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def identity(config: Mapping, arrays: Mapping[str, np.ndarray]) -> str:
+    """What a model is, as a digest: the same model has the same, saved or loaded.
+
+    Args:
+        config: JSON.
+        arrays: by name.
+    """
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for key in sorted(arrays):
+        array = np.ascontiguousarray(arrays[key])
+        digest.update(f"{key} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -299,7 +299,8 @@ def _client(name: str):
 def _bounded(size: int | None):
     """A progress bar that ends a transfer which the client would begin for ever.
 
-    It gives up only when an attempt brings nothing, and forgets what came before.
+    The client gives up after attempts that bring nothing, not after those that bring
+    the same beginning again. (Less than a MiB it fetches in one piece, or not at all.)
     """
 
     class Bounded(importlib.import_module("huggingface_hub.utils").tqdm):
@@ -307,7 +308,7 @@ def _bounded(size: int | None):
 
         def update(self, n=1):
             self.received += max(n or 0, 0)
-            if size is not None and self.received > 3 * max(size, 1):
+            if size is not None and self.received > 3 * max(size, 2**20):
                 raise _Reason("the connection breaks off each time. Try again later")
             return super().update(n)
 

@@ -22,7 +22,7 @@ from keras_lifelong.presets import hubs
 FILES = {
     "metadata.json": b'{"format": 1}',
     "README.md": b"---\nlicense: apache-2.0\n---\n# A preset\n",
-    "tasks/one.weights.h5": bytes(range(256)) * 20,
+    "tasks/one.weights.h5": bytes(range(256)) * 2**13,  # 2 MiB
     "tasks/two.weights.h5": bytes(range(255, -1, -1)) * 30,
     "figures/accuracy.png": b"\x89PNG" * 50,
 }
@@ -71,8 +71,8 @@ def hub(client, monkeypatch):
 
     monkeypatch.setattr(time, "sleep", nap)
     monkeypatch.setenv("HF_TOKEN", hub_server.TOKEN)
-    # A few KB come in pieces, as large files do: only whole pieces are gone on from.
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 512)
+    # Pieces of 10 MiB elsewhere. What is lost within one is fetched again.
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 2**18)
     client.repo = f"user/preset_{next(client.numbers)}"
     client.uri = f"hf://{client.repo}"
     return client

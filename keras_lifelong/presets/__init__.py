@@ -1,0 +1,1 @@
+"""Presets: trained models as directories of plain data, here and on hubs."""

@@ -1,4 +1,4 @@
-"""Forgetting on request: a task is taken out of a model, the others stay as they are."""
+"""Forgetting on request: a task is taken out, the others stay as they are."""
 
 from __future__ import annotations
 

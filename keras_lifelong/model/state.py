@@ -58,6 +58,14 @@ class StateMixin:
         """Raises a ValueError if a task cannot be used with what was loaded."""
         for name in names:
             self.activate(name)
+        if names:
+            one = ops.zeros((1, *self.backbone_input_shape))
+            shape = tuple(self.outputs(one).shape)
+            if shape != (1, self.active_spec.units):
+                raise ValueError(
+                    f"task {names[-1]!r} has {self.active_spec.units} outputs, the "
+                    f"network gives {shape[1:]}"
+                )
         self.activate(None)
 
     def _get_book(self):

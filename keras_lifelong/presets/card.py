@@ -25,9 +25,9 @@ model = kl.LifelongModel.from_preset({uri!r}, tasks=[{task!r}])  # no more than 
 """
 GOES_ON = """\
 ```python
-model.fit(x, y, task="a new one", epochs=10)  # the old tasks stay, as the method keeps them
-model.save_to_preset("child")                 # which names this preset as its parent
-single = model.task_model({task!r})           # a plain keras.Model of one task
+model.fit(x, y, task="a new one", epochs=10)
+model.save_to_preset("child")  # which names this preset as its parent
+single = model.task_model({task!r})  # a plain keras.Model of one task
 ```
 """
 

@@ -28,8 +28,9 @@ _WHERE = {
     "Task": "streams",
     "TaskSpec": "streams",
     "TaskStream": "streams",
+    "upload_preset": "zoo",
 }
-_ROOMS = ("backbones", "metrics", "report", "search", "streams")
+_ROOMS = ("backbones", "metrics", "report", "search", "streams", "zoo")
 
 __all__ = [*_WHERE, *_ROOMS]
 

@@ -1,4 +1,4 @@
-"""The program `keras-lifelong`: run, tune, report, list, export.
+"""The program `keras-lifelong`: run, tune, report, publish, list, export.
 
 It leaves with 0 only when what was asked for was done, with 2 when it was asked for
 something that can't be (a wrong flag or configuration), with 1 when it failed on the
@@ -303,12 +303,46 @@ def _report(arguments: SimpleNamespace) -> None:
     print(f"Written to {directory.path}: report.html, figures/")
 
 
+# === publish ===
+
+
+def _publish_flags(values: flags.FlagValues) -> None:
+    text = "Check everything and show what would be sent, but send nothing."
+    flags.DEFINE_boolean("dry_run", False, text, flag_values=values)
+    text = "Make a new repository of Hugging Face private."
+    flags.DEFINE_boolean("private", False, text, flag_values=values)
+    text = "Message of the commit or version."
+    flags.DEFINE_string("message", None, text, flag_values=values)
+
+
+def _publish(arguments: SimpleNamespace) -> None:
+    _import_keras(arguments.verbose)
+    from keras_lifelong import zoo
+
+    with _asked_wrongly(ImportError):
+        done = zoo.publish(
+            arguments.preset,
+            arguments.to,
+            message=arguments.message,
+            private=arguments.private,
+            dry_run=arguments.dry_run,
+        )
+    if arguments.dry_run:
+        print(done["card"])
+        sizes = {name: f"{size:,} bytes" for name, size in done["files"].items()}
+        _print_table(f"Would be sent to {arguments.to}", sizes)
+        print("Nothing was sent.")
+    else:
+        print(f"Published: {done['uploaded']}")
+
+
 # === list ===
 
 
 def _list(arguments: SimpleNamespace) -> None:
     from keras_lifelong import backbones
     from keras_lifelong import streams
+    from keras_lifelong import zoo
     from keras_lifelong.methods import registry
 
     _import_keras(arguments.verbose)
@@ -324,10 +358,21 @@ def _list(arguments: SimpleNamespace) -> None:
     _print_table("Streams", {name: streams.describe(name) for name in streams.names()})
     _print_table("Backbones", {name: _first_line(f) for name, f in functions.items()})
     _print_table("Configurations", dict(_configs()))
+    _print_table("Presets", {name: _preset_line(name) for name in zoo.names()})
 
 
 def _first_line(thing: object) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _preset_line(name: str) -> str:
+    from keras_lifelong import zoo
+
+    found = zoo.describe(name)
+    return (
+        f"{found['method']} on {found['stream']}, {len(found['tasks'])} tasks: mean "
+        f"{found['metric']} {found['acc']:.3f}, {found['parameters']:,} parameters"
+    )
 
 
 def _configs() -> Iterable[tuple[str, str]]:
@@ -432,8 +477,19 @@ COMMANDS = {
         _report,
         {"run": "The --output_dir of a finished run."},
     ),
+    "publish": Command(
+        "Check a preset and upload it to a hub, with its model card.",
+        _publish,
+        {
+            "preset": "Directory of a preset, such as runs/den/preset.",
+            "to": "hf://user/name or kaggle://owner/model/framework/variation.",
+        },
+        _publish_flags,
+        "[--dry_run] [--private] [--message TEXT]",
+    ),
     "list": Command(
-        "Print the methods, streams, backbones and configurations there are.", _list
+        "Print the methods, streams, backbones, configurations and presets there are.",
+        _list,
     ),
     "export": Command(
         "Write a stream as one npz file, to be read where TensorFlow isn't.",

@@ -45,6 +45,7 @@ class FakeMethod:
         if growth < 1:
             raise ValueError(f"`growth` must be at least 1. Received: {growth}")
         self.backbone, self.growth, self.seed = backbone, growth, seed
+        self.results = []
 
     def compile(self, optimizer, loss, metrics):
         self.optimizer, self.loss, self.metrics = optimizer, loss, metrics

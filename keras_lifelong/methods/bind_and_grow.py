@@ -26,6 +26,8 @@ from keras_lifelong.model.blocks import block_outputs
 from keras_lifelong.model.routed import RoutedModel
 from keras_lifelong.streams.task import is_dataset
 
+FEWEST = 3  # examples whose dissimilarities can be compared
+
 
 @register
 class BindAndGrow(RoutedModel):
@@ -235,8 +237,14 @@ class BindAndGrow(RoutedModel):
     # Conflict
 
     def probes(self, task) -> np.ndarray:
-        """The examples on which layers are compared: N of the validation data."""
-        data = task.train if task.validation is None else task.validation
+        """The examples on which layers are compared: N of the validation data.
+
+        Of the training data, where there is no validation data or only a few examples,
+        among which there are no dissimilarities to be compared.
+        """
+        data = task.validation
+        if data is None or (not is_dataset(data) and len(data[0]) < FEWEST):
+            data = task.train
         if is_dataset(data):
             data = next(data.batch(self.options.samples).as_numpy_iterator())
         x = np.asarray(data[0])

@@ -228,6 +228,7 @@ class LifelongModel(
         for layer, values in layers:
             if values is not None:
                 layer.set_weights(values)
+        model(ops.zeros((1, *self.backbone_input_shape)))  # `export` asks for a call
         return model
 
     def plain_layers(self) -> list[tuple]:

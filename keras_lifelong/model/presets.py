@@ -122,34 +122,22 @@ class PresetMixin:
         figures = [] if last is None else _draw(last, place / layout.FIGURE_FOLDER)
         identity = layout.identity(state, arrays)
         lineage = self._lineage(identity)
-        text = card.write(
-            name,
-            type(self).__name__,
-            _summary(type(self)),
-            tasks,
-            self.backbone_input_shape,
-            self.count_params(),
-            last,
-            figures,
-            lineage,
-        )
-        (place / layout.CARD).write_text(text, encoding="utf-8")
-        files = sorted(path for path in place.rglob("*") if path.is_file())
         origin = {"id": identity, "preset": name, "tasks": self.task_names}
         metadata = {
             "schema": layout.SCHEMA,
             **origin,
             "method": type(self).__name__,
+            "summary": _summary(type(self)),
+            "input_shape": list(self.backbone_input_shape),
             "parameters": self.count_params(),
             "numbers": int(sum(array.size for array in arrays.values())),
             "saved": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": versions(),
             "lineage": lineage,
-            "files": {
-                path.relative_to(place).as_posix(): layout.describe(path)
-                for path in files
-            },
         }
+        text = card.write(name, metadata, tasks, last, figures)
+        (place / layout.CARD).write_text(text, encoding="utf-8")
+        metadata["files"] = layout.files(place)
         _write_json(place / layout.METADATA, metadata)
         return {**origin, "lineage": lineage}
 
@@ -246,7 +234,9 @@ class PresetMixin:
         if load_weights:
             arrays = _read_arrays(preset, listed, entries)
         with preset.reading(layout.CONFIG):
-            numbers = sum(array.size for array in arrays.values())
+            numbers = preset.stored_bytes // 4
+            if load_weights:
+                numbers = sum(array.size for array in arrays.values())
             dimensions = [d for array in arrays.values() for d in array.shape]
             arguments = config["config"]
             configs.check_network(arguments["backbone"], numbers)
@@ -327,7 +317,7 @@ def _read_arrays(preset, listed, entries) -> dict[str, np.ndarray]:
 
 
 def _check_space(directory, arrays):
-    """Raises an OSError if the disk is too full: HDF5 would crash the process."""
+    """Raises an OSError if the disk is too full, before anything is written."""
     needed = 2**21 + sum(array.nbytes + 2**14 for array in arrays.values())
     free = shutil.disk_usage(directory).free
     if free < needed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,9 @@ import keras_lifelong as kl
 model = kl.LifelongModel.from_preset({uri!r})
 model.task_names
 model.predict(x, task={task!r})
-model = kl.LifelongModel.from_preset({uri!r}, tasks=[{task!r}])  # no more than it needs
 ```
+
+With `tasks=[{task!r}]` no more is loaded than that task needs.
 """
 GOES_ON = """\
 ```python
@@ -33,31 +35,26 @@ single = model.task_model({task!r})  # a plain keras.Model of one task
 
 
 def write(
-    name: str,
-    method: str,
-    summary: str,
+    uri: str,
+    metadata: Mapping[str, Any],
     tasks: Sequence[dict],
-    input_shape: Sequence[int],
-    params: int,
     result: Result | None,
     figures: Iterable[str],
-    lineage: Sequence[dict],
 ) -> str:
     """The text of a card.
 
     Args:
-        name: of the preset.
-        method: name of its class.
-        summary: what the method is, in a sentence.
+        uri: by which the preset is loaded.
+        metadata: its "method", "summary" of that, "input_shape", "parameters" and
+            "lineage": the presets that it goes back to, the oldest first.
         tasks: of each, "name" and "spec".
-        input_shape: of an example.
-        params: parameters of the whole model.
         result: of the stream that was learned last; None if no stream was.
         figures: paths within the preset.
-        lineage: the presets that this one goes back to, the oldest first.
     """
+    name, method = uri.rpartition("/")[2], metadata["method"]
+    shape = tuple(metadata["input_shape"])
     front = yaml.safe_dump(
-        front_matter(name, method, tasks, input_shape, result),
+        front_matter(name, method, tasks, shape, result),
         sort_keys=False,
         allow_unicode=True,
     )
@@ -66,14 +63,14 @@ def write(
         f"---\n{front}---",
         f"# {name}",
         f"A network that learned {_count(len(tasks), 'task')} one after the other by "
-        f"**{method}** ({summary}), made with keras-lifelong. It holds {params:,} "
-        f"parameters, takes inputs of shape {tuple(input_shape)} and goes on learning "
-        "after it is loaded.",
+        f"**{method}** ({metadata['summary']}), made with keras-lifelong. It holds "
+        f"{metadata['parameters']:,} parameters, takes inputs of shape {shape} and "
+        "goes on learning after it is loaded.",
         _results(tasks, result),
         *(f"![{_headline(path)}]({path})" for path in figures),
-        "## To use it\n\n" + LOADED.format(uri=name, task=example),
+        "## To use it\n\n" + LOADED.format(uri=uri, task=example),
         "## To go on learning\n\n" + GOES_ON.format(task=example),
-        _descent(lineage),
+        _descent(metadata["lineage"]),
         "This directory is data alone: nothing in it is run when it is loaded, and "
         "`metadata.json` holds the size and sha256 of every file. This card was "
         "generated; what was learned on, and for what it may be used, is for the "

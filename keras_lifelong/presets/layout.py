@@ -81,6 +81,16 @@ def describe(path: pathlib.Path) -> dict:
     return {"bytes": path.stat().st_size, "sha256": digest}
 
 
+def files(directory: pathlib.Path) -> dict[str, dict]:
+    """What `metadata.json` lists: every other file, by path within the preset."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        path.relative_to(directory).as_posix(): describe(path)
+        for path in paths
+        if path.name != METADATA
+    }
+
+
 def identity(config: Mapping, arrays: Mapping[str, np.ndarray]) -> str:
     """What a model is, as a digest: the same model has the same, saved or loaded.
 

@@ -112,9 +112,20 @@ class Preset:
         return self._paths[file]
 
     def check_all(self) -> None:
-        """Checks every file that the preset lists."""
+        """Checks every file that the preset lists, but for the card: it may be edited.
+
+        Raises:
+            PresetError: for the first that is not as it was written.
+        """
         for file in self.metadata["files"]:
-            self.path(file)
+            if file != layout.CARD:
+                self.path(file)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that the files of weights are said to have."""
+        listed = self.metadata["files"].items()
+        return sum(entry["bytes"] for file, entry in listed if file.endswith(".h5"))
 
     def _fetched(self, file: str) -> pathlib.Path:
         try:

@@ -7,6 +7,7 @@ and no array takes more memory than its part of the file.
 
 from __future__ import annotations
 
+import io
 import os
 import urllib.parse
 from collections.abc import Callable
@@ -18,9 +19,12 @@ import numpy as np
 
 def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by name; the same arrays give the same bytes."""
-    with h5py.File(path, "w") as file:
+    content = io.BytesIO()  # on a full disk HDF5 itself would end the process
+    with h5py.File(content, "w") as file:
         for key in sorted(arrays):
             file.create_dataset(urllib.parse.quote(key, safe=""), data=arrays[key])
+    with open(path, "wb") as file:
+        file.write(content.getbuffer())
 
 
 def read(

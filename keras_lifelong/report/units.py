@@ -32,14 +32,9 @@ def count_units(result: Result) -> tuple[list[str], np.ndarray, np.ndarray, np.n
     split = np.zeros_like(added)
     for entry in entries:
         row, count = layers.index(str(entry["layer"])), int(entry["count"])
-        if entry["kind"] == "initial":
-            initial[row] += count
+        if entry["kind"] == "initial" or entry["task"] not in column:
+            initial[row] += count  # what was learned before is where it began
             continue
-        if entry["task"] not in column:
-            raise ValueError(
-                "`growth` names a task that is not in `task_names`. "
-                f"Received: {entry!r}"
-            )
         added[row, column[entry["task"]]] += count
         if entry["kind"] == "split":
             split[row, column[entry["task"]]] += count
@@ -57,9 +52,6 @@ def growth(result: Result) -> Figure:
     Returns:
         A `matplotlib.figure.Figure`. A grown network gets a second panel with the
         units added by each task, which is also the key to the colours.
-
-    Raises:
-        ValueError: if the log names a task that is not in `task_names`.
 
     ```python
     growth(Result.load("runs/den/results.json")).savefig("growth.png")

@@ -123,8 +123,10 @@ def test_units_are_counted_by_layer_and_task(fake):
     # The columns of the first panel end at the final sizes.
     tops = [bar.get_y() + bar.get_height() for bar in figure.axes[0].patches]
     assert max(tops) == 15
-    with pytest.raises(ValueError, match="not in `task_names`.*Received"):
-        count_units(fake(3, growth=[entry("monday", "a", "add", 3)]))
+    # What was added before this stream, as after loading, is where it began.
+    log = [entry("task_0", "a", "initial", 10), entry("monday", "a", "add", 3)]
+    _, initial, added, _ = count_units(fake(3, growth=log))
+    assert initial.tolist() == [13] and not added.any()
 
 
 def test_baselines_do_not_grow(fake):

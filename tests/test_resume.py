@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,14 @@ UNEQUAL = ("train_seconds_by_task", "wall_seconds", "compile_count", "peak_rss_m
 QUICK = ["--set", "training.epochs=3", "--set", "stream.num_tasks=2"]
 
 
+CONFIGS = Path(__file__).parents[1] / "zoo_configs"
+METHODS = sorted(path.parent.name for path in CONFIGS.glob("*/digits.yaml"))
+
+
 def command(directory, extra):
-    config = "zoo_configs/den/digits.yaml"
-    words = [sys.executable, "-m", "keras_lifelong", "run", "--config", config]
+    words = [sys.executable, "-m", "keras_lifelong", "run"]
+    if "--config" not in extra:
+        words += ["--config", str(CONFIGS / "den/digits.yaml")]
     return [*words, "--output_dir", str(directory), *extra]
 
 
@@ -76,3 +82,12 @@ def test_killed_runs_end_as_if_they_had_not_been(tmp_path):
 def test_twenty_kills(tmp_path):
     extra = ["--set", "training.epochs=10"]
     assert resume_through_kills(tmp_path, 20, extra) == 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("not config.getoption('-m')", reason="minutes; run with -m slow")
+@pytest.mark.parametrize("method", METHODS)
+def test_five_kills_of_every_method(method, tmp_path):
+    extra = ["--config", str(CONFIGS / method / "digits.yaml")]
+    extra += ["--set", "training.epochs=10", "--set", "stream.num_tasks=3"]
+    assert resume_through_kills(tmp_path, 5, extra) == 5

@@ -13,6 +13,7 @@ from keras import ops
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers import head as heads
 from keras_lifelong.model.results import Measured
+from keras_lifelong.model.results import versions
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
@@ -256,6 +257,7 @@ class LearningMixin:
             "compile": _unnamed(self.get_compile_config()),
             "stream": {"name": stream.name, "config": stream.config},
             "training": dataclasses.asdict(settings),
+            "versions": versions(),
         }
 
     # Scoring

@@ -54,9 +54,11 @@ def _load_arrays(path) -> dict[str, np.ndarray]:
 
 
 def _differing(there, here, path="") -> list[str]:
-    """Paths of the values in which two JSON dicts differ."""
+    """Paths of the values in which two JSON dicts differ, with short values."""
     if not (isinstance(there, dict) and isinstance(here, dict)):
-        return [] if there == here else [path]
+        values = f"{there!r} there, {here!r} here"
+        shown = f" ({values})" if len(values) < 80 else ""
+        return [] if there == here else [f"{path}{shown}"]
     found = []
     for key in {**there, **here}:
         at = f"{path}.{key}" if path else key

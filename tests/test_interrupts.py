@@ -1,4 +1,4 @@
-"""Whatever stops a phase, of whatever method: the model is as it was before the task."""
+"""Whatever stops a phase of whatever method, the model is as it was before the task."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from small import OPTIONS
 
 import keras_lifelong as kl
 from keras_lifelong import cli
@@ -46,20 +47,7 @@ def new(method="DEN", optimizer=None, **kwargs):
     method, _, search = method.partition(" ")
     if search:
         kwargs = {"search": search, **kwargs}
-    if method == "DEN":
-        kwargs = {"growth": 2, "bucket": 8, "split_threshold": 1e-3, **kwargs}
-    if method == "ARI":
-        kwargs = {
-            "memory_budget": 2,
-            "training_budget": 1,
-            "initial": 1,
-            "storing_steps": 50,
-            "estimator_epochs": 20,
-            "adaptation": 1,
-            "hypernetwork": {"name": "chunked", "chunk": 20, "units": [8]},
-            **kwargs,
-        }
-    model = registry.get(method)(backbone, **kwargs)
+    model = registry.get(method)(backbone, **OPTIONS.get(method, {}) | kwargs)
     model.compile(optimizer or keras.optimizers.Adam(0.01), metrics=["accuracy"])
     return model
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from small import OPTIONS
 
 import keras_lifelong as kl
 from keras_lifelong.methods import registry
@@ -15,18 +16,6 @@ from keras_lifelong.model import results
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 6)).astype("float32")
-OPTIONS = {
-    "DEN": {"growth": 2, "bucket": 8, "split_threshold": 1e-4},
-    "ARI": {
-        "memory_budget": 2,
-        "training_budget": 1,
-        "initial": 1,
-        "storing_steps": 50,
-        "estimator_epochs": 20,
-        "adaptation": 1,
-        "hypernetwork": {"name": "chunked", "chunk": 20, "units": [8]},
-    },
-}
 
 pytestmark = pytest.mark.usefixtures("eager")
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from small import OPTIONS
 
 from keras_lifelong.methods import registry
 
@@ -11,18 +12,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 RNG = np.random.default_rng(0)
 X = RNG.random((24, 8, 8, 1)).astype("float32")
-OPTIONS = {
-    "DEN": {"growth": 2, "bucket": 8},
-    "ARI": {
-        "memory_budget": 2,
-        "training_budget": 1,
-        "initial": 1,
-        "storing_steps": 50,
-        "estimator_epochs": 20,
-        "adaptation": 1,
-        "hypernetwork": {"name": "chunked", "chunk": 50, "units": [8]},
-    },
-}
 
 
 @pytest.fixture(scope="module", params=registry.names())

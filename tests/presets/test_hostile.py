@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from small import OPTIONS
 
 import keras_lifelong as kl
 from keras_lifelong.methods import registry
@@ -22,20 +23,8 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 5)).astype("float32")
 # All methods whose presets differ in more than a name; the others are Finetune's.
 METHODS = ("Finetune", "Independent", "DEN", "BindAndGrow", "PAR", "LASEM", "ARI")
-OPTIONS = {
-    "DEN": {"growth": 2, "bucket": 8},
-    "ARI": {
-        "memory_budget": 2,
-        "training_budget": 2,
-        "initial": 2,
-        "storing_steps": 50,
-        "estimator_epochs": 20,
-        "adaptation": 0,
-        "hypernetwork": {"name": "chunked", "chunk": 20, "units": [8]},
-    },
-}
 # Each run takes part of them; all of them once: HOSTILE_PRESETS=2000 pytest …
-COUNT = int(os.environ.get("HOSTILE_PRESETS", 210)) // len(METHODS)
+COUNT = int(os.environ.get("HOSTILE_PRESETS", 105)) // len(METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +34,10 @@ def originals(tmp_path_factory):
     for method in METHODS:
         hidden = [layers.Dense(6, activation="relu"), layers.Dropout(0.1)]
         backbone = keras.Sequential([keras.Input((5,)), *hidden, layers.Dense(4)])
-        model = registry.get(method)(backbone, **OPTIONS.get(method, {}))
+        options = dict(OPTIONS.get(method, {}))
+        if method == "ARI":  # which fine-tunes whenever a task is used
+            options["adaptation"] = 0
+        model = registry.get(method)(backbone, **options)
         model.compile(keras.optimizers.Adam(0.01))
         for i in range(2):
             y = (X[:, i] > 0).astype("int32")

@@ -72,6 +72,7 @@ class PresetMixin:
         ```
         """
         directory = pathlib.Path(os.path.abspath(directory))
+        layout.recover(directory)
         if directory.exists() and not (
             directory.is_dir() and layout.is_preset(directory)
         ):
@@ -87,13 +88,7 @@ class PresetMixin:
         try:
             origin = self._write_preset(temporary, directory.name, state, arrays)
             temporary.chmod(0o755)
-            if directory.exists():  # kept until the new one is in its place
-                aside = temporary.with_name(f"{temporary.name}.old")
-                directory.rename(aside)
-                temporary.rename(directory)
-                shutil.rmtree(aside)
-            else:
-                temporary.rename(directory)
+            layout.replace(directory, temporary)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._book.origin = origin
@@ -220,6 +215,8 @@ class PresetMixin:
         model.fit(x, y, task="more", epochs=10)
         ```
         """
+        if "://" not in os.fspath(uri):
+            layout.recover(pathlib.Path(uri))
         preset = Preset(uri)
         config = preset.json(layout.CONFIG, dict)
         listed = preset.json(layout.TASKS, list)
@@ -265,7 +262,7 @@ class PresetMixin:
             with preset.reading(layout.METADATA):
                 model._book.origin = {
                     "id": str(preset.metadata["id"]),
-                    "preset": preset.uri,
+                    "preset": preset.name,
                     "tasks": names,
                     "lineage": list(preset.metadata["lineage"]),
                 }

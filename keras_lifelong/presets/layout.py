@@ -13,9 +13,11 @@ metadata.json          versions, sizes, lineage, and size and sha256 of every fi
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import pathlib
+import shutil
 import urllib.parse
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -72,6 +74,32 @@ def is_preset(directory: pathlib.Path) -> bool:
         ):
             return False
     return True
+
+
+_OLD = "old"  # a preset that is being replaced
+
+
+def replace(directory: pathlib.Path, new: pathlib.Path) -> None:
+    """Puts a whole new directory in a place where there may be an old one."""
+    if not directory.exists():
+        new.rename(directory)
+        return
+    aside = new.with_name(f"{new.name}.{_OLD}")  # kept until the new one is there
+    directory.rename(aside)
+    try:
+        new.rename(directory)
+    except BaseException:
+        aside.rename(directory)
+        raise
+    shutil.rmtree(aside)
+
+
+def recover(directory: pathlib.Path) -> None:
+    """Puts an old preset back that a kill in the middle of `replace` left aside."""
+    if not directory.exists() and directory.parent.is_dir():
+        for aside in directory.parent.glob(f".{glob.escape(directory.name)}.*.{_OLD}"):
+            aside.rename(directory)
+            return
 
 
 def describe(path: pathlib.Path) -> dict:

@@ -122,6 +122,11 @@ class Preset:
                 self.path(file)
 
     @property
+    def name(self) -> str:
+        """The URI, or of a path its last part: the rest is this machine's affair."""
+        return self.uri if "://" in self.uri else pathlib.Path(self.uri).name
+
+    @property
     def stored_bytes(self) -> int:
         """Bytes that the files of weights are said to have."""
         listed = self.metadata["files"].items()

@@ -214,6 +214,32 @@ def test_a_configuration_may_not_ask_for_what_is_not_stored(
         kl.LifelongModel.from_preset(directory)
 
 
+def test_a_preset_that_is_being_replaced_is_never_lost(preset, tmp_path, monkeypatch):
+    directory = tmp_path / "preset"
+    model = kl.LifelongModel.from_preset(preset)
+    model.save_to_preset(directory)
+    model.remove_task("t1")
+    rename, calls = pathlib.Path.rename, []
+
+    def interrupted(self, target):
+        calls.append(self.name)
+        if len(calls) == 2:  # the old one is aside, the new one not in its place
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.save_to_preset(directory)
+    monkeypatch.undo()
+    assert kl.LifelongModel.from_preset(directory).task_names == ["t0", "t1"]
+    assert [p.name for p in tmp_path.iterdir()] == ["preset"]
+    # killed there, nothing puts it back; the next who asks for it does
+    directory.rename(tmp_path / ".preset.abcd1234.old")
+    assert kl.LifelongModel.from_preset(directory).task_names == ["t0", "t1"]
+    model.save_to_preset(directory)
+    assert kl.LifelongModel.from_preset(directory).task_names == ["t0"]
+
+
 # Published, and loaded from a hub
 
 

@@ -85,6 +85,11 @@ def requirer(options: dict[str, Any]) -> Callable:
     return require
 
 
+def is_count(value: Any) -> bool:
+    """Whether a value is an integer of at least 1; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def check(path: str, value: Any, kind: Any) -> None:
     """Raises a ValueError if a value is not of an annotation's type."""
     if matches(value, kind):

@@ -15,6 +15,7 @@ from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.regions import Region
 from keras_lifelong.layers.regions import Snapshot
 from keras_lifelong.layers.regions import nonzero_inputs
+from keras_lifelong.methods.den_options import check_options
 from keras_lifelong.methods.registry import register
 from keras_lifelong.model.growing import GrowingModel
 from keras_lifelong.model.sparse_phases import SparsePhasesMixin
@@ -108,55 +109,25 @@ class DEN(SparsePhasesMixin, GrowingModel):
         seed: int = 0,
         name: str | None = None,
     ):
-        for argument, value in (("growth", growth), ("bucket", bucket)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"`{argument}` must be an integer of at least 1. "
-                    f"Received: {value!r}."
-                )
-        if head_epochs is not None and not (
-            isinstance(head_epochs, int) and head_epochs >= 1
-        ):
-            raise ValueError(
-                "`head_epochs` must be an integer of at least 1, or None. "
-                f"Received: {head_epochs!r}."
-            )
-        if expansion not in ("dynamic", "constant", None):
-            raise ValueError(
-                "`expansion` must be 'dynamic', 'constant' or None. "
-                f"Received: {expansion!r}."
-            )
-        coefficients = {
-            "l1": l1,
-            "l2": l2,
-            "group_lasso": group_lasso,
-            "drift": drift,
-            "loss_threshold": loss_threshold,
-            "split_threshold": split_threshold,
-            "head_l1": l1 if head_l1 is None else head_l1,
-        }
-        for argument, value in coefficients.items():
-            if not isinstance(value, (int, float)) or not value >= 0:
-                raise ValueError(
-                    f"`{argument}` must be a number of at least 0. Received: {value!r}."
-                )
-        super().__init__(
-            backbone,
-            seed=seed,
-            name=name,
-            options={
-                **coefficients,
-                "growth": growth,
-                "head_epochs": head_epochs,
-                "selective": selective,
-                "expansion": expansion,
-                "split": split,
-                "timestamps": timestamps,
-                "prune_first": prune_first,
-                "prox_scaled_by_lr": prox_scaled_by_lr,
-                "bucket": bucket,
-            },
+        options = check_options(
+            growth=growth,
+            l1=l1,
+            l2=l2,
+            group_lasso=group_lasso,
+            drift=drift,
+            loss_threshold=loss_threshold,
+            split_threshold=split_threshold,
+            head_epochs=head_epochs,
+            head_l1=l1 if head_l1 is None else head_l1,
+            selective=selective,
+            expansion=expansion,
+            split=split,
+            timestamps=timestamps,
+            prune_first=prune_first,
+            prox_scaled_by_lr=prox_scaled_by_lr,
+            bucket=bucket,
         )
+        super().__init__(backbone, seed=seed, name=name, options=options)
 
     def learn(self, task):
         o = self.options

@@ -15,138 +15,18 @@ import keras
 import numpy as np
 
 from keras_lifelong.layers import head as heads
-from keras_lifelong.layers.cell import NODES
-from keras_lifelong.layers.cell import check_genotype
-from keras_lifelong.layers.operations import OPERATIONS
 from keras_lifelong.layers.random import derive_seed
-from keras_lifelong.layers.search_network import EDGES
-from keras_lifelong.layers.search_network import KINDS
 from keras_lifelong.layers.search_network import SearchNetwork
+from keras_lifelong.methods.mdl import MDL
+from keras_lifelong.methods.mdl import choice_of
+from keras_lifelong.methods.mdl import genotype_of
+from keras_lifelong.methods.mdl import genotype_of_choice
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.streams import Task
 from keras_lifelong.training import schedules
 from keras_lifelong.training.phase import Phase
+from keras_lifelong.training.trainer import evaluation_rows
 from keras_lifelong.training.weight_decay import clip_and_decay
-
-RULES = ("difference", "softmax")
-
-
-class MDL:
-    """The distributions over operations, and how they are learned.
-
-    Args:
-        rule: "difference": where an operation has been tried no more often than
-            another of its edge and is more accurate, it takes `step` of the other's
-            probability (the rule of the authors of MDL). "softmax": it gains `step`
-            for each operation it so surpasses, loses it for each that surpasses it,
-            and the probabilities are then put through a softmax, every time (PAR's
-            program). The softmax draws them back to nearly equal after each epoch, so
-            that the last epochs alone decide.
-        step: how much probability moves.
-        memory: in [0, 1): how much of what was known of an operation's accuracy stays
-            when it is used again. 0: the last accuracy alone counts, as published.
-        seed: of the sampling.
-
-    Attributes:
-        probabilities: (2, 14, 6): of the operations of each edge of both cells.
-
-    Example:
-
-    >>> mdl, accuracy = MDL(seed=0), np.array([0.4, 0.5, 0.5, 0.6, 0.7, 0.5])
-    >>> for epoch in range(100):
-    ...     choice = mdl.sample()
-    ...     mdl.update(choice, accuracy[choice])
-    >>> mdl.genotype()["normal"][0][0]
-    'sep_conv_3x3'
-    """
-
-    def __init__(
-        self,
-        rule: str = "difference",
-        step: float = 0.01,
-        memory: float = 0.0,
-        seed: int = 0,
-    ):
-        if rule not in RULES:
-            raise ValueError(f"`rule` must be one of {RULES}. Received: {rule!r}")
-        if not 0 < step < 1:
-            raise ValueError(f"`step` must be in (0, 1). Received: {step!r}")
-        if not 0 <= memory < 1:
-            raise ValueError(f"`memory` must be in [0, 1). Received: {memory!r}")
-        self.rule, self.step, self.memory, self.seed = rule, step, memory, seed
-        shape = (len(KINDS), len(EDGES), len(OPERATIONS))
-        self.probabilities = np.full(shape, 1 / len(OPERATIONS))
-        self.times = np.zeros(shape, int)
-        self.accuracy = np.zeros(shape)
-        self.epoch = 0
-
-    def sample(self, number=None) -> np.ndarray:
-        """An architecture: an operation (2, 14) for every edge.
-
-        Args:
-            number: of the draw. None: the updates so far.
-        """
-        number = self.epoch if number is None else number
-        rng = np.random.default_rng(derive_seed(self.seed, "mdl", number))
-        draw = rng.random(self.probabilities.shape[:2])
-        below = np.cumsum(self.probabilities, -1) < draw[..., None]
-        return np.minimum(below.sum(-1), len(OPERATIONS) - 1)
-
-    def update(self, choice: np.ndarray, accuracy) -> None:
-        """Takes note of how an architecture did, and moves the probabilities.
-
-        Args:
-            choice: operations (2, 14), as of `sample`.
-            accuracy: of the architecture; or (2, 14), of its edges.
-        """
-        used = np.arange(len(OPERATIONS)) == choice[..., None]
-        self.times += used
-        accuracy = np.broadcast_to(accuracy, choice.shape)[..., None]
-        kept = np.where(self.times > 1, self.memory, 0)
-        seen = kept * self.accuracy + (1 - kept) * accuracy
-        self.accuracy = np.where(used, seen, self.accuracy)
-        self.epoch += 1
-        he, ha, p = self.times, self.accuracy, self.probabilities
-        better = ha[..., :, None] > ha[..., None, :]  # [j, i]: j than i
-        if self.rule == "softmax":
-            fewer = he[..., :, None] < he[..., None, :]
-            wins = (fewer & better).sum(-1)  # v1
-            losses = (fewer & better).sum(-2)  # v2
-            p = np.exp(p + self.step * (wins - losses))
-            self.probabilities = p / p.sum(-1, keepdims=True)
-            return
-        takes = (he[..., :, None] <= he[..., None, :]) & better
-        for j in range(len(OPERATIONS)):
-            for i in range(len(OPERATIONS)):
-                moved = np.minimum(self.step, p[..., i]) * takes[..., j, i]
-                p[..., i] -= moved
-                p[..., j] += moved
-
-    def genotype(self) -> dict[str, list[tuple[str, int]]]:
-        """The cells found: see `genotype_of`."""
-        return genotype_of(self.probabilities)
-
-
-def genotype_of(probabilities) -> dict[str, list[tuple[str, int]]]:
-    """The two most probable edges into each node, each with its best operation.
-
-    "none" is no answer. Ties go to the earlier operation and input.
-
-    Args:
-        probabilities: (2, 14, 6).
-    """
-    some = np.array(probabilities, float)
-    some[..., OPERATIONS.index("none")] = -np.inf
-    genotype = {}
-    for kind, table in zip(KINDS, some, strict=True):
-        genotype[kind] = []
-        for node in range(NODES):
-            edges = [k for k, (i, _) in enumerate(EDGES) if i == node]
-            best = sorted(edges, key=lambda k: -table[k].max())[:2]
-            genotype[kind] += [
-                (OPERATIONS[int(table[k].argmax())], EDGES[k][1]) for k in sorted(best)
-            ]
-    return check_genotype(genotype)
 
 
 @dataclasses.dataclass
@@ -167,6 +47,16 @@ class SearchSettings:
         warmup: part of the epochs in which nothing is compared yet.
         sample_every: steps of the weights under one architecture. None: those of an
             epoch, as published; with few, all operations learn alike from the start.
+        sampled: see `MDL`. Weights that were trained with all 14 edges in use know
+            little of cells with eight.
+        batch_statistics: whether architectures are validated with the statistics of
+            the batch. False: with running ones, as published, which of an operation
+            are means over all architectures that it was part of.
+        candidates: cells that are tried at the end, the most probable ones and others
+            of their size drawn from the distributions: each is trained by itself, from
+            the beginning, and the most accurate are taken, as DARTS chooses among its
+            searches. 0: the most probable ones untried, as published.
+        trial_epochs: of each candidate.
     """
 
     rule: str = "difference"
@@ -180,15 +70,20 @@ class SearchSettings:
     validations: int = 1
     warmup: float = 0.0
     sample_every: int | None = None
+    sampled: str = "edges"
+    batch_statistics: bool = False
+    candidates: int = 0
+    trial_epochs: int = 6
 
     def __post_init__(self):
-        for name in ("validations", "sample_every"):
-            value = getattr(self, name)
+        for name in ("validations", "sample_every", "candidates", "trial_epochs"):
+            value, least = getattr(self, name), 0 if name == "candidates" else 1
             if value is None and name == "sample_every":
                 continue
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or value < least:
                 raise ValueError(
-                    f"`{name}` must be an integer of at least 1. Received: {value!r}"
+                    f"`{name}` must be an integer of at least {least}. "
+                    f"Received: {value!r}"
                 )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"`warmup` must be in [0, 1). Received: {self.warmup!r}")
@@ -216,7 +111,7 @@ class CellSearch:
         self.network.build((None, *input_shape))
 
     def search(self, x, y, seed: int, rate: float, epochs: int | None = None):
-        """A generator of one phase; it returns the genotype and what was observed.
+        """A generator of phases; it returns the genotype and what was observed.
 
         Args:
             x, y: the task's training data, labels 0 ... C-1. Half of it, drawn at
@@ -232,7 +127,7 @@ class CellSearch:
         if not len(validation):
             raise ValueError("Cell search needs two examples. Received: 1")
         held_out = x[validation], y[validation]
-        mdl = MDL(s.rule, s.step, s.memory, derive_seed(seed, "sampling"))
+        mdl = MDL(s.rule, s.step, s.memory, s.sampled, derive_seed(seed, "sampling"))
         choice, epoch, drawn = mdl.sample(), 0, 0
         self.network.choice.assign(choice)
 
@@ -256,8 +151,56 @@ class CellSearch:
                 "probabilities": mdl.probabilities.tolist(),
             }
 
-        result = yield Phase(
-            "cell search",
+        data = x[train], y[train]
+        phase = self.phase("cell search", data, rate, epochs, observe)
+        phase.observe_every = s.sample_every
+        result = yield phase
+        accuracy = result.history["search_accuracy"]
+        probabilities = result.history["probabilities"][-1]
+        genotype = genotype_of(probabilities)
+        if s.candidates:
+            genotype = yield from self.trials(probabilities, data, held_out, seed, rate)
+        return genotype, accuracy, probabilities
+
+    def trials(self, probabilities, data, held_out, seed: int, rate: float):
+        """A generator of a phase for each candidate; it returns the best genotype."""
+        best = accuracy = None
+        for choice in self.candidates(probabilities, seed):
+            self.network.draw(derive_seed(seed, "weights"))
+            self.network.choice.assign(choice)
+
+            def observe(finished):
+                return {"accuracy": self.accuracy(*held_out)} if finished else {}
+
+            epochs = self.settings.trial_epochs
+            phase = self.phase("trial of cells", data, rate, epochs, observe)
+            phase.seed = derive_seed(seed, "trial")  # all in the same order
+            result = yield phase
+            found = result.history["accuracy"][-1]
+            if accuracy is None or found > accuracy:
+                best, accuracy = choice, found
+        return genotype_of_choice(best)
+
+    def candidates(self, probabilities, seed: int) -> list[np.ndarray]:
+        """The most probable cells, and some that were drawn of most nearly their size.
+
+        Of equal size, so that a trial does not find the largest.
+        """
+        mdl = MDL(sampled="cells", seed=derive_seed(seed, "candidates"))
+        mdl.probabilities, number = np.array(probabilities), self.settings.candidates
+        first = choice_of(mdl.genotype())
+        drawn = {first.tobytes(): first}
+        for k in range(20 * number):
+            choice = mdl.sample(k)
+            drawn.setdefault(choice.tobytes(), choice)
+        size = self.network.count_params_of
+        return sorted(drawn.values(), key=lambda c: abs(size(c) - size(first)))[:number]
+
+    def phase(self, name, data, rate, epochs, observe) -> Phase:
+        """Training of the shared weights on `data`, the same compiled step for all."""
+        s = self.settings
+        return Phase(
+            name,
             self.network.trainable_variables,
             loss=self.loss,
             gradients=clip_and_decay,
@@ -266,16 +209,12 @@ class CellSearch:
                 "clip_norm": np.float32(s.clip_norm),
             },
             state=[*self.network.variables, *self.state],
-            data=(x[train], y[train]),
+            data=data,
             epochs=epochs,
             learning_rate=schedules.cosine(rate, s.least_rate),
             validate=False,
             observe=observe,
-            observe_every=s.sample_every,
         )
-        accuracy = result.history["search_accuracy"]
-        probabilities = result.history["probabilities"][-1]
-        return genotype_of(probabilities), accuracy, probabilities
 
     def compare(self, mdl, held_out):
         """Validates several architectures with the weights as they are now."""
@@ -297,12 +236,23 @@ class CellSearch:
 
     def accuracy(self, x, y) -> float:
         """Accuracy of the sampled architecture."""
+        logits = self.logits
+        if self.settings.batch_statistics:
+            # the last batch is filled with examples: zeros would have statistics, too
+            logits, rows = self.batch_logits, evaluation_rows(len(x))
+            x = x[np.resize(np.arange(len(x)), -(-len(x) // rows) * rows)]
         forward = self.model.trainer.forward
-        logits = forward(self.logits, x, self.network.variables)
+        logits = forward(logits, x, self.network.variables)[: len(y)]
         return float((logits.argmax(-1) == y).mean())
 
     def logits(self, x):
         return self.network(x, training=False)
+
+    def batch_logits(self, x):
+        """By the statistics of the batch, of which no note is taken."""
+        values = [(v, v.value) for v in self.network.variables]
+        with keras.StatelessScope(state_mapping=values):
+            return self.network(x, training=True)
 
 
 @dataclasses.dataclass
@@ -338,6 +288,10 @@ def search_cell(
     validations: int = 1,
     warmup: float = 0.0,
     sample_every: int | None = None,
+    sampled: str = "edges",
+    batch_statistics: bool = False,
+    candidates: int = 0,
+    trial_epochs: int = 6,
     augment=None,
     seed: int = 0,
     callbacks=None,
@@ -352,8 +306,9 @@ def search_cell(
         epochs, batch_size: of the search. One architecture is tried an epoch.
         learning_rate: of SGD with momentum 0.9, falling to 1e-5 along a cosine.
         weight_decay: λ of coupled L2.
-        rule, step, memory: see `MDL`.
-        validations, warmup, sample_every: see `SearchSettings`. With the published
+        rule, step, memory, sampled: see `MDL`.
+        validations, warmup, sample_every, batch_statistics, candidates, trial_epochs:
+            see `SearchSettings`. With the published
             1, 0 and None a search of some ten epochs tells operations hardly apart.
         augment: a Keras layer applied to training images, e.g. `CropFlip()`, or None.
         seed: of everything random.
@@ -390,8 +345,12 @@ def search_cell(
         validations=validations,
         warmup=warmup,
         sample_every=sample_every,
+        sampled=sampled,
+        batch_statistics=batch_statistics,
+        candidates=candidates,
+        trial_epochs=trial_epochs,
     )
-    MDL(rule, step, memory)  # checks them
+    MDL(rule, step, memory, sampled)  # checks them
     body = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Flatten()])
     model = LifelongModel(body, seed=seed)
     model.compile(keras.optimizers.SGD(learning_rate, momentum=0.9))

@@ -6,7 +6,7 @@ import inspect
 
 from keras_lifelong import checks
 from keras_lifelong.layers.augmentation import CropFlip
-from keras_lifelong.methods.cell_search import RULES
+from keras_lifelong.methods.mdl import RULES
 from keras_lifelong.metrics.task_distance import REFERENCES
 from keras_lifelong.training import schedules
 

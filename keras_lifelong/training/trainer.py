@@ -247,7 +247,7 @@ class Trainer:
             ),
         )
         n = len(x)
-        rows = next((r for r in EVALUATION_ROWS if n <= r), EVALUATION_ROWS[-1])
+        rows = evaluation_rows(n)
         out = []
         for start in range(0, n, rows):
             part = x[start : start + rows]
@@ -257,6 +257,11 @@ class Trainer:
             result = ops.convert_to_numpy(run(ops.convert_to_tensor(part)))
             out.append(result[: rows - short])
         return np.concatenate(out)
+
+
+def evaluation_rows(n: int) -> int:
+    """Rows of the batches in which n examples are evaluated."""
+    return next((r for r in EVALUATION_ROWS if n <= r), EVALUATION_ROWS[-1])
 
 
 def _prefers_xla(variables) -> bool:

@@ -1,17 +1,25 @@
 """MDL: what its rules do to probabilities, and a search from images to cells."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 
 import keras_lifelong as kl
 from keras_lifelong.layers.augmentation import CropFlip
+from keras_lifelong.layers.cell import DARTS_V2
 from keras_lifelong.layers.operations import OPERATIONS
 from keras_lifelong.layers.search_network import EDGES
-from keras_lifelong.methods.cell_search import MDL
-from keras_lifelong.methods.cell_search import RULES
-from keras_lifelong.methods.cell_search import genotype_of
+from keras_lifelong.methods.cell_search import CellSearch
+from keras_lifelong.methods.cell_search import SearchSettings
 from keras_lifelong.methods.cell_search import search_cell
+from keras_lifelong.methods.mdl import MDL
+from keras_lifelong.methods.mdl import RULES
+from keras_lifelong.methods.mdl import choice_of
+from keras_lifelong.methods.mdl import genotype_of
+from keras_lifelong.methods.mdl import genotype_of_choice
+from keras_lifelong.training.phase import PhaseResult
 
 ACCURACY = np.linspace(0.4, 0.7, 6)
 RNG = np.random.default_rng(0)
@@ -107,6 +115,127 @@ def test_the_cells_found():
     assert {op for op, _ in genotype["reduce"]} == {OPERATIONS[1]}
 
 
+def test_sampled_cells_have_two_edges_into_each_node():
+    """As often as the product distribution has them, given two edges a node."""
+    mdl = MDL(sampled="cells", seed=1)
+    rng = np.random.default_rng(2)
+    mdl.probabilities = p = rng.dirichlet(np.ones(6), (2, 14))
+    drawn = np.array([mdl.sample(k) for k in range(4000)])
+    for node in range(4):
+        edges = [e for e, (i, _) in enumerate(EDGES) if i == node]
+        assert ((drawn[:, :, edges] != 0).sum(-1) == 2).all()
+    # of node 1: edges 2, 3 and 4
+    weights = {}
+    for architecture in itertools.product(range(6), repeat=3):
+        if sum(op != 0 for op in architecture) == 2:
+            ops = enumerate(architecture, start=2)
+            weights[architecture] = np.prod([p[1, e, op] for e, op in ops])
+    total = sum(weights.values())
+    for architecture, weight in weights.items():
+        share = (drawn[:, 1, 2:5] == architecture).all(-1).mean()
+        assert abs(share - weight / total) < 0.03
+    counts = [(drawn[:, 1, 2:5] == a).all(-1).mean() for a in weights]
+    assert np.corrcoef(counts, list(weights.values()))[0, 1] > 0.97
+    assert (MDL(seed=1).sample() == 0).sum() != 12  # published: each edge on its own
+
+
+def test_cells_as_operations_and_back():
+    choice = MDL(sampled="cells", seed=3).sample()
+    genotype = genotype_of_choice(choice)
+    np.testing.assert_array_equal(choice_of(genotype), choice)
+    assert genotype_of_choice(choice_of(DARTS_V2))["reduce"] == [
+        *(("max_pool_3x3", 0), ("max_pool_3x3", 1)),
+        *(("max_pool_3x3", 1), ("skip_connect", 2)),  # in the order of inputs
+        *(("max_pool_3x3", 0), ("skip_connect", 2)),
+        *(("max_pool_3x3", 1), ("skip_connect", 2)),
+    ]
+
+
+def test_what_was_never_tried_is_not_better():
+    """Nor worse, where accuracies are differences and may be below 0."""
+    mdl = MDL()
+    choice = np.full((2, 14), 2)
+    mdl.update(choice, -0.1)
+    np.testing.assert_array_equal(mdl.probabilities, np.full((2, 14, 6), 1 / 6))
+    mdl.update(choice + 1, -0.2)  # operation 2 was as rare and is better
+    np.testing.assert_allclose(
+        mdl.probabilities[0, 0, 2:4], [1 / 6 + 0.01, 1 / 6 - 0.01]
+    )
+    np.testing.assert_allclose(mdl.probabilities[0, 0, [0, 1, 4, 5]], 1 / 6)
+
+
+def cell_search(**settings):
+    """A `CellSearch` whose weights have been drawn."""
+    body = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Flatten()])
+    model = kl.Finetune(body)
+    settings = SearchSettings(filters=2, cells=2, **settings)
+    search = CellSearch(model, (6, 6, 3), 2, settings)
+    search.network.draw(1)
+    search.network.choice.assign(MDL(sampled="cells", seed=4).sample())
+    return search
+
+
+def test_validation_by_statistics_of_the_batch():
+    """It does not depend on running statistics, nor changes them, nor sees zeros."""
+    search = cell_search(batch_statistics=True)
+    found = search.accuracy(X, Y)
+    logits = keras.ops.convert_to_numpy(search.network(X, training=True))
+    moved = [keras.ops.convert_to_numpy(v) for v in search.network.variables]
+    full = np.concatenate([X, X[:8]])  # 32 rows, as evaluation has them
+    expected = keras.ops.convert_to_numpy(search.network(full, training=True))[:24]
+    assert not np.allclose(logits, expected, atol=1e-4)
+    assert found == (expected.argmax(-1) == Y).mean()
+    again = [keras.ops.convert_to_numpy(v) for v in search.network.variables]
+    assert any((a != b).any() for a, b in zip(moved, again, strict=True))
+    assert search.accuracy(X, Y) == found
+    for variable, value in zip(search.network.variables, again, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
+    np.testing.assert_allclose(
+        search.model.trainer.forward(search.batch_logits, full[:32])[:24],
+        expected,
+        atol=1e-4,
+    )
+
+
+def test_candidates_are_of_the_most_probable_size():
+    search = cell_search(candidates=12)
+    p = np.full((2, 14, 6), 1 / 6)
+    p[:, :, 5] += 0.01  # dilated convolutions are the most probable
+    choices = search.candidates(p, seed=3)
+    assert len({c.tobytes() for c in choices}) == 12
+    assert genotype_of_choice(choices[0]) == genotype_of(p)
+    assert all((c != 0).sum() == 16 for c in choices)
+    size = search.network.count_params_of
+    spread = [abs(size(c) - size(choices[0])) for c in choices]
+    anyhow = [MDL(sampled="cells", seed=s).sample() for s in range(12)]
+    assert spread == sorted(spread)
+    assert max(spread) < np.mean([abs(size(c) - size(choices[0])) for c in anyhow])
+
+
+def test_the_best_candidate_is_taken(monkeypatch):
+    """Each is trained from the same weights; what counts is its last accuracy."""
+    search = cell_search(candidates=5, trial_epochs=2)
+    p, seen = np.full((2, 14, 6), 1 / 6), []
+    phases = search.trials(p, (X, Y), (X, Y), seed=0, rate=0.1)
+    accuracies, phase = [0.2, 0.5, 0.4, 0.5, 0.1], next(phases)
+    for accuracy in accuracies:
+        assert phase.epochs == 2
+        kernels = [v for v in search.network.variables if "kernel" in v.name]
+        choice = keras.ops.convert_to_numpy(search.network.choice)
+        seen.append((choice, keras.ops.convert_to_numpy(kernels[0])))
+        kernels[0].assign(kernels[0] + 1)  # as training would
+        monkeypatch.setattr(search, "accuracy", lambda x, y, a=accuracy: a)
+        assert phase.observe(False) == {}
+        history = {"accuracy": [0.9, phase.observe(True)["accuracy"]]}
+        try:
+            phase = phases.send(PhaseResult("trial", 0.0, history, 1, 0.0))
+        except StopIteration as stop:
+            found = stop.value
+    assert found == genotype_of_choice(seen[1][0])
+    for _, kernel in seen:
+        np.testing.assert_array_equal(kernel, seen[0][1])
+
+
 def search(**kwargs):
     settings = {"filters": 2, "cells": 2, "epochs": 3, "batch_size": 8, "verbose": 0}
     return search_cell(X, Y, **{**settings, **kwargs})
@@ -136,12 +265,29 @@ def test_architectures_are_sampled_without_compiling_again():
     assert len(found.accuracy) == 8
 
 
+def test_searching_as_cells_are_found_compiles_no_more():
+    found = search(
+        epochs=4,
+        validations=3,
+        warmup=0.5,
+        sample_every=1,
+        sampled="cells",
+        batch_statistics=True,
+        candidates=3,
+        trial_epochs=2,
+    )
+    assert 1 <= found.compilations <= 4
+    assert len(found.accuracy) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"rule": "sum"}, "`rule` must be one of .*'sum'"),
         ({"step": 0}, "`step`.*0"),
         ({"step": 1.5}, "`step`.*1.5"),
+        ({"sampled": "nodes"}, "`sampled` must be one of .*'nodes'"),
+        ({"candidates": -1}, "`candidates`.*-1"),
     ],
 )
 def test_bad_arguments(arguments, message):

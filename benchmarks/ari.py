@@ -17,6 +17,7 @@ import json
 import pathlib
 import resource
 import time
+import types
 
 import keras
 import numpy as np
@@ -75,8 +76,38 @@ def backbone():
     return kl.backbones.get("mlp_100_100", (28, 28, 1))
 
 
+class Measured(kl.ARI):
+    """ARI, and what storing costs: test accuracies before any fine-tuning.
+
+    Of the set that is chosen for a task right after it was learned, as it was trained
+    and as it is generated; and of those chosen for all tasks, after each.
+    """
+
+    def learn(self, task):
+        yield from super().learn(task)
+        noted, name = self.noted, task.name
+        noted.tests[name] = task.test
+        held = [self.tested(n, self.choose(n)) for n in noted.tests]
+        noted.found["held"].append(held)
+        slot = self.choices(name)[0]
+        noted.found["trained"].append(self.tested(name, noted.sets[slot]))
+        noted.found["stored"].append(held[-1])
+
+    def store(self, sets, *args):
+        self.noted.sets = list(sets)
+        return super().store(sets, *args)
+
+    def tested(self, name, parameters):
+        x, y = self.noted.tests[name]
+        units = self.task_spec(name).units
+        logits = self.outputs_under(parameters, x)[:, :units]
+        return float((logits.argmax(-1) == y).mean())
+
+
 def ari(seed, **kwargs):
-    model = kl.ARI(backbone(), outputs=10, seed=seed, **kwargs)
+    model = Measured(backbone(), outputs=10, seed=seed, **kwargs)
+    found = {"trained": [], "stored": [], "held": []}
+    model.noted = types.SimpleNamespace(tests={}, sets=None, found=found)
     model.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
     return model
 
@@ -110,6 +141,13 @@ def mnist():
             trained = [e["why"]["curve"][-1] for e in logged]
             found["trained"] = float(np.mean(trained))
             last = [e["why"] for e in result.growth if e["kind"] == "keep"]
+            noted = model.noted.found
+            before, after = noted["trained"], noted["stored"]
+            found["test_trained"] = float(np.mean(before))
+            found["test_stored"] = float(np.mean(after))
+            found["test_kept"] = float(np.mean(np.divide(after, before)))
+            found["first_after_all"] = noted["held"][-1][0]
+            found["by_task"] = noted
             found["stored_drop"] = float(np.mean([w["drop"] for w in last]))
             found["rank"] = [
                 e["why"]["value"]
@@ -122,6 +160,7 @@ def mnist():
 
     results = run(f"mnist {STREAM.value}", [*METHODS, *SHARED], measure)
     keys = ["acc", "forgetting", "params", "trained", "stored_drop"]
+    keys += ["test_trained", "test_stored", "test_kept", "first_after_all"]
     for selection in ("estimator", "random", "exemplar_loss", "drawn"):
         keys += [f"{selection} {epochs}" for epochs in (0, 1, 10)]
     table(results, keys)
@@ -204,7 +243,9 @@ def memory():
         stream = kl.streams.get(
             "permuted_mnist", num_tasks=TASKS.value, train_per_task=200, seed=seed
         )
-        model = ari(seed, storing_steps=100, estimator_epochs=40, rehearse=False)
+        quick = {"storing_steps": 100, "estimator_epochs": 40, "rehearse": False}
+        model = kl.ARI(backbone(), outputs=10, seed=seed, **quick)
+        model.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
         seen, held = [], []
         for task in stream:
             model.fit(task, epochs=1, batch_size=10, verbose=0)

@@ -28,7 +28,8 @@ from keras_lifelong.model.generated import GeneratedModel
 from keras_lifelong.model.generated import Parameters
 from keras_lifelong.model.generated import accuracy
 
-PROBES = 120  # inputs on which a stored set's outputs are kept
+PROBES = 1000  # inputs on which a stored set's answers are kept
+MIXED = 0.7  # the part of an older set's that are mixed of several examples
 
 
 @register
@@ -57,6 +58,9 @@ class ARI(EstimatedRates, GeneratedModel):
             on the task's examples) or "drawn" (none: new parameters by He's rule, so
             that the examples alone are learned from).
         adaptation: epochs of fine-tuning on a task's examples; 0: none.
+        adaptation_scale: by which the optimizer's steps are shortened there, in (0, 1]:
+            a set that knows a task is easily spoilt by few examples. A "drawn" one goes
+            the whole step.
         keep: "each": every task seen in turn keeps its best set until B are kept; "sum"
             (the paper): the B of the largest sum over all tasks, which tends to keep
             copies of one.
@@ -65,7 +69,7 @@ class ARI(EstimatedRates, GeneratedModel):
             them only as they were before they were trained.
         weight_decay: λ of coupled L2 while parameters are trained.
         storing_steps, storing_rate: of the hypernetwork's Adam, along a cosine.
-        function: weight of the outputs beside the parameters in what is stored; 0: the
+        function: weight of the answers beside the parameters in what is stored; 0: the
             parameters alone, as in the paper.
         estimator_epochs: passes over the remembered pairs.
         extractor: of the features by which tasks are described: see `PAR`; "pca", the
@@ -104,12 +108,13 @@ class ARI(EstimatedRates, GeneratedModel):
         horizon: int | None = 10,
         selection: str = "estimator",
         adaptation: int = 10,
+        adaptation_scale: float = 0.1,
         keep: str = "each",
         rehearse: bool = True,
         weight_decay: float = 1e-3,
         storing_steps: int = 2000,
         storing_rate: float = 3e-3,
-        function: float = 1.0,
+        function: float = 10.0,
         estimator_epochs: int = 1000,
         extractor: str | dict = "pca",
         seed: int = 0,
@@ -129,6 +134,7 @@ class ARI(EstimatedRates, GeneratedModel):
             horizon=horizon,
             selection=selection,
             adaptation=adaptation,
+            adaptation_scale=adaptation_scale,
             keep=keep,
             rehearse=rehearse,
             weight_decay=weight_decay,
@@ -163,8 +169,9 @@ class ARI(EstimatedRates, GeneratedModel):
         known = self.knowledge() + trained
         kept = [known[i] for i in self.best(known)]  # line 8
         sets, tasks = [c.parameters for c in kept], [c.task for c in kept]
-        probes = self.probes(kept, task.train[0])
-        yield from self.store(sets, tasks, probes)  # line 9
+        old = [c.task != name for c in kept]
+        probes = self.probes(kept, task.train[0], old)
+        yield from self.store(sets, tasks, probes, old)  # line 9
         for slot, c in enumerate(kept):
             self.log(name, f"slot {slot}", "keep", 0, **self.retention(slot, c))
         if self.options.rehearse:
@@ -245,24 +252,31 @@ class ARI(EstimatedRates, GeneratedModel):
             self._store.known["knowledge"] = found
         return list(self._store.known["knowledge"])
 
-    def probes(self, kept: list[Candidate], newest) -> list[np.ndarray]:
-        """Inputs on which the outputs of each set are to stay.
+    def probes(self, kept: list[Candidate], newest, old) -> list[np.ndarray]:
+        """Inputs on which the answers of each set are to stay.
 
-        A third each: examples of the task it was last trained on, inputs between two of
-        these, and inputs of the newest task, of which there are more.
+        Of a set that has just learned the newest task, that task's training images.
+        Of an older one there are a few examples of the task that it was last trained
+        on: each value of a probe is from one of these or, by a part that differs from
+        probe to probe, from any. There are no labels to be wrong: an older set is what
+        is generated now, and says itself what it answers.
         """
-        found, third = [], PROBES // 3
+        found = []
         for slot, candidate in enumerate(kept):
+            seed = derive_seed(self.seed, "probes", len(self.task_names), slot)
+            rng = np.random.default_rng(seed)
+            if not old[slot]:
+                rows = np.resize(rng.permutation(len(newest)), PROBES)
+                found.append(np.asarray(newest)[rows])
+                continue
             x, _ = self.exemplars(candidate.task)
-            rng = np.random.default_rng(
-                derive_seed(self.seed, "probes", len(self.task_names), slot)
-            )
-            rows = [np.resize(rng.permutation(len(x)), 2 * third) for _ in range(2)]
-            part = rng.random((2 * third, *[1] * (x.ndim - 1))).astype("float32")
-            part[:third] = 1
-            own = part * x[rows[0]] + (1 - part) * x[rows[1]]
-            others = newest[rng.integers(len(newest), size=third)]
-            found.append(np.concatenate([own, others]))
+            flat, rows = x.reshape(len(x), -1), rng.integers(len(x), size=PROBES)
+            others = rng.integers(len(x), size=(PROBES, flat.shape[1]))
+            part = rng.random((PROBES, 1)) * (rng.random((PROBES, 1)) < MIXED)
+            mixed = rng.random(others.shape) < part
+            places = np.where(mixed, others, rows[:, None])
+            probes = np.take_along_axis(flat, places, axis=0)
+            found.append(probes.reshape(PROBES, *x.shape[1:]))
         return found
 
     def retention(self, slot: int, kept: Candidate) -> dict:

@@ -66,6 +66,7 @@ def check_options(**options) -> dict:
     for name in ("weight_decay", "function"):
         require(name, "at least 0", lambda v: v >= 0)
     require("storing_rate", "above 0", lambda v: v > 0)
+    require("adaptation_scale", "above 0 and at most 1", lambda v: 0 < v <= 1)
     if options["initializer"] != "generated":
         keras.initializers.get(options["initializer"])  # raises if there is none
     if options["initial"] > options["memory_budget"]:

@@ -1,5 +1,7 @@
 """ARI: Algorithm 1, what is stored, what is estimated, and what stays as it was."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from keras_lifelong.methods.ari_estimator import adaptation_rate
 from keras_lifelong.methods.ari_estimator import parameter_signature
 from keras_lifelong.methods.ari_estimator import rank_correlation
 from keras_lifelong.methods.ari_estimator import task_signature
+from keras_lifelong.model import generated
 
 CENTRES = np.random.default_rng(5).normal(size=(12, 10)).astype("float32")
 QUICK = {
@@ -147,6 +150,30 @@ def test_fine_tuning_is_not_written_back(learned):
         np.testing.assert_array_equal(value, learned.memory[key])
 
 
+def test_stored_sets_are_fine_tuned_by_shorter_steps(learned):
+    """One step of Adam, by a tenth of it; newly drawn sets go the whole step."""
+    o, moved = learned.options, {}
+    before = o.adaptation_scale
+    try:
+        learned.use("a")
+        for scale in (0.1, 1.0):
+            o.adaptation_scale = scale
+            for start in (learned.choose("a"), learned.drawn("x")):
+                learned.adapt("a", start, epochs=1)
+                kernel = np.array(learned.network.trainable_variables[0])
+                moved[scale, start.source] = np.abs(kernel - start.values[0]).max()
+    finally:
+        o.adaptation_scale = before
+        learned.activate(None)
+    assert (
+        len(learned.exemplars("a")[0]) == 8
+    )  # so that an epoch is one step, of the learning rate at most
+    stored = learned.choose("a").source
+    assert moved[1.0, stored] == pytest.approx(0.02, rel=0.01)
+    assert moved[0.1, stored] == pytest.approx(0.002, rel=0.01)
+    assert moved[0.1, "drawn"] == moved[1.0, "drawn"] > 0.019
+
+
 def test_examples_are_shared_out(learned):
     for one in TASKS:
         x, y = learned.exemplars(one.name)
@@ -222,6 +249,97 @@ def test_keep_by_sum_and_by_steps():
     sums = model.predict_rates(known, model.task_names).sum(1)
     kept = model.best(known)
     assert list(sums[kept]) == sorted(sums, reverse=True)[: len(kept)]
+
+
+def stored_now(model, tasks):
+    """The phase that stores again what a model holds, and the sets."""
+    kept = model.knowledge()[:3]
+    sets = [dataclasses.replace(c.parameters) for c in kept]
+    old = [c.task != tasks[-1].name for c in kept]
+    probes = model.probes(kept, tasks[-1].train[0], old)
+    phase = next(model.store(sets, [c.task for c in kept], probes, old))
+    return phase, sets, probes, old
+
+
+def test_the_loss_of_storing_is_of_values_and_of_answers():
+    """Each set's mean squared error, and its divergence on its probes, weighted."""
+    model = fit(new(outputs=3), *TASKS[:2])
+    phase, sets, probes, old = stored_now(model, TASKS[:2])
+    h, expected = model.hypernetwork, []
+    rng = np.random.default_rng(0)
+    h.slot_embeddings.assign(h.slot_embeddings + 0.1 * rng.normal(size=(6, 8)))
+    rows = phase.data[0][:3]
+    assert rows[:, 0].tolist() == [0, 1, 2] and rows.shape == (3, 51)
+    assert np.array_equal(rows[:, 1:] // 1000, rows[:, :1].repeat(50, 1))
+
+    def log_probabilities(values, x):
+        logits = (np.maximum(x @ values[0], 0) @ values[1])[
+            :, :2
+        ]  # the third: no class
+        return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+    for slot, row in enumerate(rows):
+        now = h.generate(slot)
+        error = np.mean((h.standard(now) - h.standard(sets[slot].values)) ** 2)
+        x = probes[slot][row[1:] % 1000]
+        p, q = log_probabilities(sets[slot].values, x), log_probabilities(now, x)
+        divergence = np.mean((np.exp(p) * (p - q)).sum(1))
+        assert divergence > 1e-4
+        weights = (30, 30) if old[slot] else (1, 10)
+        expected.append(weights[0] * error + weights[1] * divergence)
+    found = phase.loss(rows, None, np.ones(3, "float32"), phase.arguments)
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-3)
+
+
+def test_probes_are_training_images_and_then_what_examples_are_made_of():
+    model = fit(new(), *TASKS[:2])
+    kept = model.knowledge()
+    old = [c.task == "a" for c in kept]
+    assert 0 < sum(old) < len(old)
+    for c, was, probes in zip(
+        kept, old, model.probes(kept, TASKS[1].train[0], old), strict=True
+    ):
+        x = model.exemplars("a")[0] if was else TASKS[1].train[0]
+        assert probes.shape == (1000, 10)
+        whole = (probes[:, None] == x[None]).all(-1).any(1)
+        assert c.task == ("a" if was else "b")
+        if was:  # three in ten are examples, in the others any value is from any
+            assert 0.25 < whole.mean() < 0.45
+            assert all(np.isin(probes[:, k], x[:, k]).all() for k in range(10))
+        else:
+            assert whole.all() and len(np.unique(probes, axis=0)) == len(x)
+
+
+def test_every_probe_of_a_set_comes_equally_often():
+    rows = generated._rows(slots=3, probes=100, count=60, seed=0)
+    assert np.bincount(rows[:, 0]).tolist() == [20, 20, 20]
+    assert (np.bincount(rows[:, 1:].ravel(), minlength=300) == 10).all()
+
+
+def test_a_stored_set_does_what_it_did_when_it_was_trained():
+    """Before any fine-tuning, on test data: 95 % of it, and still after more tasks."""
+    model, trained = new(adaptation=0), []
+    for one in TASKS:
+        fit(model, one)
+        explored = entries(model, "explore", one.name)
+        trained.append(max(e["why"]["curve"][-1] for e in explored))
+        assert model.evaluate(one)["accuracy"] > 0.95 * trained[-1]
+    held = [model.evaluate(one)["accuracy"] for one in TASKS]
+    assert np.mean(held) > 0.95 * np.mean(trained)
+
+
+def test_yes_or_no_is_stored():
+    """The one output of a binary task is an answer beside a constant 0."""
+    model = new(adaptation=0)
+    for name, classes in (("a", [0, 1]), ("b", [2, 3])):
+        x, y = data(classes)
+        spec = kl.TaskSpec(2, "binary")
+        one = kl.Task(name, spec, train=(x, y.astype("float32")))
+        model.fit(one, epochs=6, batch_size=10, verbose=0)
+    for name, classes in (("a", [0, 1]), ("b", [2, 3])):
+        x, y = data(classes, seed=50)
+        right = (model.predict(x, task=name).ravel() > 0.5) == y
+        assert right.mean() > 0.9
 
 
 @pytest.mark.slow
@@ -312,6 +430,7 @@ def test_signatures_of_parameters_are_of_unit_length():
         ({"keep": "all"}, "`keep`.*Received: 'all'"),
         ({"rate": "time"}, "`rate`.*Received: 'time'"),
         ({"weight_decay": -1.0}, "`weight_decay`.*Received: -1.0"),
+        ({"adaptation_scale": 1.5}, "`adaptation_scale`.*Received: 1.5"),
         ({"storing_rate": 0}, "`storing_rate`.*Received: 0"),
         ({"hypernetwork": "whole"}, "`hypernetwork`.*chunked"),
         ({"rehearse": 1}, "`rehearse`.*Received: 1"),

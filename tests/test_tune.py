@@ -1,6 +1,7 @@
 """`keras-lifelong tune`: from a configuration to the front, interrupted or not."""
 
 import csv
+import importlib.util
 
 import pytest
 
@@ -141,3 +142,16 @@ def test_par_is_tuned_by_its_thresholds(tmp_path):
 def test_bad_searches_are_refused(override, message, path, tmp_path, capsys):
     assert run(path, tmp_path / "out", "--set", override) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_sampler_that_is_not_installed_is_refused(
+    path, tmp_path, capsys, monkeypatch
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n == "torch" else find(n)
+    )
+    assert run(path, tmp_path / "out", "--set", "search.sampler=gp") == 2
+    message = capsys.readouterr().err
+    assert "`sampler='gp'` needs optuna and torch" in message
+    assert "pip install torch" in message

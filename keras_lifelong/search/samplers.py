@@ -6,6 +6,7 @@ trial's number alone. So a search that was interrupted goes on as if it had not 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -282,7 +283,8 @@ class Sampler:
                         system_attrs=t.attributes,
                     )
                 )
-            trial = study.ask(axes)
+            with _one_thread(self.name):
+                trial = study.ask(axes)
             attributes = trial.storage.get_trial(trial._trial_id).system_attrs
             attributes = {k: v for k, v in attributes.items() if "cache" not in k}
             values = {
@@ -309,6 +311,25 @@ class Sampler:
         return value.item() if hasattr(value, "item") else value
 
 
+@contextlib.contextmanager
+def _one_thread(name: str):
+    """PyTorch on one thread, if the sampler uses it.
+
+    Its matrices are small: on more threads it waits for them, the longer the busier
+    the machine.
+    """
+    if name != "gp":
+        yield
+        return
+    torch = importlib.import_module("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _optuna(name: str):
     """Optuna, imported.
 
@@ -316,10 +337,10 @@ def _optuna(name: str):
         ImportError: if it, or what the sampler needs beside it, is not installed.
     """
     needs = {"gp": ("optuna", "torch")}.get(name, ("optuna",))
-    for module in needs:
-        if importlib.util.find_spec(module) is None:
-            raise ImportError(
-                f"`sampler={name!r}` needs {' and '.join(needs)}: "
-                f"pip install {' '.join(needs)}"
-            )
+    missing = [m for m in needs if importlib.util.find_spec(m) is None]
+    if missing:
+        raise ImportError(
+            f"`sampler={name!r}` needs {' and '.join(needs)}. "
+            f"To install what is missing: pip install {' '.join(missing)}"
+        )
     return importlib.import_module("optuna")

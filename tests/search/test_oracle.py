@@ -1,5 +1,6 @@
 """The Pareto oracle: what it asks, what it finds, and what a kill leaves."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -20,7 +21,14 @@ from keras_lifelong.search.samplers import Space
 from keras_lifelong.search.samplers import TiedSpace
 
 OBJECTIVES = [kt.Objective("gain", "max"), kt.Objective("size", "min")]
-HERE = [s for s in SAMPLERS if s != "gp"]  # that one needs PyTorch
+GP = pytest.param(
+    "gp",
+    marks=pytest.mark.skipif(
+        importlib.util.find_spec("torch") is None,
+        reason="the sampler 'gp' needs PyTorch: pip install torch",
+    ),
+)
+HERE = [GP if s == "gp" else s for s in SAMPLERS]
 STAGED = {"tied": ["a", "b"], "tied_trials": 6}
 
 
@@ -176,7 +184,7 @@ def test_a_first_stage_that_has_tried_all_ends_early(tmp_path):
 
 
 @pytest.mark.parametrize("stages", [{}, STAGED], ids=["plain", "staged"])
-@pytest.mark.parametrize("sampler", ["ehvi", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["ehvi", "tpe", "nsga2", GP])
 @pytest.mark.parametrize("stop", [1, 5, 9])
 def test_an_interrupted_search_has_the_trials_it_would_have_had(
     sampler, stop, stages, tmp_path
@@ -322,6 +330,25 @@ def test_bad_arguments(arguments, message):
     settings = {"objectives": OBJECTIVES, "max_trials": 5, "hyperparameters": space()}
     with pytest.raises(ValueError, match=message):
         ParetoOracle(**{**settings, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("sampler", "absent", "message"),
+    [
+        ("gp", ["torch"], r"`sampler='gp'` needs optuna and torch.*install torch$"),
+        ("gp", ["optuna", "torch"], "`sampler='gp'`.*install optuna torch$"),
+        ("tpe", ["optuna"], r"`sampler='tpe'` needs optuna\..*install optuna$"),
+    ],
+)
+def test_a_sampler_without_what_it_needs_is_refused(
+    sampler, absent, message, monkeypatch
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n in absent else find(n)
+    )
+    with pytest.raises(ImportError, match=message):
+        ParetoOracle(OBJECTIVES, 5, space(), sampler=sampler)
 
 
 def test_conditions_are_refused():

@@ -128,6 +128,16 @@ def test_a_staged_search_goes_from_one_coefficient_to_one_for_each(tmp_path):
     assert [shared.rows()[0][k] for k in keys] == [rows[1][k] for k in keys]
 
 
+def test_pytorch_samples_beside_a_model_that_has_learned_already(tmp_path):
+    """The two libraries in one process, the other way round than is feared."""
+    pytest.importorskip("torch", reason="the sampler 'gp' needs PyTorch")
+    settings = {"sampler": "gp", "start": 2, "space": "per_task"}
+    tuner = grown(tmp_path / "1", trials=9, **settings)
+    again = grown(tmp_path / "2", trials=7, **settings)
+    again = grown(tmp_path / "2", trials=9, **settings)
+    assert again.rows() == tuner.rows() and len(tuner.rows()) == 9
+
+
 def test_curated_coefficients_are_the_only_ones(tmp_path):
     tuner = grown(tmp_path, curated=[0.0, 0.4, 1.0], trials=9)
     assert sorted(r["delta"] for r in tuner.rows()) == [0.0, 0.4, 1.0]

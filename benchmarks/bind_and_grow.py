@@ -4,7 +4,11 @@
 
 Each part adds its rows to the file and prints its table; what is there already is not
 computed again. Schedules are for two CPU cores; `--paper` takes the published network
-and five epochs for `cifar`, which wants a GPU.
+and five epochs for `cifar`, which takes an hour there for a few of its rows, with
+`--train` images a task and no more than these `--rows`:
+
+    python benchmarks/bind_and_grow.py --part cifar --out runs/paper.jsonl --paper \
+        --train 2500 --rows "freeze 0.55,freeze 0.55 random"
 
 Parts:
     samplers   hypervolume after 20 and 50 trials of every sampler, on a table of all
@@ -12,7 +16,8 @@ Parts:
                --seeds of them, 10 by default
     time       a search of 20 trials over 20 separate runs
     permuted   which layer of the paper's four-layer net to grow for permuted digits
-    cifar      gain and size by δ, beside random growth, and the three retentions
+    cifar      gain and size by retention and δ, beside random growth, and how steady
+               the accuracy of earlier tasks is
     live       a search of 20 δ on split_mnist
 """
 
@@ -35,6 +40,7 @@ from keras_lifelong.search import ParetoOracle
 from keras_lifelong.search import ParetoTuner
 from keras_lifelong.search.grow_sequence import OBJECTIVES
 from keras_lifelong.search.grow_sequence import SHARED_START
+from keras_lifelong.search.grow_sequence import Recall
 
 PART = flags.DEFINE_enum(
     "part",
@@ -45,6 +51,9 @@ PART = flags.DEFINE_enum(
 OUT = flags.DEFINE_string("out", None, "file of results", required=True)
 SEEDS = flags.DEFINE_integer("seeds", None, "number of seeds")
 PAPER = flags.DEFINE_bool("paper", False, "the published network and epochs")
+TRAIN = flags.DEFINE_integer("train", None, "images a task of `cifar`")
+SAMPLES = flags.DEFINE_integer("samples", 500, "images that compare layers in `cifar`")
+ROWS = flags.DEFINE_list("rows", None, "the rows of `cifar` to compute")
 
 SAMPLERS = ("random", "ehvi", "tpe", "nsga2")
 REFERENCE = {"gain": -20.0, "params": 40_000.0}
@@ -246,41 +255,89 @@ def permuted():
 # CIFAR-100
 
 
+CIFAR = [
+    *("slow/0.1 0.55", "freeze 0.55", "slow/0.1 0.55 random", "freeze 0.55 random"),
+    *("slow/0.01 0.55", "freeze 0.0", "slow/0.1 0.0", "same 0.55", "freeze 0.8"),
+    *("slow/0.1 0.8", "slow/0.01 0.8", "freeze 0.95", "slow/0.01 0.0"),
+    *("slow/0.01 0.55 random", "freeze 0.3", "slow/0.1 0.3", "slow/0.01 0.3"),
+    *("slow/0.1 0.95", "freeze 0.8 random", "same 0.8"),
+]  # retention, with the slow rate's ratio; δ; and whether growth is random
+
+
+class Alone(Recall):
+    """Networks that learned a task alone, which all rows of a seed have in common."""
+
+    def get(self, key):
+        return super().get(key) if key[0] == "alone" else None
+
+    def put(self, key, value):
+        if key[0] == "alone":
+            super().put(key, value)
+
+
+def old_tasks(matrix):
+    """How much a step changed what earlier tasks can do: mean and spread, in points."""
+    matrix = np.asarray(matrix)
+    steps = [(matrix[i, :i] - matrix[i - 1, :i]) for i in range(1, len(matrix))]
+    means = [100 * float(step.mean()) for step in steps]
+    lost = 100 * (np.diag(matrix) - matrix[-1])[:-1]
+    return {
+        "step": float(np.mean(means)),
+        "step_spread": float(np.std(means)),
+        "lost": float(lost.mean()),
+        "lost_spread": float(lost.std()),
+    }
+
+
 def cifar():
-    deltas = [f"delta {d}" for d in (0.0, 0.3, 0.55, 0.7, 0.8, 0.95)]
-    others = ["random 0.55", "random 0.8", "freeze 0.55", "same 0.55"]
-    others += ["freeze 0.8", "same 0.8"]
+    recalls = {}
 
     def measure(row, seed):
-        kind, delta = row.split()
+        how, delta, *random = row.split()
+        retention, _, ratio = how.partition("/")
         small = {} if PAPER.value else {"filters": [16, 32, 64], "units": [128, 128]}
         stream = kl.streams.get(
             "split_cifar100",
             num_tasks=10,
             standardize=True,
-            train_per_task=None if PAPER.value else 1000,
+            train_per_task=TRAIN.value or (None if PAPER.value else 1000),
         )
         model = kl.BindAndGrow(
             kl.backbones.get("l2bg_cifar100", (32, 32, 3), **small),
             grow_coefficient=float(delta),
-            retention=kind if kind in ("freeze", "same") else "slow",
-            random_growth=kind == "random",
+            retention=retention,
+            slow_ratio=float(ratio or 0.1),
+            random_growth=bool(random),
+            samples=SAMPLES.value,
             seed=seed,
         )
+        model.recall = recalls.setdefault(seed, Alone(2**30))
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9), metrics=["accuracy"])
         epochs = 5 if PAPER.value else 10
         result = model.fit_stream(stream, epochs=epochs, batch_size=64, verbose=0)
         single = list(model.single_task_scores().values())
+        grown = [e["layer"] for e in model.growth if e["kind"] == "grow"]
         return {
             "acc": result.acc,
             "single": float(np.mean(single)),
             "gain": kl.metrics.multi_task_gain(result.matrix[-1], single),
+            "gain_learned": kl.metrics.multi_task_gain(np.diag(result.matrix), single),
             "params": result.params_total,
             "forgetting": result.forgetting,
+            **old_tasks(result.matrix),
+            "seconds": result.wall_seconds,
+            "grown": {layer: grown.count(layer) for layer in sorted({*grown})},
+            "single_by_task": [float(v) for v in single],
+            "matrix": [
+                [float(v) for v in r[: i + 1]] for i, r in enumerate(result.matrix)
+            ],
         }
 
-    results = run("cifar", [*deltas, *others], SEEDS.value or 1, measure)
-    table(results, ["acc", "single", "gain", "params", "forgetting"])
+    rows = CIFAR if ROWS.value is None else ROWS.value
+    results = run("cifar", rows, SEEDS.value or 1, measure)
+    table(results, ["acc", "single", "gain", "gain_learned", "params"])
+    print()
+    table(results, ["step", "step_spread", "lost", "lost_spread"])
 
 
 def live():

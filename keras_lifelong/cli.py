@@ -276,7 +276,7 @@ def _tune(arguments: SimpleNamespace) -> None:
     with directory.locked():
         if directory.started and not arguments.overwrite:
             _check_same(directory, config)
-        with _asked_wrongly():
+        with _asked_wrongly(ImportError):  # of what a sampler needs
             tuner = tune.make_tuner(config, directory.path, arguments.overwrite)
         directory.begin(config)
         tuner.search(verbose=1 if arguments.verbose else 0)

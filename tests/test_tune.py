@@ -1,6 +1,7 @@
 """`keras-lifelong tune`: from a configuration to the front, interrupted or not."""
 
 import csv
+import importlib.util
 
 import pytest
 
@@ -80,9 +81,18 @@ def test_a_search_leaves_its_table_figures_and_models(path, tmp_path, capsys):
     assert len((out / "search" / "trials.csv").read_text().splitlines()) == 3
 
 
-def test_an_interrupted_search_goes_on(path, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "search",
+    [
+        "{max_trials: 4, start: 2}",
+        "{max_trials: 7, space: staged, shared_trials: 6, start: 2}",
+    ],
+    ids=["shared", "staged"],
+)
+def test_an_interrupted_search_goes_on(search, path, tmp_path, capsys, monkeypatch):
     whole, out = tmp_path / "whole", tmp_path / "out"
-    assert run(path, whole) == 0
+    words = ["--set", f"search={search}"]
+    assert run(path, whole, *words) == 0
     from keras_lifelong.search import GrowSequenceTuner
 
     measure, calls = GrowSequenceTuner.measure, []
@@ -94,9 +104,9 @@ def test_an_interrupted_search_goes_on(path, tmp_path, capsys, monkeypatch):
         return measure(self, values)
 
     monkeypatch.setattr(GrowSequenceTuner, "measure", stopping)
-    assert run(path, out) == 130
+    assert run(path, out, *words) == 130
     assert "keras-lifelong tune" in capsys.readouterr().err
-    assert run(path, out) == 0
+    assert run(path, out, *words) == 0
     tables = [(d / "search" / "trials.csv").read_bytes() for d in (whole, out)]
     assert tables[0] == tables[1]
 
@@ -125,9 +135,23 @@ def test_par_is_tuned_by_its_thresholds(tmp_path):
         ("search.sampler=best", "`sampler` must be one of"),
         ("search.space=all", "`space` must be one of"),
         ("search.max_trials=0", "`max_trials`"),
+        ("search={space: staged, max_trials: 4}", "`shared_trials` must be"),
         ("method={name: DEN}", "`tune` knows what to search for BindAndGrow and PAR"),
     ],
 )
 def test_bad_searches_are_refused(override, message, path, tmp_path, capsys):
     assert run(path, tmp_path / "out", "--set", override) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_sampler_that_is_not_installed_is_refused(
+    path, tmp_path, capsys, monkeypatch
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n == "torch" else find(n)
+    )
+    assert run(path, tmp_path / "out", "--set", "search.sampler=gp") == 2
+    message = capsys.readouterr().err
+    assert "`sampler='gp'` needs optuna and torch" in message
+    assert "pip install torch" in message

@@ -18,7 +18,7 @@ from keras_lifelong.search.oracle import ParetoOracle
 from keras_lifelong.search.tuner import ParetoTuner
 from keras_lifelong.search.tuner import tasks_with
 
-SPACES = ("shared", "per_task")
+SPACES = ("shared", "per_task", "staged")
 SHARED_START = (0.0, 0.25, 0.5, 0.75, 1.0)
 OBJECTIVES = (kt.Objective("gain", "max"), kt.Objective("params", "min"))
 
@@ -75,15 +75,18 @@ class GrowSequenceTuner(ParetoTuner):
         stream: a `TaskStream`, or any iterable of `Task`, with validation data.
         epochs, batch_size: as of `fit`.
         max_trials: how many.
-        space: "shared": one δ for all tasks; "per_task": one for each but the first.
+        space: "shared": one δ for all tasks; "per_task": one for each but the first;
+            "staged": first one for all, then one for each, with what the first stage
+            found to go by. That is bound to the most similar task, in the given order.
+        shared_trials: of the first stage of "staged".
         step: between two values of δ; None: any value.
         order: whether the order of the tasks is searched, too.
         bind_ranks: K: each task may be bound to any of its K + 1 most similar ones. 0:
             to the most similar.
         curated: None, or a list of values of δ, the only ones tried.
         sampler, start, seed: see `ParetoOracle`.
-        initial_points: list of dicts of values tried first. None: for a space by task,
-            the same δ for all, five times; else none.
+        initial_points: list of dicts of values tried first. None: for "shared" none;
+            else the same δ for all, five times.
         split: "validation" or "test": on which accuracies are compared.
         recall_bytes: of memory for what was learned before.
         directory, project_name, overwrite: as of every tuner of KerasTuner.
@@ -115,6 +118,7 @@ class GrowSequenceTuner(ParetoTuner):
         batch_size: int = 32,
         max_trials: int = 20,
         space: str = "shared",
+        shared_trials: int = 10,
         step: float | None = 0.05,
         order: bool = False,
         bind_ranks: int = 0,
@@ -141,6 +145,14 @@ class GrowSequenceTuner(ParetoTuner):
             raise ValueError(
                 f"`bind_ranks` must be an integer of at least 0. Received: {bind_ranks}"
             )
+        staged = space == "staged"
+        if staged and not (
+            isinstance(shared_trials, int) and 1 <= shared_trials < max_trials
+        ):
+            raise ValueError(
+                "`shared_trials` must be an integer of at least 1 and less than "
+                f"`max_trials` ({max_trials}). Received: {shared_trials!r}"
+            )
         self.tasks = tasks_with(stream, split)
         if len(self.tasks) < 2:
             raise ValueError("`stream` must have two tasks or more.")
@@ -152,7 +164,7 @@ class GrowSequenceTuner(ParetoTuner):
         names = list(self.tasks)
         axes = kt.HyperParameters()
         deltas = ["delta"] if space == "shared" else [f"delta/{n}" for n in names[1:]]
-        if space == "per_task" and order:  # any of them may be the first
+        if space != "shared" and order:  # any of them may be the first
             deltas = [f"delta/{n}" for n in names]
         for name in deltas:
             if curated is not None:
@@ -170,7 +182,7 @@ class GrowSequenceTuner(ParetoTuner):
             start_values = SHARED_START if curated is None else sorted(curated)
             initial_points = [
                 {name: value for name in deltas}
-                for value in (start_values if space == "per_task" else ())
+                for value in (() if space == "shared" else start_values)
             ]
         oracle = ParetoOracle(
             OBJECTIVES,
@@ -179,6 +191,8 @@ class GrowSequenceTuner(ParetoTuner):
             sampler=sampler,
             initial_points=initial_points,
             start=start,
+            tied=deltas if staged else None,
+            tied_trials=shared_trials if staged else 0,
             seed=seed,
         )
         super().__init__(

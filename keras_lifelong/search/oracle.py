@@ -16,6 +16,7 @@ from keras_lifelong.files import write_atomic
 from keras_lifelong.search import pareto
 from keras_lifelong.search.samplers import Sampler
 from keras_lifelong.search.samplers import Space
+from keras_lifelong.search.samplers import TiedSpace
 from keras_lifelong.search.samplers import Tried
 
 STATUS = trial_module.TrialStatus
@@ -39,6 +40,12 @@ class ParetoOracle(kt.Oracle):
         initial_points: list of dicts of values, tried first; what one leaves out has
             its default.
         start: see `samplers.Sampler`.
+        tied: None, or a list of names of hyperparameters that take the same values: the
+            search goes in two stages. In the first they have one value between them and
+            all others their defaults; the second, in the whole space, knows what the
+            first has found.
+        tied_trials: of the first stage, initial points among them. Once it has tried
+            all there is, it ends early.
         seed: integer of 0 or more.
 
     Raises:
@@ -65,6 +72,8 @@ class ParetoOracle(kt.Oracle):
         sampler: str = "ehvi",
         initial_points: list[dict] | None = None,
         start: int | None = None,
+        tied: list[str] | None = None,
+        tied_trials: int = 0,
         seed: int = 0,
     ):
         if len(objectives) != 2:
@@ -74,6 +83,13 @@ class ParetoOracle(kt.Oracle):
         if not isinstance(max_trials, int) or max_trials < 1:
             raise ValueError(
                 f"`max_trials` must be an integer of at least 1. Received: {max_trials}"
+            )
+        if tied is not None and (
+            not isinstance(tied_trials, int) or not 1 <= tied_trials <= max_trials
+        ):
+            raise ValueError(
+                "`tied_trials` must be an integer from 1 to `max_trials` "
+                f"({max_trials}). Received: {tied_trials!r}"
             )
         super().__init__(
             objective=list(objectives),
@@ -88,6 +104,10 @@ class ParetoOracle(kt.Oracle):
         self.names = [o.name for o in objectives]
         self._space = Space(hyperparameters)
         self._sampler = Sampler(sampler, self._space, seed, start)
+        self._tied, self._tied_trials = None, tied_trials
+        if tied is not None:
+            line = TiedSpace(self._space, tied)
+            self._tied = Sampler(sampler, line, seed, start)
         self._attributes: dict[str, dict] = {}
         self._heard: dict[str, float] = {}  # of workers and trials: when, last
         self._heard_any = time.monotonic()
@@ -111,19 +131,26 @@ class ParetoOracle(kt.Oracle):
         index = int(trial_id)
         if index < len(self._first):
             return {"status": STATUS.RUNNING, "values": dict(self._first[index])}
-        try:
-            asked = self._sampler.ask(index, self.tried())
-        except Exception as error:  # under KerasTuner's lock, which would stay closed
-            warnings.warn(
-                f"The sampler failed for trial {trial_id}, which is drawn at random: "
-                f"{type(error).__name__}: {error}",
-                stacklevel=2,
-            )
-            asked = self._sampler.ask_random(index, self.tried())
+        asked = None
+        if self._tied is not None and index < self._tied_trials:
+            asked = self._asked(self._tied, index)
+        asked = asked or self._asked(self._sampler, index)
         if asked is None:
             return {"status": STATUS.STOPPED, "values": None}
         values, self._attributes[trial_id] = asked
         return {"status": STATUS.RUNNING, "values": values}
+
+    def _asked(self, sampler, index):
+        tried = [t for t in self.tried() if sampler.space.holds(t.values)]
+        try:
+            return sampler.ask(index, tried)
+        except Exception as error:  # under KerasTuner's lock, which would stay closed
+            warnings.warn(
+                f"The sampler failed for trial {index}, which is drawn at random: "
+                f"{type(error).__name__}: {error}",
+                stacklevel=3,
+            )
+            return sampler.ask_random(index, tried)
 
     def tried(self) -> list[Tried]:
         """The trials so far as samplers see them; failed ones are left out."""

@@ -6,6 +6,7 @@ trial's number alone. So a search that was interrupted goes on as if it had not 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -58,13 +59,21 @@ class Space:
             else:
                 self.axes.append(hp)
 
+    def complete(self, values: dict) -> dict:
+        """Values of the axes with those of all other hyperparameters."""
+        return {**self.fixed, **values}
+
+    def holds(self, values: dict) -> bool:
+        """Whether values of all hyperparameters are a point of this space."""
+        return True
+
     def values(self, cube) -> dict:
         """Values of a point of the cube."""
-        found = dict(self.fixed)
+        found = {}
         for hp, p in zip(self.axes, cube, strict=True):
             value = hp.prob_to_value(float(np.clip(p, 0.0, 1.0 - 1e-9)))
             found[hp.name] = round(value, 10) if isinstance(value, float) else value
-        return found
+        return self.complete(found)
 
     def cube(self, values: dict) -> np.ndarray:
         """The point (d,) of values."""
@@ -90,7 +99,7 @@ class Space:
             return None
         names = [hp.name for hp in self.axes]
         return [
-            {**self.fixed, **dict(zip(names, chosen, strict=True))}
+            self.complete(dict(zip(names, chosen, strict=True)))
             for chosen in itertools.product(*sets)
         ]
 
@@ -107,6 +116,46 @@ class Space:
 
     def random(self, rng) -> dict:
         return self.values(rng.random(len(self.axes)))
+
+
+class TiedSpace(Space):
+    """A line through a space: some hyperparameters have one value between them.
+
+    All others have their defaults.
+
+    Args:
+        space: a `Space`.
+        names: of hyperparameters of the same kind and range, one or more.
+
+    Raises:
+        ValueError: if there is none of that name, or they differ.
+    """
+
+    def __init__(self, space: Space, names: list[str]):
+        known = {hp.name: hp for hp in space.axes}
+        kinds = [_kind(known[name]) for name in names if name in known]
+        if not names or kinds != [kinds[0] if kinds else None] * len(names):
+            raise ValueError(
+                f"`tied` must be names of {sorted(known)} that take the same values. "
+                f"Received: {names}"
+            )
+        self.names = list(names)
+        self.axes = [known[names[0]]]
+        defaults = {n: hp.default for n, hp in known.items() if n not in names}
+        self.fixed = {**space.fixed, **defaults}
+
+    def complete(self, values):
+        return {**self.fixed, **dict.fromkeys(self.names, values[self.names[0]])}
+
+    def holds(self, values):
+        return self.complete(values) == values
+
+
+def _kind(hp) -> tuple:
+    """What values a hyperparameter takes."""
+    own = ("name", "default", "conditions")
+    config = {k: v for k, v in hp.get_config().items() if k not in own}
+    return type(hp).__name__, config
 
 
 def key(values: dict) -> str:
@@ -234,14 +283,15 @@ class Sampler:
                         system_attrs=t.attributes,
                     )
                 )
-            trial = study.ask(axes)
+            with _one_thread(self.name):
+                trial = study.ask(axes)
             attributes = trial.storage.get_trial(trial._trial_id).system_attrs
             attributes = {k: v for k, v in attributes.items() if "cache" not in k}
             values = {
                 k: round(v, 10) if isinstance(v, float) else v
                 for k, v in trial.params.items()
             }
-            return {**self.space.fixed, **values}, attributes
+            return self.space.complete(values), attributes
         finally:
             optuna.logging.set_verbosity(level)
 
@@ -261,6 +311,25 @@ class Sampler:
         return value.item() if hasattr(value, "item") else value
 
 
+@contextlib.contextmanager
+def _one_thread(name: str):
+    """PyTorch on one thread, if the sampler uses it.
+
+    Its matrices are small: on more threads it waits for them, the longer the busier
+    the machine.
+    """
+    if name != "gp":
+        yield
+        return
+    torch = importlib.import_module("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _optuna(name: str):
     """Optuna, imported.
 
@@ -268,10 +337,10 @@ def _optuna(name: str):
         ImportError: if it, or what the sampler needs beside it, is not installed.
     """
     needs = {"gp": ("optuna", "torch")}.get(name, ("optuna",))
-    for module in needs:
-        if importlib.util.find_spec(module) is None:
-            raise ImportError(
-                f"`sampler={name!r}` needs {' and '.join(needs)}: "
-                f"pip install {' '.join(needs)}"
-            )
+    missing = [m for m in needs if importlib.util.find_spec(m) is None]
+    if missing:
+        raise ImportError(
+            f"`sampler={name!r}` needs {' and '.join(needs)}. "
+            f"To install what is missing: pip install {' '.join(missing)}"
+        )
     return importlib.import_module("optuna")

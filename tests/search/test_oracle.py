@@ -1,5 +1,6 @@
 """The Pareto oracle: what it asks, what it finds, and what a kill leaves."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -17,9 +18,18 @@ from keras_lifelong.search import ParetoTuner
 from keras_lifelong.search import pareto
 from keras_lifelong.search.samplers import SAMPLERS
 from keras_lifelong.search.samplers import Space
+from keras_lifelong.search.samplers import TiedSpace
 
 OBJECTIVES = [kt.Objective("gain", "max"), kt.Objective("size", "min")]
-HERE = [s for s in SAMPLERS if s != "gp"]  # that one needs PyTorch
+GP = pytest.param(
+    "gp",
+    marks=pytest.mark.skipif(
+        importlib.util.find_spec("torch") is None,
+        reason="the sampler 'gp' needs PyTorch: pip install torch",
+    ),
+)
+HERE = [GP if s == "gp" else s for s in SAMPLERS]
+STAGED = {"tied": ["a", "b"], "tied_trials": 6}
 
 
 def space(kind="float"):
@@ -127,17 +137,64 @@ def test_initial_points_come_first(tmp_path):
     assert (values[1]["a"], values[1]["b"]) == (1.0, 0.5)
 
 
-@pytest.mark.parametrize("sampler", ["ehvi", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", HERE)
+def test_a_staged_search_leaves_the_line_after_its_first_stage(sampler, tmp_path):
+    kind = "grid" if sampler == "grid" else "float"
+    stages = {"tied": ["a"]} if kind == "grid" else STAGED
+    stages = {**stages, "tied_trials": 6}
+    t = searched(tmp_path / "1", sampler=sampler, kind=kind, **stages)
+    again = searched(tmp_path / "2", sampler=sampler, kind=kind, **stages)
+    assert record(t) == record(again)
+    values = [v for _, v in record(t)]
+    assert len({json.dumps(v, sort_keys=True) for v in values}) == 12
+    defaults = {hp.name: hp.default for hp in Space(space(kind)).axes}
+    defaults = {k: v for k, v in defaults.items() if k not in stages["tied"]}
+    for v in values[:6]:
+        assert {k: v[k] for k in defaults} == defaults
+        assert len({v[name] for name in stages["tied"]}) == 1
+    line = TiedSpace(Space(space(kind)), stages["tied"])
+    assert any(not line.holds(v) for v in values[6:])
+
+
+def test_the_second_stage_knows_what_the_first_found(tmp_path):
+    """With one trial left for the whole space, it is where a model of all says."""
+    t = searched(tmp_path, trials=9, **{**STAGED, "tied_trials": 8})
+    first = t.oracle.tried()[:8]
+    asked, _ = t.oracle._sampler.ask(8, first)
+    assert record(t)[8][1] == asked
+    assert asked != t.oracle._sampler.ask_random(8, first)[0]
+
+
+def test_points_off_the_line_are_not_taken_for_points_on_it(tmp_path):
+    off = {"a": 0.9, "b": 0.1}
+    t = searched(tmp_path, initial_points=[off, {"a": 0.5, "b": 0.5}], **STAGED)
+    values = [v for _, v in record(t)]
+    assert (values[0]["a"], values[0]["b"]) == (0.9, 0.1)
+    assert all(v["a"] == v["b"] for v in values[1:6])
+    line = t.oracle._tied.space
+    assert [line.holds(v) for v in values[:6]] == [False] + [True] * 5
+
+
+def test_a_first_stage_that_has_tried_all_ends_early(tmp_path):
+    stages = {"tied": ["b"], "tied_trials": 8}
+    values = [v for _, v in record(searched(tmp_path, kind="grid", **stages))]
+    assert sorted(v["b"] for v in values[:4]) == [0, 1, 2, 3]
+    assert all(v["a"] == 0.0 for v in values[:4])
+    assert all(v["a"] != 0.0 for v in values[4:])
+
+
+@pytest.mark.parametrize("stages", [{}, STAGED], ids=["plain", "staged"])
+@pytest.mark.parametrize("sampler", ["ehvi", "tpe", "nsga2", GP])
 @pytest.mark.parametrize("stop", [1, 5, 9])
 def test_an_interrupted_search_has_the_trials_it_would_have_had(
-    sampler, stop, tmp_path
+    sampler, stop, stages, tmp_path
 ):
-    whole = searched(tmp_path / "whole", sampler=sampler)
+    whole = searched(tmp_path / "whole", sampler=sampler, **stages)
 
     class Stop(BaseException):
         pass
 
-    t = tuner(tmp_path / "part", sampler=sampler)
+    t = tuner(tmp_path / "part", sampler=sampler, **stages)
     measure, calls = t.measure, []
 
     def stopping(values):
@@ -149,7 +206,7 @@ def test_an_interrupted_search_has_the_trials_it_would_have_had(
     t.measure = stopping
     with pytest.raises(Stop):
         t.search(verbose=0)
-    again = searched(tmp_path / "part", sampler=sampler)
+    again = searched(tmp_path / "part", sampler=sampler, **stages)
     assert record(again) == record(whole)
     assert len(set(again.oracle.end_order)) == len(again.oracle.end_order) == 12
 
@@ -215,17 +272,18 @@ class Slow(t.Tuner):
         return super().measure(values)
 
 t.Tuner = Slow
-t.searched({path!r}, trials=15)
+t.searched({path!r}, trials=15, **{stages!r})
 """
 
 
 @pytest.mark.slow
-def test_ten_kills(tmp_path):
+@pytest.mark.parametrize("stages", [{}, STAGED], ids=["plain", "staged"])
+def test_ten_kills(stages, tmp_path):
     """kill -9 at random moments; the search ends with the same trials."""
-    whole = searched(tmp_path / "whole", trials=15)
+    whole = searched(tmp_path / "whole", trials=15, **stages)
     path, rng = tmp_path / "part", np.random.default_rng(0)
     here = os.path.dirname(__file__)
-    code = PROGRAM.format(here=here, path=str(path))
+    code = PROGRAM.format(here=here, path=str(path), stages=stages)
     kills = 0
     for _ in range(40):
         process = subprocess.Popen([sys.executable, "-c", code])
@@ -246,7 +304,7 @@ def test_ten_kills(tmp_path):
         if process.wait(timeout=120) == 0:
             break
     assert kills == 10
-    again = searched(path, trials=15)
+    again = searched(path, trials=15, **stages)
     assert record(again) == record(whole)
     order = again.oracle.end_order
     assert sorted(order) == sorted(set(order)) == [f"{i:02d}" for i in range(15)]
@@ -261,12 +319,36 @@ def test_ten_kills(tmp_path):
         ({"max_trials": 0}, "`max_trials`.*0"),
         ({"objectives": OBJECTIVES[:1]}, "`objectives` must be two"),
         ({"initial_points": [{"z": 1}]}, r"`initial_points`.*\['z'\]"),
+        ({"tied": ["a", "z"], "tied_trials": 2}, r"`tied` must.*\['a', 'z'\]"),
+        ({"tied": ["a", "d"], "tied_trials": 2}, r"`tied` must.*\['a', 'd'\]"),
+        ({"tied": [], "tied_trials": 2}, r"`tied` must.*\[\]"),
+        ({"tied": ["a", "b"]}, "`tied_trials`.*from 1 .*Received: 0"),
+        ({"tied": ["a", "b"], "tied_trials": 6}, r"`tied_trials`.*\(5\).*6"),
     ],
 )
 def test_bad_arguments(arguments, message):
     settings = {"objectives": OBJECTIVES, "max_trials": 5, "hyperparameters": space()}
     with pytest.raises(ValueError, match=message):
         ParetoOracle(**{**settings, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("sampler", "absent", "message"),
+    [
+        ("gp", ["torch"], r"`sampler='gp'` needs optuna and torch.*install torch$"),
+        ("gp", ["optuna", "torch"], "`sampler='gp'`.*install optuna torch$"),
+        ("tpe", ["optuna"], r"`sampler='tpe'` needs optuna\..*install optuna$"),
+    ],
+)
+def test_a_sampler_without_what_it_needs_is_refused(
+    sampler, absent, message, monkeypatch
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n in absent else find(n)
+    )
+    with pytest.raises(ImportError, match=message):
+        ParetoOracle(OBJECTIVES, 5, space(), sampler=sampler)
 
 
 def test_conditions_are_refused():

@@ -110,6 +110,34 @@ def test_each_task_can_have_its_own_coefficient_place_and_partner(tmp_path):
     assert model.count_params() == row["params"]
 
 
+def test_a_staged_search_goes_from_one_coefficient_to_one_for_each(tmp_path):
+    settings = {"space": "staged", "shared_trials": 7, "trials": 12}
+    tuner = grown(tmp_path / "1", order=True, bind_ranks=1, **settings)
+    rows = tuner.rows()
+    deltas = [[r[f"delta/t{i}"] for i in range(3)] for r in rows]
+    assert [d[0] for d in deltas[:5]] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert all(len({*d}) == 1 for d in deltas[:7])
+    assert any(len({*d}) > 1 for d in deltas[7:])
+    for row in rows[:7]:
+        assert tuner.sequence(row) == ["t0", "t1", "t2"]
+        assert all(row[f"bind/t{i}"] == 0 for i in range(3))
+    assert any(row[f"bind/t{i}"] for row in rows[7:] for i in range(3))
+    # its first stage is what a search of one δ finds there
+    shared = grown(tmp_path / "2", trials=1, initial_points=[{"delta": 0.25}])
+    keys = ("gain", "params", "accuracy")
+    assert [shared.rows()[0][k] for k in keys] == [rows[1][k] for k in keys]
+
+
+def test_pytorch_samples_beside_a_model_that_has_learned_already(tmp_path):
+    """The two libraries in one process, the other way round than is feared."""
+    pytest.importorskip("torch", reason="the sampler 'gp' needs PyTorch")
+    settings = {"sampler": "gp", "start": 2, "space": "per_task"}
+    tuner = grown(tmp_path / "1", trials=9, **settings)
+    again = grown(tmp_path / "2", trials=7, **settings)
+    again = grown(tmp_path / "2", trials=9, **settings)
+    assert again.rows() == tuner.rows() and len(tuner.rows()) == 9
+
+
 def test_curated_coefficients_are_the_only_ones(tmp_path):
     tuner = grown(tmp_path, curated=[0.0, 0.4, 1.0], trials=9)
     assert sorted(r["delta"] for r in tuner.rows()) == [0.0, 0.4, 1.0]
@@ -154,6 +182,11 @@ def test_what_is_recalled_stays_within_its_limit():
         ({"space": "all"}, "`space` must be one of.*'all'"),
         ({"split": "train"}, "`split`.*'train'"),
         ({"bind_ranks": -1}, "`bind_ranks`.*-1"),
+        ({"space": "staged", "shared_trials": 0}, "`shared_trials`.*0"),
+        (
+            {"space": "staged", "shared_trials": 20},
+            r"`shared_trials`.*`max_trials` \(20\).*20",
+        ),
         ({"stream": tasks(1)}, "two tasks or more"),
         (
             {

@@ -74,6 +74,8 @@ class ARI(EstimatedRates, GeneratedModel):
         estimator_epochs: passes over the remembered pairs.
         extractor: of the features by which tasks are described: see `PAR`; "pca", the
             default, takes the values as they are, so that it sees where they stand.
+        signature: numbers by which a task or a set is described; most of the
+            estimator's parameters are to read them.
         seed, name: see `LifelongModel`.
 
     Raises:
@@ -90,7 +92,7 @@ class ARI(EstimatedRates, GeneratedModel):
     ```
     """
 
-    sizes_from = ("memory_budget", "outputs", "hypernetwork")
+    sizes_from = ("memory_budget", "outputs", "hypernetwork", "signature")
 
     def __init__(
         self,
@@ -117,6 +119,7 @@ class ARI(EstimatedRates, GeneratedModel):
         function: float = 10.0,
         estimator_epochs: int = 1000,
         extractor: str | dict = "pca",
+        signature: int = 2048,
         seed: int = 0,
         name: str | None = None,
     ):
@@ -142,6 +145,7 @@ class ARI(EstimatedRates, GeneratedModel):
             storing_rate=storing_rate,
             function=function,
             estimator_epochs=estimator_epochs,
+            signature=signature,
         )
         self.extractor = extractors.get(extractor)
         options["extractor"] = getattr(self.extractor, "config", extractor)

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_lifelong.layers.random import derive_seed
 
-WIDTH = 2048  # of a signature
+WIDTH = 2048  # of a signature, unless said otherwise
 K = keras.layers
 
 
@@ -47,19 +47,22 @@ def noise(count: int, shape, *seed_parts) -> np.ndarray:
     return rng.standard_normal((count, *shape)).astype("float32")
 
 
-def parameter_signature(logits) -> np.ndarray:
-    """(WIDTH,): the outputs (n, outputs) on fixed noise, of length 1, padded.
+def parameter_signature(logits, width: int = WIDTH) -> np.ndarray:
+    """(width,): the outputs (n, outputs) on fixed noise, of length 1, padded.
 
     Args:
-        logits: n x outputs of at most WIDTH.
+        logits: n x outputs of at most `width`.
+        width: of the signature.
     """
-    return _padded(np.asarray(logits, "float32").reshape(-1))
+    return _padded(np.asarray(logits, "float32").reshape(-1), width)
 
 
-def task_signature(features, y, classes: int, seed: int = 0) -> np.ndarray:
-    """(WIDTH,): the mean features of each class, side by side, of length 1, padded.
+def task_signature(
+    features, y, classes: int, seed: int = 0, width: int = WIDTH
+) -> np.ndarray:
+    """(width,): the mean features of each class, side by side, of length 1, padded.
 
-    A class has WIDTH // classes numbers: features that have more are projected by a
+    A class has width // classes numbers: features that have more are projected by a
     fixed random matrix, which nearly keeps distances (Johnson and Lindenstrauss). Means
     over all classes would not tell tasks of the same images with other labels apart.
 
@@ -68,9 +71,10 @@ def task_signature(features, y, classes: int, seed: int = 0) -> np.ndarray:
         y: labels (n,), 0 ... classes - 1.
         classes: C.
         seed: of the projection.
+        width: of the signature.
     """
     features, y = np.asarray(features, "float32"), np.asarray(y).reshape(-1)
-    room = WIDTH // classes
+    room = width // classes
     means = np.zeros((classes, features.shape[1]), "float32")
     for c in range(classes):
         if (y == c).any():
@@ -80,12 +84,12 @@ def task_signature(features, y, classes: int, seed: int = 0) -> np.ndarray:
         rng = np.random.default_rng(derive_seed("projection", seed))
         matrix = rng.standard_normal((features.shape[1], room)) / np.sqrt(room)
         means = means @ matrix.astype("float32")
-    return _padded(means.reshape(-1))
+    return _padded(means.reshape(-1), width)
 
 
-def _padded(vector) -> np.ndarray:
+def _padded(vector, width) -> np.ndarray:
     length = float(np.linalg.norm(vector))
-    found = np.zeros(WIDTH, "float32")
+    found = np.zeros(width, "float32")
     found[: len(vector)] = vector / length if length > 0 else vector
     return found
 
@@ -94,20 +98,21 @@ class AdaptationEstimator(K.Layer):
     """q: predicts the adaptation rate of parameters to tasks from their signatures.
 
     Two linear encoders to 128 numbers, then a regressor with two hidden layers of 100:
-    560,445 parameters.
+    560,445 parameters for signatures of 2,048 numbers.
 
     Args:
         seed: of the initial weights.
+        width: of the signatures.
 
     Call arguments:
-        parameters: (batch, WIDTH) or (batch, n, WIDTH).
+        parameters: (batch, width) or (batch, n, width).
         tasks: of the same shape.
 
     Returns:
         (batch,) or (batch, n).
     """
 
-    def __init__(self, seed: int = 0, encoded: int = 128, units=(100, 100), **kwargs):
+    def __init__(self, seed=0, width=WIDTH, encoded=128, units=(100, 100), **kwargs):
         super().__init__(**kwargs)
 
         def dense(name, outputs, activation=None):
@@ -119,11 +124,11 @@ class AdaptationEstimator(K.Layer):
         self.hidden = [dense(f"hidden_{i}", n, "relu") for i, n in enumerate(units)]
         self.last = dense("rate", 1)
         for encoder in (self.parameter_encoder, self.task_encoder):
-            encoder.build((None, WIDTH))
-        width = 2 * encoded
+            encoder.build((None, width))
+        inputs = 2 * encoded
         for layer in (*self.hidden, self.last):
-            layer.build((None, width))
-            width = layer.units
+            layer.build((None, inputs))
+            inputs = layer.units
         self.built = True
 
     def call(self, parameters, tasks):

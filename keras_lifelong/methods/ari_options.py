@@ -47,6 +47,7 @@ def check_options(**options) -> dict:
         ("adaptation", 0),
         ("storing_steps", 1),
         ("estimator_epochs", 1),
+        ("signature", 64),
     ):
         require(name, f"an integer of at least {least}", lambda v, n=least: whole(v, n))
     for name in ("outputs", "horizon"):

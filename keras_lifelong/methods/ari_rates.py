@@ -13,7 +13,6 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.layers.random import derive_seed
-from keras_lifelong.methods.ari_estimator import WIDTH
 from keras_lifelong.methods.ari_estimator import AdaptationEstimator
 from keras_lifelong.methods.ari_estimator import noise
 from keras_lifelong.methods.ari_estimator import parameter_signature
@@ -31,7 +30,7 @@ class Candidate:
 
     Attributes:
         parameters: the set.
-        signature: of it, (2048,).
+        signature: of it, (width,).
         predicted: its adaptation rate on the task, by the estimator.
         task: on which it was last trained; None if it was drawn.
     """
@@ -48,23 +47,23 @@ class EstimatedRates:
     def make_estimator(self):
         """A fresh estimator, from the model's seed."""
         seed = derive_seed(self.seed, "estimator")
-        self._store.estimator = AdaptationEstimator(seed)
+        self._store.estimator = AdaptationEstimator(seed, self.options.signature)
 
     def sign_task(self, task) -> np.ndarray:
         """The signature of a task, from its training data."""
         x, y = task.train
         features = self.extractor(np.asarray(x, "float32"))
-        return task_signature(features, y, task.spec.num_classes, self.seed)
+        width = self.options.signature
+        return task_signature(features, y, task.spec.num_classes, self.seed, width)
 
     def sign(self, parameters: Parameters) -> np.ndarray:
         """The signature of a set of parameters: its outputs on fixed noise."""
-        count = WIDTH // self.outputs_per_set
+        count = self.options.signature // self.outputs_per_set
         if "noise" not in self._store.fixed:
             x = noise(count, self.backbone_input_shape, self.seed)
             self._store.fixed["noise"] = x
-        return parameter_signature(
-            self.outputs_under(parameters, self._store.fixed["noise"])
-        )
+        outputs = self.outputs_under(parameters, self._store.fixed["noise"])
+        return parameter_signature(outputs, self.options.signature)
 
     def predict_rates(self, known: list[Candidate], tasks) -> np.ndarray:
         """Predicted adaptation rates (sets, tasks)."""
@@ -72,7 +71,7 @@ class EstimatedRates:
             return np.zeros((len(known), len(tasks)))
         parameters = np.stack([c.signature for c in known])
         signatures = np.stack([self.memory[f"signature/{t}"] for t in tasks])
-        shape = (len(known), len(tasks), WIDTH)
+        shape = (len(known), len(tasks), self.options.signature)
         estimator = self._store.estimator
         predicted = estimator(
             ops.broadcast_to(parameters[:, None], shape),

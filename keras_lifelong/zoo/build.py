@@ -19,7 +19,12 @@ CONFIGS = pathlib.Path(__file__).parents[2] / "zoo_configs"
 # What would make a preset larger than a few hundred KiB is smaller here.
 SMALLER = {
     "lasem_digits": ["backbone.filters=[4, 8]", "backbone.units=[16]"],
-    "par_digits": ["backbone.filters=[8, 16]", "backbone.units=[32]"],
+    "ari_digits": ["method.signature=256"],
+    "par_digits": [
+        "backbone.filters=[8, 16]",
+        "backbone.units=[32]",
+        "method.extractor={name: random_convolutions, filters: [16, 32]}",
+    ],
 }
 
 

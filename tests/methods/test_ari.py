@@ -405,6 +405,7 @@ def test_wide_features_are_projected_and_stay_as_far_apart():
     y = np.arange(40) % 10
     a, b = task_signature(x, y, 10), task_signature(x[::-1], y, 10)
     assert a.shape == (WIDTH,) and abs(a @ b) < 0.35
+    assert task_signature(x, y, 10, width=256).shape == (256,)
     np.testing.assert_array_equal(a, task_signature(x, y, 10))
 
 

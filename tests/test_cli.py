@@ -99,14 +99,14 @@ def test_module_is_the_program():
     assert done.stdout == ""
     assert done.stderr == (
         "keras-lifelong: error: unknown command 'rnu'. Nearest: run. "
-        "Accepted: run, tune, report, list, export\n"
+        "Accepted: run, tune, report, publish, list, export\n"
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name a command: run, tune, report, list, export. See --help"),
+        ([], "name a command: run, tune, report, publish, list, export. See --help"),
         (["rum"], "Nearest: run"),
         (["run"], "run needs --config and --output_dir. See run --help"),
         (["run", "--config", "x"], "run needs --output_dir"),

@@ -15,7 +15,6 @@ from collections import Counter
 
 import keras
 import numpy as np
-import yaml
 
 from keras_lifelong import report
 from keras_lifelong.layers import cell  # noqa: F401 - backbones may hold these
@@ -95,6 +94,8 @@ class PresetMixin:
 
     def _write_preset(self, place, name, state, arrays) -> dict:
         """Writes every file of a preset; returns what it is, for its children."""
+        import yaml
+
         config = {
             "class_name": type(self).__name__,
             "registered_name": keras.saving.get_registered_name(type(self)),

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.table import number
 
@@ -51,6 +49,8 @@ def write(
         result: of the stream that was learned last; None if no stream was.
         figures: paths within the preset.
     """
+    import yaml
+
     name, method = uri.rpartition("/")[2], metadata["method"]
     shape = tuple(metadata["input_shape"])
     front = yaml.safe_dump(

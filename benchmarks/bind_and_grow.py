@@ -12,7 +12,8 @@ and five epochs for `cifar`, which takes an hour there for a few of its rows, wi
 
 Parts:
     samplers   hypervolume after 20 and 50 trials of every sampler, on a table of all
-               architectures of digits, after the five that a search begins with;
+               architectures of digits, after the five that a search begins with, and
+               of the staged search;
                --seeds of them, 10 by default
     time       a search of 20 trials over 20 separate runs
     permuted   which layer of the paper's four-layer net to grow for permuted digits
@@ -40,6 +41,7 @@ from keras_lifelong.search import ParetoOracle
 from keras_lifelong.search import ParetoTuner
 from keras_lifelong.search.grow_sequence import OBJECTIVES
 from keras_lifelong.search.grow_sequence import SHARED_START
+from keras_lifelong.search.grow_sequence import SHARED_TRIALS
 from keras_lifelong.search.grow_sequence import Recall
 
 PART = flags.DEFINE_enum(
@@ -55,7 +57,7 @@ TRAIN = flags.DEFINE_integer("train", None, "images a task of `cifar`")
 SAMPLES = flags.DEFINE_integer("samples", 500, "images that compare layers in `cifar`")
 ROWS = flags.DEFINE_list("rows", None, "the rows of `cifar` to compute")
 
-SAMPLERS = ("random", "ehvi", "tpe", "nsga2")
+SAMPLERS = ("random", "ehvi", "tpe", "nsga2", "ehvi staged")
 REFERENCE = {"gain": -20.0, "params": 40_000.0}
 
 
@@ -153,9 +155,18 @@ def samplers():
             space = kt.HyperParameters()
             for name in known.names:
                 space.Float(f"delta/{name}", 0.0, 1.0, step=0.05, default=0.5)
-            first = [{f"delta/{n}": d for n in known.names} for d in SHARED_START]
+            deltas = [f"delta/{n}" for n in known.names]
+            first = [dict.fromkeys(deltas, d) for d in SHARED_START]
+            sampler, _, staged = row.partition(" ")
             oracle = ParetoOracle(
-                OBJECTIVES, 50, space, row, initial_points=first, seed=seed
+                OBJECTIVES,
+                50,
+                space,
+                sampler,
+                initial_points=first,
+                tied=deltas if staged else None,
+                tied_trials=SHARED_TRIALS if staged else 0,
+                seed=seed,
             )
             place = pathlib.Path(directory) / f"{row}{seed}"
             tuner = Replay(oracle, str(place), "p")

@@ -20,6 +20,7 @@ from keras_lifelong.search.tuner import tasks_with
 
 SPACES = ("shared", "per_task", "staged")
 SHARED_START = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHARED_TRIALS = 10
 OBJECTIVES = (kt.Objective("gain", "max"), kt.Objective("params", "min"))
 
 
@@ -76,9 +77,10 @@ class GrowSequenceTuner(ParetoTuner):
         epochs, batch_size: as of `fit`.
         max_trials: how many.
         space: "shared": one δ for all tasks; "per_task": one for each but the first;
-            "staged": first one for all, then one for each, with what the first stage
-            found to go by. That is bound to the most similar task, in the given order.
-        shared_trials: of the first stage of "staged".
+            "staged": one for all first, which few trials can find the best of, and then
+            one for each, beginning from what those trials found. In the first stage
+            tasks have the given order and are bound to the most similar one.
+        shared_trials: of the first stage of "staged", fewer than `max_trials`.
         step: between two values of δ; None: any value.
         order: whether the order of the tasks is searched, too.
         bind_ranks: K: each task may be bound to any of its K + 1 most similar ones. 0:
@@ -107,6 +109,19 @@ class GrowSequenceTuner(ParetoTuner):
     tuner.search()
     [(t.hyperparameters.values, tuner.oracle.measured(t)) for t in tuner.front()]
     ```
+
+    Ten trials of one δ for all tasks, then twenty of one for each:
+
+    ```python
+    tuner = GrowSequenceTuner(
+        build,
+        kl.streams.get("digits"),
+        epochs=20,
+        max_trials=30,
+        space="staged",
+        shared_trials=10,
+    )
+    ```
     """
 
     def __init__(
@@ -118,7 +133,7 @@ class GrowSequenceTuner(ParetoTuner):
         batch_size: int = 32,
         max_trials: int = 20,
         space: str = "shared",
-        shared_trials: int = 10,
+        shared_trials: int = SHARED_TRIALS,
         step: float | None = 0.05,
         order: bool = False,
         bind_ranks: int = 0,

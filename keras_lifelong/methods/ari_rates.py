@@ -162,6 +162,22 @@ class EstimatedRates:
     def task_keys(self, name):
         return super().task_keys(name) | {f"signature/{name}"}
 
+    def check_loaded(self, names):
+        super().check_loaded(names)
+        width = self.options.signature
+        shapes = {f"signature/{name}": (width,) for name in names}
+        count = len(self.memory.get("pairs/tasks", ()))
+        shapes["pairs/signatures"] = (count, width)
+        shapes |= {"pairs/tasks": (count,), "pairs/values": (count,)}
+        for key, shape in shapes.items():
+            if key in self.memory and self.memory[key].shape != shape:
+                raise ValueError(
+                    f"{key!r} has shape {self.memory[key].shape}, where {shape} is "
+                    "what the options ask for"
+                )
+        if self.slots:
+            self.predict_rates(self.knowledge(), names)
+
     def heir(self, slot, others):
         """The task for which the estimator expects most of the set."""
         others = [o for o in others if f"signature/{o}" in self.memory]

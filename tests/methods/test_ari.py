@@ -160,7 +160,9 @@ def test_stored_sets_are_fine_tuned_by_shorter_steps(learned):
             o.adaptation_scale = scale
             for start in (learned.choose("a"), learned.drawn("x")):
                 learned.adapt("a", start, epochs=1)
-                kernel = np.array(learned.network.trainable_variables[0])
+                kernel = keras.ops.convert_to_numpy(
+                    learned.network.trainable_variables[0]
+                )
                 moved[scale, start.source] = np.abs(kernel - start.values[0]).max()
     finally:
         o.adaptation_scale = before

@@ -98,11 +98,10 @@ SEARCHES = {
         "sampled": "cells",
         "sample_every": 1,
         "batch_statistics": True,
-        "validations": 8,
-        "warmup": 0.3,
-        "memory": 0.9,
-        "candidates": 8,
-        "trial_epochs": 10,
+        "validations": 12,
+        "warmup": 0.5,
+        "memory": 0.97,
+        "step": 0.005,
     },
     "published": {},
 }
@@ -387,7 +386,7 @@ def search():
     data = {"train": (x, y), "validation_split": 0}
     task = kl.Task("ten classes", spec, test=test, **data)
     width = WIDTH.value
-    epochs, training = (100, 100) if PAPER.value else (EPOCHS.value or 12, 6)
+    epochs, training = (100, 100) if PAPER.value else (EPOCHS.value or 20, 6)
     body = keras.Sequential([keras.Input((side, side, 3)), keras.layers.Flatten()])
     searching = kl.Finetune(body)
     searching.compile(keras.optimizers.SGD(0.05, momentum=0.9))

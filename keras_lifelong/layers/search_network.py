@@ -246,15 +246,6 @@ class SearchNetwork(K.Layer):
             else:
                 variable.assign(np.zeros(variable.shape, variable.dtype))
 
-    def count_params_of(self, choice) -> int:
-        """Weights of the operations that an architecture (2, 14) uses."""
-        total = 0
-        for cell, reduction in zip(self.cells, self.reductions, strict=True):
-            kind = KINDS.index("reduce" if reduction else "normal")
-            for edge, j in zip(cell.edges, choice[kind], strict=True):
-                total += edge.operations[int(j)].count_params()
-        return total
-
     def call(self, x, training=False):
         x = self.stem_norm(self.stem(pad(x, 1)), training=training)
         choice = ops.convert_to_tensor(self.choice)

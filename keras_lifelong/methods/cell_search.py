@@ -18,9 +18,7 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.layers.search_network import SearchNetwork
 from keras_lifelong.methods.mdl import MDL
-from keras_lifelong.methods.mdl import choice_of
 from keras_lifelong.methods.mdl import genotype_of
-from keras_lifelong.methods.mdl import genotype_of_choice
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.streams import Task
 from keras_lifelong.training import schedules
@@ -47,16 +45,11 @@ class SearchSettings:
         warmup: part of the epochs in which nothing is compared yet.
         sample_every: steps of the weights under one architecture. None: those of an
             epoch, as published; with few, all operations learn alike from the start.
-        sampled: see `MDL`. Weights that were trained with all 14 edges in use know
-            little of cells with eight.
+        sampled: see `MDL`. Cells that are found use eight edges; with the published
+            "edges" weights learn to work with up to 14.
         batch_statistics: whether architectures are validated with the statistics of
             the batch. False: with running ones, as published, which of an operation
             are means over all architectures that it was part of.
-        candidates: cells that are tried at the end, the most probable ones and others
-            of their size drawn from the distributions: each is trained by itself, from
-            the beginning, and the most accurate are taken, as DARTS chooses among its
-            searches. 0: the most probable ones untried, as published.
-        trial_epochs: of each candidate.
     """
 
     rule: str = "difference"
@@ -72,18 +65,15 @@ class SearchSettings:
     sample_every: int | None = None
     sampled: str = "edges"
     batch_statistics: bool = False
-    candidates: int = 0
-    trial_epochs: int = 6
 
     def __post_init__(self):
-        for name in ("validations", "sample_every", "candidates", "trial_epochs"):
-            value, least = getattr(self, name), 0 if name == "candidates" else 1
+        for name in ("validations", "sample_every"):
+            value = getattr(self, name)
             if value is None and name == "sample_every":
                 continue
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int) or value < 1:
                 raise ValueError(
-                    f"`{name}` must be an integer of at least {least}. "
-                    f"Received: {value!r}"
+                    f"`{name}` must be an integer of at least 1. Received: {value!r}"
                 )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"`warmup` must be in [0, 1). Received: {self.warmup!r}")
@@ -111,7 +101,7 @@ class CellSearch:
         self.network.build((None, *input_shape))
 
     def search(self, x, y, seed: int, rate: float, epochs: int | None = None):
-        """A generator of phases; it returns the genotype and what was observed.
+        """A generator of one phase; it returns the genotype and what was observed.
 
         Args:
             x, y: the task's training data, labels 0 ... C-1. Half of it, drawn at
@@ -151,56 +141,8 @@ class CellSearch:
                 "probabilities": mdl.probabilities.tolist(),
             }
 
-        data = x[train], y[train]
-        phase = self.phase("cell search", data, rate, epochs, observe)
-        phase.observe_every = s.sample_every
-        result = yield phase
-        accuracy = result.history["search_accuracy"]
-        probabilities = result.history["probabilities"][-1]
-        genotype = genotype_of(probabilities)
-        if s.candidates:
-            genotype = yield from self.trials(probabilities, data, held_out, seed, rate)
-        return genotype, accuracy, probabilities
-
-    def trials(self, probabilities, data, held_out, seed: int, rate: float):
-        """A generator of a phase for each candidate; it returns the best genotype."""
-        best = accuracy = None
-        for choice in self.candidates(probabilities, seed):
-            self.network.draw(derive_seed(seed, "weights"))
-            self.network.choice.assign(choice)
-
-            def observe(finished):
-                return {"accuracy": self.accuracy(*held_out)} if finished else {}
-
-            epochs = self.settings.trial_epochs
-            phase = self.phase("trial of cells", data, rate, epochs, observe)
-            phase.seed = derive_seed(seed, "trial")  # all in the same order
-            result = yield phase
-            found = result.history["accuracy"][-1]
-            if accuracy is None or found > accuracy:
-                best, accuracy = choice, found
-        return genotype_of_choice(best)
-
-    def candidates(self, probabilities, seed: int) -> list[np.ndarray]:
-        """The most probable cells, and some that were drawn of most nearly their size.
-
-        Of equal size, so that a trial does not find the largest.
-        """
-        mdl = MDL(sampled="cells", seed=derive_seed(seed, "candidates"))
-        mdl.probabilities, number = np.array(probabilities), self.settings.candidates
-        first = choice_of(mdl.genotype())
-        drawn = {first.tobytes(): first}
-        for k in range(20 * number):
-            choice = mdl.sample(k)
-            drawn.setdefault(choice.tobytes(), choice)
-        size = self.network.count_params_of
-        return sorted(drawn.values(), key=lambda c: abs(size(c) - size(first)))[:number]
-
-    def phase(self, name, data, rate, epochs, observe) -> Phase:
-        """Training of the shared weights on `data`, the same compiled step for all."""
-        s = self.settings
-        return Phase(
-            name,
+        result = yield Phase(
+            "cell search",
             self.network.trainable_variables,
             loss=self.loss,
             gradients=clip_and_decay,
@@ -209,12 +151,16 @@ class CellSearch:
                 "clip_norm": np.float32(s.clip_norm),
             },
             state=[*self.network.variables, *self.state],
-            data=data,
+            data=(x[train], y[train]),
             epochs=epochs,
             learning_rate=schedules.cosine(rate, s.least_rate),
             validate=False,
             observe=observe,
+            observe_every=s.sample_every,
         )
+        accuracy = result.history["search_accuracy"]
+        probabilities = result.history["probabilities"][-1]
+        return genotype_of(probabilities), accuracy, probabilities
 
     def compare(self, mdl, held_out):
         """Validates several architectures with the weights as they are now."""
@@ -290,8 +236,6 @@ def search_cell(
     sample_every: int | None = None,
     sampled: str = "edges",
     batch_statistics: bool = False,
-    candidates: int = 0,
-    trial_epochs: int = 6,
     augment=None,
     seed: int = 0,
     callbacks=None,
@@ -307,8 +251,8 @@ def search_cell(
         learning_rate: of SGD with momentum 0.9, falling to 1e-5 along a cosine.
         weight_decay: λ of coupled L2.
         rule, step, memory, sampled: see `MDL`.
-        validations, warmup, sample_every, batch_statistics, candidates, trial_epochs:
-            see `SearchSettings`. With the published
+        validations, warmup, sample_every, batch_statistics: see
+            `SearchSettings`. With the published
             1, 0 and None a search of some ten epochs tells operations hardly apart.
         augment: a Keras layer applied to training images, e.g. `CropFlip()`, or None.
         seed: of everything random.
@@ -347,8 +291,6 @@ def search_cell(
         sample_every=sample_every,
         sampled=sampled,
         batch_statistics=batch_statistics,
-        candidates=candidates,
-        trial_epochs=trial_epochs,
     )
     MDL(rule, step, memory, sampled)  # checks them
     body = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Flatten()])

@@ -175,18 +175,3 @@ def genotype_of(probabilities) -> dict[str, list[tuple[str, int]]]:
                 (OPERATIONS[int(table[k].argmax())], EDGES[k][1]) for k in sorted(best)
             ]
     return check_genotype(genotype)
-
-
-def choice_of(genotype) -> np.ndarray:
-    """Cells as operations (2, 14): "none" on the edges that they do not use."""
-    choice = np.full((len(KINDS), len(EDGES)), OPERATIONS.index("none"))
-    for k, kind in enumerate(KINDS):
-        for i, (name, node) in enumerate(genotype[kind]):
-            choice[k, EDGES.index((i // 2, node))] = OPERATIONS.index(name)
-    return choice
-
-
-def genotype_of_choice(choice) -> dict[str, list[tuple[str, int]]]:
-    """Cells of operations (2, 14), of which two into each node are not "none"."""
-    used = np.arange(len(OPERATIONS)) == np.asarray(choice)[..., None]
-    return genotype_of(used.astype(float))

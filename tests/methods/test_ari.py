@@ -15,7 +15,7 @@ from keras_lifelong.methods.ari_estimator import adaptation_rate
 from keras_lifelong.methods.ari_estimator import parameter_signature
 from keras_lifelong.methods.ari_estimator import rank_correlation
 from keras_lifelong.methods.ari_estimator import task_signature
-from keras_lifelong.model import generated
+from keras_lifelong.model import stored
 
 CENTRES = np.random.default_rng(5).normal(size=(12, 10)).astype("float32")
 QUICK = {
@@ -313,7 +313,7 @@ def test_probes_are_training_images_and_then_what_examples_are_made_of():
 
 
 def test_every_probe_of_a_set_comes_equally_often():
-    rows = generated._rows(slots=3, probes=100, count=60, seed=0)
+    rows = stored._rows(slots=3, probes=100, count=60, seed=0)
     assert np.bincount(rows[:, 0]).tolist() == [20, 20, 20]
     assert (np.bincount(rows[:, 1:].ravel(), minlength=300) == 10).all()
 

@@ -165,7 +165,8 @@ def test_validation_by_statistics_of_the_batch(monkeypatch):
     filled = np.concatenate([X, X[:8]])  # the 32 rows that evaluation has
 
     def values():
-        return [np.array(v) for v in search.network.variables]
+        variables = search.network.variables
+        return [keras.ops.convert_to_numpy(v).copy() for v in variables]
 
     before = values()
     expected = np.array(search.batch_logits(filled))
@@ -215,6 +216,7 @@ def test_architectures_are_sampled_without_compiling_again():
     assert len(found.accuracy) == 8
 
 
+@pytest.mark.slow
 def test_searching_as_cells_are_found_compiles_no_more():
     found = search(
         epochs=4,

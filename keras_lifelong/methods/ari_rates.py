@@ -187,6 +187,8 @@ class EstimatedRates:
     def release(self, name):
         """Rates on the task are forgotten; the others' are numbered anew."""
         super().release(name)
+        if "pairs/tasks" not in self.memory:  # nothing has been learned
+            return
         index = self.task_index(name)
         tasks = self.memory["pairs/tasks"]
         kept = tasks != index

@@ -326,7 +326,10 @@ def test_another_stream_is_refused(interrupted):
         return [kl.Task(n, train=(X, X[:, 0] > 0)) for n in names]
 
     named = kl.TaskStream(tasks("t0", "t1"), name="mine", config={"name": "mine"})
-    with pytest.raises(ValueError, match=r"stream\.name \('custom' there, 'mine' here\), stream\.config"):
+    with pytest.raises(
+        ValueError,
+        match=r"stream\.name \('custom' there, 'mine' here\), stream\.config",
+    ):
         new().fit_stream(named, checkpoint_dir=interrupted, batch_size=32, verbose=0)
     other = tasks("monday", "t1")
     with pytest.raises(ValueError, match="another stream: its task 0 is 't0'"):

@@ -1,8 +1,6 @@
 """Saved and loaded, a model predicts the same and goes on as if never stopped."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -16,6 +14,8 @@ from keras_lifelong.presets import weights
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 5)).astype("float32")
 METHODS = registry.names()
+
+pytestmark = pytest.mark.usefixtures("eager_module")
 
 
 def fit(model, i):
@@ -45,7 +45,7 @@ def new(method, **kwargs):
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def model(request):
+def model(request, eager_module):
     model = new(request.param)
     fit(model, 0)
     fit(model, 1)
@@ -192,30 +192,3 @@ def test_failed_saving_leaves_the_earlier_preset(tmp_path, monkeypatch):
         model.save_to_preset(directory)
     assert kl.LifelongModel.from_preset(directory).task_names == ["odd/name 0"]
     assert [p.name for p in tmp_path.iterdir()] == ["preset"]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_preset_loads_in_a_process_that_has_imported_nothing(method, tmp_path):
-    """Classes of methods and of layers are found by what the preset says."""
-    backbone = [keras.Input((5,)), layers.Dense(4, activation="relu")]
-    if method == "PAR":
-        cells = kl.backbones.get("cells", (4, 4, 1), filters=2, cells=2)
-        backbone = [layers.Input((4, 4, 1)), *cells.layers]
-    network = keras.Sequential(backbone)
-    x = np.ones((2, *network.input_shape[1:]), "float32")
-    saved = registry.get(method)(network)
-    saved.compile("adam")
-    saved.add_task("a", kl.TaskSpec(2, input_shape=x.shape[1:]))
-    if method == "PAR":
-        saved.add_expert("a")
-    saved.save_to_preset(tmp_path / "preset")
-    np.save(tmp_path / "y.npy", saved.predict(x, task="a"))
-    code = (
-        "import numpy as np, sys, keras_lifelong as kl\n"
-        f"model = kl.LifelongModel.from_preset({str(tmp_path / 'preset')!r})\n"
-        f"x = np.ones({x.shape}, 'float32')\n"
-        f"same = model.predict(x, task='a') == np.load({str(tmp_path / 'y.npy')!r})\n"
-        f"print(type(model).__name__, same.all())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.split()[-2:] == [method, "True"], done.stderr[-2000:]

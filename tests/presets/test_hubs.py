@@ -453,6 +453,7 @@ def test_an_upload_does_not_mix_with_another(hub, tmp_path):
 def kaggle(monkeypatch, tmp_path):
     stub = types.ModuleType("kagglehub")
     stub.calls, stub.versions, stub.error = [], [FILES], None
+    stub.prefix = ""  # of the name of a version's folder
 
     def model_download(handle, path=None, *, force_download=False, output_dir=None):
         stub.calls.append((handle, path))
@@ -460,7 +461,7 @@ def kaggle(monkeypatch, tmp_path):
             raise stub.error
         parts = handle.split("/")
         version = int(parts[4]) if len(parts) == 5 else len(stub.versions)
-        folder = tmp_path.joinpath("kaggle", *parts[:4], str(version))
+        folder = tmp_path.joinpath("kaggle", *parts[:4], f"{stub.prefix}{version}")
         write(folder, {path: stub.versions[version - 1][path]})
         return str(folder / path)
 
@@ -505,6 +506,16 @@ def test_kaggle_versions_are_not_mixed(kaggle):
     ]
     newest = hubs.source("kaggle://owner/model/keras/base/2")
     assert newest.file(SMALL).read_bytes() == b"new"
+
+
+def test_kaggle_versions_are_not_mixed_where_folders_tell_no_number(kaggle):
+    kaggle.prefix = "mounted_"
+    preset = hubs.source("kaggle://owner/model/keras/base")
+    preset.file(SMALL)
+    preset.file(LARGE)
+    kaggle.versions.append({name: b"new" for name in FILES})
+    with pytest.raises(hubs.HubError, match="a new version came in between"):
+        preset.file(SMALL)
 
 
 def test_upload_to_kaggle(kaggle, tmp_path):

@@ -85,9 +85,9 @@ def requirer(options: dict[str, Any]) -> Callable:
     return require
 
 
-def is_count(value: Any) -> bool:
-    """Whether a value is an integer of at least 1; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is an integer of at least `least`; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def check(path: str, value: Any, kind: Any) -> None:

@@ -35,9 +35,6 @@ def check_options(**options) -> dict:
 
     require = checks.requirer(options)
 
-    def whole(value, least):
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
     for name, least in (
         ("memory_budget", 1),
         ("training_budget", 1),
@@ -49,12 +46,16 @@ def check_options(**options) -> dict:
         ("estimator_epochs", 1),
         ("signature", 64),
     ):
-        require(name, f"an integer of at least {least}", lambda v, n=least: whole(v, n))
+        require(
+            name,
+            f"an integer of at least {least}",
+            lambda v, n=least: checks.is_count(v, n),
+        )
     for name in ("outputs", "horizon"):
         require(
             name,
             "None or an integer of at least 1",
-            lambda v: v is None or whole(v, 1),
+            lambda v: v is None or checks.is_count(v),
         )
     for name, known in (
         ("selection", SELECTIONS),

@@ -104,13 +104,13 @@ class PresetMixin:
             "structure": state["structure"],
         }
         tasks = self._write_arrays(place, state, arrays)
-        _write_json(place / layout.CONFIG, config)
-        _write_json(place / layout.TASKS, tasks)
+        layout.write_json(place / layout.CONFIG, config)
+        layout.write_json(place / layout.TASKS, tasks)
         metrics = {
             "results": [result.to_dict() for result in self.results],
             "growth": state["growth"],
         }
-        _write_json(place / layout.METRICS, metrics)
+        layout.write_json(place / layout.METRICS, metrics)
         last = self.results[-1] if self.results else None
         experiment = self._experiment(last)
         text = yaml.safe_dump(experiment, sort_keys=False, allow_unicode=True)
@@ -134,7 +134,7 @@ class PresetMixin:
         text = card.write(name, metadata, tasks, last, figures)
         (place / layout.CARD).write_text(text, encoding="utf-8")
         metadata["files"] = layout.files(place)
-        _write_json(place / layout.METADATA, metadata)
+        layout.write_json(place / layout.METADATA, metadata)
         return {**origin, "lineage": lineage}
 
     def _write_arrays(self, place, state, arrays) -> list[dict]:
@@ -212,7 +212,7 @@ class PresetMixin:
         Example:
 
         ```python
-        model = kl.LifelongModel.from_preset("den_digits", tasks=["digits_2_3"])
+        model = kl.LifelongModel.from_preset("den_digits", tasks=["task_1"])
         model.fit(x, y, task="more", epochs=10)
         ```
         """
@@ -223,7 +223,7 @@ class PresetMixin:
         listed = preset.json(layout.TASKS, list)
         metrics = preset.json(layout.METRICS, dict)
         with preset.reading(layout.CONFIG):
-            found = _class(cls, config["class_name"], preset.uri)
+            found = _class(cls, config["class_name"])
             configs.check_objects(config)
         with preset.reading(layout.TASKS):
             names = [entry["name"] for entry in listed]
@@ -270,7 +270,8 @@ class PresetMixin:
         return model
 
 
-def _class(cls, name, uri):
+def _class(cls, name):
+    """The class of that name, `cls` or a subclass of it."""
     package = importlib.import_module("keras_lifelong")
     if name in package.__all__:
         getattr(package, name)  # public classes are imported when first used
@@ -342,10 +343,6 @@ def _summary(cls) -> str:
     text = inspect.getdoc(inspect.getmodule(cls)) or cls.__doc__ or ""
     line = text.strip().partition("\n")[0].removeprefix(f"{cls.__name__}: ")
     return line.rstrip(".")
-
-
-def _write_json(path, content) -> None:
-    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _subclasses(cls):

@@ -57,7 +57,7 @@ class RemovalMixin:
         Example:
 
         ```python
-        print(model.remove_task("digits_2_3"))
+        print(model.remove_task("task_1"))
         ```
         """
         self._known(name)

@@ -1,14 +1,14 @@
 """Where what is kept in a preset: the names of its files.
 
-config.json            class, constructor arguments, structure
-tasks.json             the tasks in order: name, spec, notes, arrays, file
-model.weights.h5       arrays that several tasks use, or all
+config.json               class, constructor arguments, structure
+tasks.json                the tasks in order: name, spec, notes, arrays, file
+model.weights.h5          arrays that several tasks use, or all
 tasks/<name>.weights.h5   arrays that one task uses
-metrics.json           results of what was learned, and the log of growth
-experiment.yaml        the settings it was learned under
-figures/*.png          of the last result
-README.md              the model card
-metadata.json          versions, sizes, lineage, and size and sha256 of every file
+metrics.json              results of what was learned, and the log of growth
+experiment.yaml           the settings it was learned under
+figures/*.png             of the last result
+README.md                 the model card
+metadata.json             versions, sizes, lineage, size and sha256 of every file
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def task_file(name: str, taken: Iterable[str] = ()) -> str:
     Args:
         name: of the task; any text.
         taken: paths of other tasks. Of two that differ in case alone, which are one to
-            some file systems, the later gets a number.
+            some file systems, the later gets a digest of its name.
 
     >>> task_file("odd/name 0")
     'tasks/odd%2Fname%200.weights.h5'
@@ -117,6 +117,11 @@ def files(directory: pathlib.Path) -> dict[str, dict]:
         for path in paths
         if path.name != METADATA
     }
+
+
+def write_json(path: pathlib.Path, content) -> None:
+    """Writes a file of JSON, as all of a preset are."""
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def identity(config: Mapping, arrays: Mapping[str, np.ndarray]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import shutil
@@ -112,5 +111,4 @@ def _copy(preset: Preset, directory, copy, uri):
         text = card.write(uri, preset.metadata, tasks, last, sorted(figures))
         (copy / layout.CARD).write_text(text, encoding="utf-8")
     metadata = {**preset.metadata, "files": layout.files(copy)}
-    text = json.dumps(metadata, indent=1)
-    (copy / layout.METADATA).write_text(text, encoding="utf-8")
+    layout.write_json(copy / layout.METADATA, metadata)

@@ -27,6 +27,7 @@ from keras_lifelong.methods.registry import register
 from keras_lifelong.model.generated import GeneratedModel
 from keras_lifelong.model.generated import Parameters
 from keras_lifelong.model.generated import accuracy
+from keras_lifelong.training.data import filled
 
 PROBES = 1000  # inputs on which a stored set's answers are kept
 MIXED = 0.7  # the part of an older set's that are mixed of several examples
@@ -61,9 +62,11 @@ class ARI(EstimatedRates, GeneratedModel):
         adaptation_scale: by which the optimizer's steps are shortened there, in (0, 1]:
             a set that knows a task is easily spoilt by few examples. A "drawn" one goes
             the whole step.
-        keep: "each": every task seen in turn keeps its best set until B are kept; "sum"
-            (the paper): the B of the largest sum over all tasks, which tends to keep
-            copies of one.
+        keep: "one": every task keeps its best set, and no other, so that little has to
+            be stored; of more than B, those go that tasks lose least by. "each": of
+            the sets that are left every task in turn keeps one more, until B are kept,
+            so that there are more to begin from. "sum" (the paper): the B of the
+            largest sum over all tasks, which tends to keep copies of one.
         rehearse: whether the estimator also learns from the sets as they were stored,
             each tried for an epoch on the examples of each task; without it, it knows
             them only as they were before they were trained.
@@ -237,8 +240,11 @@ class ARI(EstimatedRates, GeneratedModel):
         for t, name in enumerate(self.task_names):  # those that learned a task first
             learned = {i for i, c in enumerate(known) if c.task == name}
             orders[t].sort(key=lambda i, learned=learned: i not in learned)
-        kept: list[int] = []
-        while len(kept) < budget:
+        kept = list(dict.fromkeys(order[0] for order in orders))
+        while len(kept) > budget:  # without which do tasks lose least?
+            left = [rates[[i for i in kept if i != out]].max(0).sum() for out in kept]
+            kept.pop(int(np.argmax(left)))
+        while self.options.keep == "each" and len(kept) < budget:
             for order in orders:
                 nearest = next((i for i in order if i not in kept), None)
                 if nearest is not None and len(kept) < budget:
@@ -335,9 +341,15 @@ class ARI(EstimatedRates, GeneratedModel):
         """Mean loss of a set, before any adaptation, on the examples of a task."""
         x, y = self.exemplars(name)
         units = self.task_spec(name).units
-        logits = self.outputs_under(candidate.parameters, x)[:, :units]
-        weight = ops.ones(len(y))
-        return float(self.head_loss(ops.convert_to_tensor(y), logits, weight))
+        logits = filled(self.outputs_under(candidate.parameters, x)[:, :units])
+        weight = np.arange(len(logits)) < len(y)
+        return float(
+            self.head_loss(
+                ops.convert_to_tensor(filled(y)),
+                ops.convert_to_tensor(logits),
+                ops.convert_to_tensor(weight.astype("float32")),
+            )
+        )
 
     def compare_selections(self, tasks, epochs=(0, 1, 10)) -> list[dict]:
         """What the choice of a set is worth: accuracy on tasks by how it is chosen.

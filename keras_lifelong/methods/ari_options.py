@@ -7,7 +7,7 @@ import keras
 from keras_lifelong import checks
 
 SELECTIONS = ("estimator", "random", "exemplar_loss", "drawn")
-KEEP = ("each", "sum")
+KEEP = ("one", "each", "sum")
 RATES = ("area", "steps")
 HYPERNETWORKS = {
     "chunked": {

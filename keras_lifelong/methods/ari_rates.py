@@ -18,6 +18,7 @@ from keras_lifelong.methods.ari_estimator import noise
 from keras_lifelong.methods.ari_estimator import parameter_signature
 from keras_lifelong.methods.ari_estimator import task_signature
 from keras_lifelong.model.generated import Parameters
+from keras_lifelong.training.data import filled
 from keras_lifelong.training.phase import Phase
 
 PAIRS = 1000  # of signatures and rates that are remembered
@@ -69,16 +70,16 @@ class EstimatedRates:
         """Predicted adaptation rates (sets, tasks)."""
         if "rates/mean" not in self.memory:  # nothing is known yet
             return np.zeros((len(known), len(tasks)))
-        parameters = np.stack([c.signature for c in known])
+        sets = np.stack([c.signature for c in known])
         signatures = np.stack([self.memory[f"signature/{t}"] for t in tasks])
-        shape = (len(known), len(tasks), self.options.signature)
-        estimator = self._store.estimator
-        predicted = estimator(
-            ops.broadcast_to(parameters[:, None], shape),
-            ops.broadcast_to(signatures[None], shape),
-        )
+        q = self._store.estimator
+        codes = q.parameter_encoder(filled(sets))[:, None]
+        of = q.task_encoder(filled(signatures))[None]
+        shape = (codes.shape[0], of.shape[1], codes.shape[2])
+        pairs = q.rate(ops.broadcast_to(codes, shape), ops.broadcast_to(of, shape))
+        predicted = ops.convert_to_numpy(pairs)[: len(known), : len(tasks)]
         mean, deviation = self.memory["rates/mean"], self.memory["rates/deviation"]
-        return ops.convert_to_numpy(predicted) * deviation + mean
+        return predicted * deviation + mean
 
     def add_pair(self, signature: np.ndarray, task: str, rate: float):
         """Remembers how fast a set adapted to a task; the oldest are forgotten.
@@ -116,10 +117,10 @@ class EstimatedRates:
             loss=self.estimator_loss,
             state=estimator.variables,
             arguments={
-                "signatures": _bucket(signatures),
-                "of": _bucket(of),
-                "tasks": _bucket(tasks.astype("int32")),
-                "values": _bucket(((values - mean) / deviation).astype("float32")),
+                "signatures": filled(signatures),
+                "of": filled(of),
+                "tasks": filled(tasks.astype("int32")),
+                "values": filled(((values - mean) / deviation).astype("float32")),
             },
             data=(rows, np.zeros(len(rows), "int32")),
             batch_size=BATCH,
@@ -205,10 +206,3 @@ class EstimatedRates:
             self.recall("estimator", self._store.estimator.variables)
         else:
             self.make_estimator()  # as it was before the first task
-
-
-def _bucket(array: np.ndarray) -> np.ndarray:
-    """Filled with zeros to a power of two, so that few shapes are compiled."""
-    size = max(16, 1 << (len(array) - 1).bit_length())
-    filling = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
-    return np.concatenate([array, filling])

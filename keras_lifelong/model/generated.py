@@ -15,6 +15,7 @@ from keras_lifelong.model.state import AllInMemory
 from keras_lifelong.model.stored import Parameters
 from keras_lifelong.model.stored import StoredSets
 from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.training.data import filled
 from keras_lifelong.training.distillation import features_with
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.weight_decay import decay
@@ -201,9 +202,9 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
 
     def outputs_under(self, parameters: Parameters, x) -> np.ndarray:
         """Outputs (n, outputs) of a set of parameters, whatever is in use."""
-        x = ops.convert_to_tensor(np.asarray(x, "float32"))
-        logits = self._outputs(parameters.values, parameters.statistics, x)
-        return ops.convert_to_numpy(logits)
+        rows = ops.convert_to_tensor(filled(np.asarray(x, "float32")))
+        logits = self._outputs(parameters.values, parameters.statistics, rows)
+        return ops.convert_to_numpy(logits)[: len(x)]
 
     def _outputs(self, values, statistics, x):
         """Outputs of the network and head that these tensors are."""

@@ -30,6 +30,15 @@ def round_up(n: int) -> int:
     return -(-n // unit) * unit
 
 
+def filled(array: np.ndarray, least: int = 16) -> np.ndarray:
+    """Rows of zeros added up to a power of two, so that few shapes are compiled.
+
+    >>> filled(np.ones((17, 3))).shape
+    (32, 3)
+    """
+    return _pad(array, max(least, 1 << (len(array) - 1).bit_length()))
+
+
 class Buckets:
     """Sizes handed out before, used again when they fit well enough."""
 

@@ -202,6 +202,7 @@ class Trainer:
         optimizer = model.optimizer_config()
         if phase.optimizer is not None:
             optimizer = keras.optimizers.serialize(phase.optimizer)
+        optimizer["config"].pop("name")  # Keras numbers them: it is new every time
         key = (
             *hooks,
             model.loss_key(),

@@ -253,6 +253,48 @@ def test_keep_by_sum_and_by_steps():
     assert list(sums[kept]) == sorted(sums, reverse=True)[: len(kept)]
 
 
+def test_keep_one_set_of_each_task():
+    model = fit(new(keep="one"), *TASKS[:3])
+    assert [slot["task"] for slot in model.slots] == [t.name for t in TASKS[:3]]
+    assert len(fit(new(keep="each"), *TASKS[:3]).slots) == 6
+
+
+@pytest.mark.parametrize("keep", ["one", "each"])
+def test_of_more_sets_than_there_is_room_for_those_go_that_are_missed_least(keep):
+    """Not those of the newest task: it would have been learned for nothing."""
+    model = fit(new(keep=keep), *TASKS[:3])
+    known = [next(c for c in model.knowledge() if c.task == t.name) for t in TASKS[:3]]
+    model.options.memory_budget = 2
+    rates = np.array([[0.9, 0.8, 0.2], [0.5, 0.9, 0.1], [0.1, 0.2, 0.9]])
+    model.predict_rates = lambda *_: rates  # the first serves the second's task, too
+    assert model.best(known) == [0, 2]
+
+
+def test_few_shapes_are_asked_of_the_network_and_the_estimator(learned, monkeypatch):
+    """JAX compiles every operation for every shape, and frees nothing."""
+    known, names, shapes = learned.knowledge(), learned.task_names, set()
+    whole, estimator = learned.predict_rates(known, names), learned._store.estimator
+    rate, outputs = estimator.rate, learned._outputs
+
+    def watch(function):
+        def watched(*args):
+            shapes.add(tuple(tuple(np.shape(a)) for a in args if hasattr(a, "shape")))
+            return function(*args)
+
+        return watched
+
+    monkeypatch.setattr(estimator, "rate", watch(rate))
+    monkeypatch.setattr(learned, "_outputs", watch(outputs))
+    x = TASKS[0].test[0]
+    of_all = learned.outputs_under(known[0].parameters, x[:16])
+    for n in range(1, 4):
+        rates = learned.predict_rates(known[:n], names[:n])
+        np.testing.assert_allclose(rates, whole[:n, :n], atol=1e-6)
+        found = learned.outputs_under(known[0].parameters, x[:n])
+        np.testing.assert_allclose(found, of_all[:n], atol=1e-6)
+    assert len(shapes) == 2
+
+
 def stored_now(model, tasks):
     """The phase that stores again what a model holds, and the sets."""
     kept = model.knowledge()[:3]

@@ -124,6 +124,15 @@ def test_one_compilation_serves_tasks_of_different_size():
     assert model.trainer.compile_count == 1
 
 
+def test_equal_optimizers_that_phases_bring_are_compiled_for_once():
+    """Keras numbers its optimizers; what is compiled, and never freed, is the same."""
+    model = with_settings()
+    for name in ("a", "b", "c"):
+        model.settings = {"optimizer": keras.optimizers.Adam(0.01)}
+        model.fit(task(name), batch_size=16, verbose=0)
+    assert model.trainer.compile_count == 1
+
+
 def test_den_compiles_at_most_twelve_times_in_ten_tasks():
     model = new_model(method="DEN", growth=4, bucket=16)
     for i in range(10):

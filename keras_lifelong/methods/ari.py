@@ -218,6 +218,12 @@ class ARI(EstimatedRates, GeneratedModel):
         rate = adaptation_rate(curve[:horizon], o.rate)
         source = candidate.parameters.source
         parameters = self.taken(candidate.parameters, f"{source}, {task.name}")
+        h = self.hypernetwork
+        if candidate.task is not None and not h.conditional:
+            # two sets of the same embeddings would both be stored worse
+            parameters.embeddings = h.draw_embeddings(
+                self.seed, "embeddings", task.name, number
+            )
         self.log(
             task.name,
             source,

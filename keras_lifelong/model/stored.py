@@ -27,7 +27,7 @@ class Parameters:
         values: the network's trainable weights, the head's kernel (width, outputs),
             and its bias if it has one.
         statistics: what else the network holds: of batch normalisation.
-        embeddings: with which the hypernetwork generated it, or what it grew from.
+        embeddings: with which the hypernetwork generates it, or is to begin to.
         source: where it came from, for the log.
     """
 

@@ -228,46 +228,56 @@ class PresetMixin:
         with preset.reading(layout.TASKS):
             names = [entry["name"] for entry in listed]
             entries = _wanted(listed, names, tasks)
-        arrays = {}
-        if load_weights:
-            arrays = _read_arrays(preset, listed, entries)
+        arrays = _read_arrays(preset, listed, entries) if load_weights else None
         with preset.reading(layout.CONFIG):
-            numbers = preset.stored_bytes // 4
-            if load_weights:
-                numbers = sum(array.size for array in arrays.values())
-            dimensions = [d for array in arrays.values() for d in array.shape]
-            arguments = config["config"]
-            configs.check_network(arguments["backbone"], numbers)
-            configs.check_sizes(arguments, found.sizes_from, max(dimensions, default=0))
-            model = found.from_config(arguments)
-            if config["compile_config"] is not None:
-                model.compile_from_config(config["compile_config"])
-        if load_weights:
-            with preset.reading(layout.TASKS):
-                state = {
-                    "tasks": {entry["name"]: entry["spec"] for entry in listed},
-                    "notes": {entry["name"]: entry["notes"] for entry in listed},
-                    "growth": metrics["growth"],
-                    "structure": config["structure"],
-                }
-                shapes = {key: array.shape for key, array in arrays.items()}
-                model.check_state(state, shapes)
-            with preset.reading(layout.WEIGHTS):
-                model.set_state(state, arrays)
-                model.check_loaded([entry["name"] for entry in entries])
-                kept = {entry["name"] for entry in entries}
-                for name in reversed([n for n in names if n not in kept]):
-                    model.drop_task(name)
-            with preset.reading(layout.METRICS):
-                model._book.results = [Result.from_dict(r) for r in metrics["results"]]
-            with preset.reading(layout.METADATA):
-                model._book.origin = {
-                    "id": str(preset.metadata["id"]),
-                    "preset": preset.name,
-                    "tasks": names,
-                    "lineage": list(preset.metadata["lineage"]),
-                }
+            model = _untrained(found, preset, config, arrays)
+        if arrays is not None:
+            kept = [entry["name"] for entry in entries]
+            _restore(model, preset, config["structure"], listed, kept, arrays, metrics)
         return model
+
+
+def _untrained(found, preset, config, arrays):
+    """A model of a class as a preset configures it, if that is no bigger than told."""
+    numbers, dimensions = preset.stored_bytes // 4, []
+    if arrays is not None:
+        numbers = sum(array.size for array in arrays.values())
+        dimensions = [d for array in arrays.values() for d in array.shape]
+    arguments = config["config"]
+    configs.check_network(arguments["backbone"], numbers)
+    configs.check_sizes(arguments, found.sizes_from, max(dimensions, default=0))
+    model = found.from_config(arguments)
+    if config["compile_config"] is not None:
+        model.compile_from_config(config["compile_config"])
+    return model
+
+
+def _restore(model, preset, structure, listed, kept, arrays, metrics):
+    """Gives an untrained model what a preset's learned, but for tasks not kept."""
+    names = [entry["name"] for entry in listed]
+    with preset.reading(layout.TASKS):
+        state = {
+            "tasks": {entry["name"]: entry["spec"] for entry in listed},
+            "notes": {entry["name"]: entry["notes"] for entry in listed},
+            "growth": metrics["growth"],
+            "structure": structure,
+        }
+        model.check_state(state, {key: array.shape for key, array in arrays.items()})
+    with preset.reading(layout.WEIGHTS):
+        model.set_state(state, arrays)
+        model.check_loaded(kept)
+        for name in reversed(names):
+            if name not in kept:
+                model.drop_task(name)
+    with preset.reading(layout.METRICS):
+        model._book.results = [Result.from_dict(r) for r in metrics["results"]]
+    with preset.reading(layout.METADATA):
+        model._book.origin = {
+            "id": str(preset.metadata["id"]),
+            "preset": preset.name,
+            "tasks": names,
+            "lineage": list(preset.metadata["lineage"]),
+        }
 
 
 def _class(cls, name):

@@ -270,6 +270,26 @@ def test_of_more_sets_than_there_is_room_for_those_go_that_are_missed_least(keep
     assert model.best(known) == [0, 2]
 
 
+def test_sets_are_stored_from_embeddings_of_their_own(eager):
+    """One that grew from a known set would else be told from it by little."""
+    given = []
+
+    class Watched(kl.ARI):
+        def store(self, sets, *args):
+            given.append(np.stack([s.embeddings[0] for s in sets]))
+            return super().store(sets, *args)
+
+    backbone = keras.Sequential([keras.Input((10,)), layers.Dense(8, use_bias=False)])
+    quick = {"storing_steps": 1, "estimator_epochs": 20, "rehearse": False}
+    model = Watched(backbone, **{**QUICK, **quick})
+    model.compile(keras.optimizers.Adam(0.02))
+    fit(model, *TASKS[:2])
+    from_known = [e for e in entries(model, "explore", "b") if e["why"]["learned"]]
+    assert from_known and len(given) == 2
+    distances = np.linalg.norm(given[1][:, None] - given[1], axis=-1)
+    assert distances[~np.eye(len(distances), dtype=bool)].min() > 0.5
+
+
 def test_few_shapes_are_asked_of_the_network_and_the_estimator(learned, monkeypatch):
     """JAX compiles every operation for every shape, and frees nothing."""
     known, names, shapes = learned.knowledge(), learned.task_names, set()

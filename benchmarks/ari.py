@@ -105,6 +105,7 @@ class Measured(kl.ARI):
 
 
 def ari(seed, **kwargs):
+    kwargs = {"keep": "one", "storing_steps": 5000} | kwargs  # as zoo_configs
     model = Measured(backbone(), outputs=10, seed=seed, **kwargs)
     found = {"trained": [], "stored": [], "held": []}
     model.noted = types.SimpleNamespace(tests={}, sets=None, found=found)

@@ -23,6 +23,7 @@ from keras_lifelong.methods.ari_options import SELECTIONS
 from keras_lifelong.methods.ari_options import check_options
 from keras_lifelong.methods.ari_rates import Candidate
 from keras_lifelong.methods.ari_rates import EstimatedRates
+from keras_lifelong.methods.ari_rates import worth_keeping
 from keras_lifelong.methods.registry import register
 from keras_lifelong.model.generated import GeneratedModel
 from keras_lifelong.model.generated import Parameters
@@ -238,24 +239,10 @@ class ARI(EstimatedRates, GeneratedModel):
 
     def best(self, known: list[Candidate]) -> list[int]:
         """Which sets are worth keeping, by their rates on all tasks seen."""
-        rates = self.predict_rates(known, self.task_names)
-        budget = min(self.options.memory_budget, len(known))
-        if self.options.keep == "sum":
-            return list(np.argsort(-rates.sum(1), kind="stable")[:budget])
-        orders = [list(np.argsort(-column, kind="stable")) for column in rates.T]
-        for t, name in enumerate(self.task_names):  # those that learned a task first
-            learned = {i for i, c in enumerate(known) if c.task == name}
-            orders[t].sort(key=lambda i, learned=learned: i not in learned)
-        kept = list(dict.fromkeys(order[0] for order in orders))
-        while len(kept) > budget:  # without which do tasks lose least?
-            left = [rates[[i for i in kept if i != out]].max(0).sum() for out in kept]
-            kept.pop(int(np.argmax(left)))
-        while self.options.keep == "each" and len(kept) < budget:
-            for order in orders:
-                nearest = next((i for i in order if i not in kept), None)
-                if nearest is not None and len(kept) < budget:
-                    kept.append(nearest)
-        return kept
+        names, o = self.task_names, self.options
+        rates = self.predict_rates(known, names)
+        learned = np.array([[c.task == name for name in names] for c in known])
+        return worth_keeping(rates, learned, o.memory_budget, o.keep)
 
     def knowledge(self) -> list[Candidate]:
         """The sets in the knowledge base, as they are generated now."""

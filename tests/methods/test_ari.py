@@ -9,6 +9,7 @@ from keras import layers
 
 import keras_lifelong as kl
 from keras_lifelong.methods import ari_estimator
+from keras_lifelong.methods import ari_rates
 from keras_lifelong.methods.ari_estimator import WIDTH
 from keras_lifelong.methods.ari_estimator import AdaptationEstimator
 from keras_lifelong.methods.ari_estimator import adaptation_rate
@@ -262,12 +263,12 @@ def test_keep_one_set_of_each_task():
 @pytest.mark.parametrize("keep", ["one", "each"])
 def test_of_more_sets_than_there_is_room_for_those_go_that_are_missed_least(keep):
     """Not those of the newest task: it would have been learned for nothing."""
-    model = fit(new(keep=keep), *TASKS[:3])
-    known = [next(c for c in model.knowledge() if c.task == t.name) for t in TASKS[:3]]
-    model.options.memory_budget = 2
-    rates = np.array([[0.9, 0.8, 0.2], [0.5, 0.9, 0.1], [0.1, 0.2, 0.9]])
-    model.predict_rates = lambda *_: rates  # the first serves the second's task, too
-    assert model.best(known) == [0, 2]
+    rates = np.array([[0.9, 0.8, 0.2], [0.5, 0.9, 0.1], [0.1, 0.2, 0.9], [0, 0.7, 0]])
+    learned = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 0]], bool)
+    kept = {b: ari_rates.worth_keeping(rates, learned, b, keep) for b in (1, 2, 3, 4)}
+    assert kept[1] == [0] and kept[2] == [0, 2]  # the first serves the second, too
+    assert kept[3] == [0, 3, 2]  # what learned a task comes first, whatever its rate
+    assert kept[4] == [0, 3, 2] + [1] * (keep == "each")
 
 
 def test_sets_are_stored_from_embeddings_of_their_own(eager):

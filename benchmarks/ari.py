@@ -30,7 +30,9 @@ PART = flags.DEFINE_enum(
     "part", "mnist", ["mnist", "retention", "exploring", "memory"], "what to measure"
 )
 OUT = flags.DEFINE_string("out", None, "file of results", required=True)
-STREAM = flags.DEFINE_string("stream", "split_mnist", "of the part mnist")
+STREAM = flags.DEFINE_enum(
+    "stream", "split_mnist", ["split_mnist", "permuted_mnist"], "of the part mnist"
+)
 SEEDS = flags.DEFINE_integer("seeds", 3, "number of seeds")
 FIRST = flags.DEFINE_integer("first", 0, "first seed")
 EPOCHS = flags.DEFINE_integer("epochs", 5, "epochs a task")
@@ -104,8 +106,14 @@ class Measured(kl.ARI):
         return float((logits.argmax(-1) == y).mean())
 
 
-def ari(seed, **kwargs):
-    kwargs = {"keep": "one", "storing_steps": 5000} | kwargs  # as zoo_configs
+OPTIONS = {  # of zoo_configs/ari
+    "split_mnist": {"keep": "one", "storing_steps": 5000},
+    "permuted_mnist": {"keep": "one", "storing_steps": 10_000, "adaptation": 1},
+}
+
+
+def ari(seed, stream=None, **kwargs):
+    kwargs = {**OPTIONS[stream or STREAM.value], **kwargs}
     model = Measured(backbone(), outputs=10, seed=seed, **kwargs)
     found = {"trained": [], "stored": [], "held": []}
     model.noted = types.SimpleNamespace(tests={}, sets=None, found=found)
@@ -187,7 +195,7 @@ def retention():
         stream = kl.streams.get(
             "permuted_mnist", num_tasks=11, train_per_task=1000, seed=seed
         )
-        model, scores = ari(seed, adaptation=0), []
+        model, scores = ari(seed, "permuted_mnist", adaptation=0), []
         for task in stream:
             model.fit(task, epochs=EPOCHS.value, batch_size=10, verbose=0)
             scores.append(model.evaluate(stream[0])["accuracy"])

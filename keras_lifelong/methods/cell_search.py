@@ -42,7 +42,9 @@ class SearchSettings:
         validations: architectures that are compared after every epoch, each by its
             accuracy over the mean of that epoch's. 1: only the one that was trained, by
             its accuracy itself, as published; later ones then have the better weights.
-        warmup: part of the epochs in which nothing is compared yet.
+        warmup: part of the epochs in which nothing is compared yet. How cells do under
+            shared weights says little of how they do alone until these have had a
+            thousand steps or so.
         sample_every: steps of the weights under one architecture. None: those of an
             epoch, as published; with few, all operations learn alike from the start.
         sampled: see `MDL`. Cells that are found use eight edges; with the published
@@ -251,9 +253,9 @@ def search_cell(
         learning_rate: of SGD with momentum 0.9, falling to 1e-5 along a cosine.
         weight_decay: λ of coupled L2.
         rule, step, memory, sampled: see `MDL`.
-        validations, warmup, sample_every, batch_statistics: see
-            `SearchSettings`. With the published
-            1, 0 and None a search of some ten epochs tells operations hardly apart.
+        validations, warmup, sample_every, batch_statistics: see `SearchSettings`. With
+            the published 1, 0 and None a search of some ten epochs tells operations
+            hardly apart.
         augment: a Keras layer applied to training images, e.g. `CropFlip()`, or None.
         seed: of everything random.
         callbacks, verbose: as in `fit`.

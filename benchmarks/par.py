@@ -92,8 +92,8 @@ THRESHOLDS = {
     "beta 1": {"alpha": ALPHA, "beta": 1.0},
 }
 
-# "published": the defaults of `search_cell`, with the rule of MDL's authors
 TRAININGS = 3  # of each cell that is compared: one alone is much by chance
+# "published": the defaults of `search_cell`, with the rule of MDL's authors
 SEARCHES = {
     "found": {
         "sampled": "cells",

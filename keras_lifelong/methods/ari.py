@@ -334,15 +334,10 @@ class ARI(EstimatedRates, GeneratedModel):
         """Mean loss of a set, before any adaptation, on the examples of a task."""
         x, y = self.exemplars(name)
         units = self.task_spec(name).units
-        logits = filled(self.outputs_under(candidate.parameters, x)[:, :units])
-        weight = np.arange(len(logits)) < len(y)
-        return float(
-            self.head_loss(
-                ops.convert_to_tensor(filled(y)),
-                ops.convert_to_tensor(logits),
-                ops.convert_to_tensor(weight.astype("float32")),
-            )
-        )
+        weight = filled(np.ones(len(y), "float32"))
+        logits = self.outputs_under(candidate.parameters, filled(x))[:, :units]
+        batch = map(ops.convert_to_tensor, (filled(y), logits, weight))
+        return float(self.head_loss(*batch))
 
     def compare_selections(self, tasks, epochs=(0, 1, 10)) -> list[dict]:
         """What the choice of a set is worth: accuracy on tasks by how it is chosen.

@@ -30,13 +30,22 @@ def round_up(n: int) -> int:
     return -(-n // unit) * unit
 
 
-def filled(array: np.ndarray, least: int = 16) -> np.ndarray:
-    """Rows of zeros added up to a power of two, so that few shapes are compiled.
+def power_of_two(n: int, least: int = 1) -> int:
+    """The next power of two, so that few shapes are compiled.
+
+    >>> [power_of_two(n) for n in (1, 3, 4, 5)]
+    [1, 4, 4, 8]
+    """
+    return max(least, 1 << (n - 1).bit_length())
+
+
+def filled(array: np.ndarray) -> np.ndarray:
+    """Rows of zeros added up to a power of two, 16 at least.
 
     >>> filled(np.ones((17, 3))).shape
     (32, 3)
     """
-    return _pad(array, max(least, 1 << (len(array) - 1).bit_length()))
+    return _pad(array, power_of_two(len(array), 16))
 
 
 class Buckets:
@@ -102,7 +111,7 @@ class ArrayData:
         self.x = keras.tree.map_structure(put, x)
         self.y = keras.tree.map_structure(put, y)
         per_call = min(self.steps, MAX_STEPS_PER_CALL)
-        self._block = max(16, 1 << (per_call - 1).bit_length())  # indices are cheap
+        self._block = power_of_two(per_call, 16)  # indices are cheap
 
     def epoch(self, seed: int, per_block: int | None = None) -> Iterator[Block]:
         """One shuffled pass; the last batch may be partial.

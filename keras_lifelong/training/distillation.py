@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from keras_lifelong.training.data import power_of_two
+
 ABSENT = -1e9  # the logit of an output that a head has not
 
 
@@ -26,7 +28,7 @@ def stack_heads(heads: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndar
         (heads,), 1 for a head and 0 for filling.
     """
     heads = [_two_outputs(*h) if h[1].size == 1 else h for h in heads]
-    count = 1 << (len(heads) - 1).bit_length()
+    count = power_of_two(len(heads))
     width, units = heads[0][0].shape[0], max(bias.size for _, bias in heads)
     kernel = np.zeros((count, width, units), "float32")
     bias = np.full((count, units), ABSENT, "float32")

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_lifelong.layers import head as heads
 from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.training.data import power_of_two
 from keras_lifelong.training.phase import Phase
 
 
@@ -84,7 +85,7 @@ def joint_phases(model, tasks, name: str, **kwargs):
             )
     names = [task.name for task in tasks]
     keys = list(dict.fromkeys(model.head_key(name) for name in names))
-    capacity = 1 << (len(keys) - 1).bit_length()
+    capacity = power_of_two(len(keys))
     model.store_active()
     joint = model.joint_heads(capacity, first.units)
     joint.load(keys, model.memory, model.fitted_head)

@@ -325,11 +325,11 @@ class ParetoOracle(kt.Oracle):
         self._before = dict(self.ongoing_trials)
 
     def save(self):
-        _write(self._get_oracle_fname(), self.get_state())
+        write_json(self._get_oracle_fname(), self.get_state())
 
     def _save_trial(self, trial):
         directory = pathlib.Path(self._get_trial_dir(trial.trial_id))
-        _write(directory / "trial.json", trial.get_state())
+        write_json(directory / "trial.json", trial.get_state())
 
     def reload(self):
         """Reads what a killed search left: nothing is lost, nothing is run twice.
@@ -350,7 +350,8 @@ class ParetoOracle(kt.Oracle):
         self._retry_queue = sorted(waiting, reverse=True)  # the last is taken first
 
 
-def _write(path, state):
+def write_json(path, state):
+    """Writes it whole or not at all: a search may be killed at any time."""
     text = json.dumps(state, default=_plain)
     write_atomic(pathlib.Path(os.fspath(path)), text.encode())
 

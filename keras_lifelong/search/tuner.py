@@ -14,6 +14,7 @@ from keras_lifelong.files import write_atomic
 from keras_lifelong.search import pareto
 from keras_lifelong.search.oracle import SUM
 from keras_lifelong.search.oracle import ParetoOracle
+from keras_lifelong.search.oracle import write_json
 from keras_lifelong.streams import TaskStream
 
 PRESET, TABLE = "preset", "trials.csv"
@@ -74,6 +75,12 @@ class ParetoTuner(base_tuner.BaseTuner):
             from keras_lifelong.search.distributed import Client
 
             self.oracle = Client(oracle, idle_timeout)
+
+    def save(self):
+        """As of every tuner of KerasTuner, and never half a file."""
+        if not self._is_worker():
+            self.oracle.save()
+        write_json(self._get_tuner_fname(), self.get_state())
 
     def search(self, *fit_args, **fit_kwargs):
         """Runs all trials; or, as the chief, answers until workers have run them."""

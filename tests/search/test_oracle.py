@@ -261,6 +261,19 @@ def test_the_table_has_every_trial(tmp_path):
     assert t.rows()[0]["on_front"] in (True, False)
 
 
+def test_no_file_is_written_in_place(tmp_path, monkeypatch):
+    """KerasTuner's own writing truncates first: a kill there leaves an empty file."""
+
+    def in_place(path, obj):
+        raise AssertionError(f"{path} is written in place")
+
+    monkeypatch.setattr("keras_tuner.src.utils.save_json", in_place)
+    searched(tmp_path, trials=3)
+    assert json.loads((tmp_path / "p" / "tuner0.json").read_text()) == {}
+    again = tuner(tmp_path, trials=3)
+    assert len(again.oracle.completed()) == 3
+
+
 PROGRAM = """
 import sys, time
 sys.path.insert(0, {here!r})

@@ -16,6 +16,8 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import extractors
+from keras_lifelong.layers.augmentation import CropFlip
+from keras_lifelong.layers.normalization import batch_normalizations
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.methods.ari_estimator import adaptation_rate
 from keras_lifelong.methods.ari_estimator import rank_correlation
@@ -73,6 +75,7 @@ class ARI(EstimatedRates, GeneratedModel):
             them only as they were before they were trained.
         weight_decay: λ of coupled L2 while parameters are trained.
         storing_steps, storing_rate: of the hypernetwork's Adam, along a cosine.
+        storing_batch: inputs that each of these steps sees, of four sets.
         function: weight of the answers beside the parameters in what is stored; 0: the
             parameters alone, as in the paper.
         estimator_epochs: passes over the remembered pairs.
@@ -120,6 +123,7 @@ class ARI(EstimatedRates, GeneratedModel):
         weight_decay: float = 1e-3,
         storing_steps: int = 2000,
         storing_rate: float = 3e-3,
+        storing_batch: int = 200,
         function: float = 10.0,
         estimator_epochs: int = 1000,
         extractor: str | dict = "pca",
@@ -147,6 +151,7 @@ class ARI(EstimatedRates, GeneratedModel):
             weight_decay=weight_decay,
             storing_steps=storing_steps,
             storing_rate=storing_rate,
+            storing_batch=storing_batch,
             function=function,
             estimator_epochs=estimator_epochs,
             signature=signature,
@@ -263,7 +268,11 @@ class ARI(EstimatedRates, GeneratedModel):
         on: each value of a probe is from one of these or, by a part that differs from
         probe to probe, from any. There are no labels to be wrong: an older set is what
         is generated now, and says itself what it answers.
+
+        Mixed values would change what batch normalisation sees. A network that has it
+        is asked about the examples as they are, or images shifted and mirrored.
         """
+        normalized = batch_normalizations(self.network)
         found = []
         for slot, candidate in enumerate(kept):
             seed = derive_seed(self.seed, "probes", len(self.task_names), slot)
@@ -273,6 +282,13 @@ class ARI(EstimatedRates, GeneratedModel):
                 found.append(np.asarray(newest)[rows])
                 continue
             x, _ = self.exemplars(candidate.task)
+            if normalized:
+                x = x[np.resize(rng.permutation(len(x)), PROBES)]
+                if x.ndim == 4:
+                    shift = CropFlip(padding=x.shape[1] // 8, seed=seed)
+                    x = ops.convert_to_numpy(shift(x, training=True))
+                found.append(x)
+                continue
             flat, rows = x.reshape(len(x), -1), rng.integers(len(x), size=PROBES)
             others = rng.integers(len(x), size=(PROBES, flat.shape[1]))
             part = rng.random((PROBES, 1)) * (rng.random((PROBES, 1)) < MIXED)

@@ -43,6 +43,7 @@ def check_options(**options) -> dict:
         ("interval", 1),
         ("adaptation", 0),
         ("storing_steps", 1),
+        ("storing_batch", 4),
         ("estimator_epochs", 1),
         ("signature", 64),
     ):

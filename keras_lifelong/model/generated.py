@@ -206,7 +206,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
         logits = self._outputs(parameters.values, parameters.statistics, rows)
         return ops.convert_to_numpy(logits)[: len(x)]
 
-    def _outputs(self, values, statistics, x):
+    def _outputs(self, values, statistics, x, training: bool = False):
         """Outputs of the network and head that these tensors are."""
         count = len(self.network.trainable_variables)
         of = dict(
@@ -214,7 +214,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
         )
         of |= dict(zip(map(id, self._statistics()), statistics, strict=True))
         ordered = [of.get(id(v), v) for v in self.network.variables]
-        features = features_with(self.network, ordered, x)
+        features = features_with(self.network, ordered, x, training)
         logits = ops.matmul(features, ops.convert_to_tensor(values[count]))
         return logits + values[count + 1] if self.options.head_bias else logits
 

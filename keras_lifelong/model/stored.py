@@ -8,14 +8,16 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers.normalization import batch_normalizations
+from keras_lifelong.layers.normalization import moved_statistics
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.training import schedules
 from keras_lifelong.training.distillation import ABSENT
 from keras_lifelong.training.distillation import divergence
 from keras_lifelong.training.phase import Phase
 
-# Each step sees so many slots, and so many probes of each
-STEPS_PER_EPOCH, SLOTS_PER_STEP, PROBES_PER_STEP = 100, 4, 50
+STEPS_PER_EPOCH, SLOTS_PER_STEP = 100, 4
+MEASURED = 500  # probes on which batch normalisation is measured
 OLD = 3.0  # the weight of sets that were stored before
 
 
@@ -50,6 +52,10 @@ class StoredSets:
         stored before, there are few inputs, but its values can be met exactly: they
         count as much as its answers.
 
+        Batch normalisation goes by each batch meanwhile: under running statistics of
+        other values the answers of a deep network are no better than chance, and
+        their gradients of little use. The statistics follow when all is stored.
+
         Args:
             sets: at most as many as there are slots.
             tasks: on which each was last trained.
@@ -71,18 +77,14 @@ class StoredSets:
             weights[slot] = 1, o.function
             if old[slot]:
                 weights[slot] = OLD * max(o.function, 1), OLD * o.function
-        for i in range(len(self._statistics())):
-            self.memory[f"statistics/{i}"] = np.stack(
-                [s.statistics[i] for s in sets]
-                + [sets[0].statistics[i]] * (count - len(sets))
-            )
         self._store.slots = [
             {"task": t, "source": s.source} for s, t in zip(sets, tasks, strict=True)
         ]
         self._store.known.clear()
         seed = derive_seed(self.seed, "storing", tasks[-1], len(sets))
         steps = min(STEPS_PER_EPOCH, o.storing_steps)
-        rows = _rows(len(sets), m, steps * SLOTS_PER_STEP, seed)
+        each = min(o.storing_batch // SLOTS_PER_STEP, m)
+        rows = _rows(len(sets), m, each, steps * SLOTS_PER_STEP, seed)
         result = yield Phase(
             "storing",
             h.trainable_variables,
@@ -94,10 +96,6 @@ class StoredSets:
                 "outputs": wanted.reshape(-1, wanted.shape[-1]),
                 "absent": absent,
                 "weights": weights,
-                "statistics": [
-                    self.memory[f"statistics/{i}"]
-                    for i in range(len(self._statistics()))
-                ],
             },
             data=(rows, np.zeros(len(rows), "int32")),
             batch_size=SLOTS_PER_STEP,
@@ -108,7 +106,25 @@ class StoredSets:
             validate=False,
         )
         self.remember("hypernetwork", h.variables)
+        self._keep_statistics(sets, probes)
         return result
+
+    def _keep_statistics(self, sets: list[Parameters], probes):
+        """Keeps, by slot, what normalisation is to use for the values generated now."""
+        count = len(self.network.trainable_variables)
+        moved = [
+            moved_statistics(
+                self.network,
+                parameters.statistics,
+                parameters.values[:count],
+                self.hypernetwork.generate(slot)[:count],
+                inputs[:MEASURED],
+            )
+            for slot, (parameters, inputs) in enumerate(zip(sets, probes, strict=True))
+        ]
+        moved += [moved[0]] * (self.hypernetwork.slots - len(moved))
+        for i in range(len(self._statistics())):
+            self.memory[f"statistics/{i}"] = np.stack([s[i] for s in moved])
 
     def storing_loss(self, rows, y, weight, arguments):
         """See `store`; a row has a slot, and the places of some of its probes."""
@@ -122,14 +138,10 @@ class StoredSets:
         losses = ops.mean(ops.square(raw - of("targets")), axis=-1)
         values, absent = h.scaled(raw), of("absent")
         inputs, wanted = of("inputs", rows[:, 1:]), of("outputs", rows[:, 1:])
-        statistics = [
-            ops.take(ops.convert_to_tensor(s), slots, axis=0)
-            for s in arguments["statistics"]
-        ]
-        errors = []
+        by_batch, errors = bool(batch_normalizations(self.network)), []
         for j in range(rows.shape[0]):
             logits = self._outputs(
-                h.tensors(values[j]), [s[j] for s in statistics], inputs[j]
+                h.tensors(values[j]), self._statistics(), inputs[j], by_batch
             )
             teacher, student = (
                 ops.pad(z, [[0, 0], [1, 0]]) + absent[j] for z in (wanted[j], logits)
@@ -149,14 +161,13 @@ class StoredSets:
         return found
 
 
-def _rows(slots: int, probes: int, count: int, seed: int) -> np.ndarray:
+def _rows(slots: int, probes: int, n: int, count: int, seed: int) -> np.ndarray:
     """Rows (count, 1 + n) of a slot and the places of n of its probes among all.
 
     Every slot comes equally often, and so does each of its probes.
     """
     rng = np.random.default_rng(seed)
     slot = np.resize(np.arange(slots), count)
-    n = min(PROBES_PER_STEP, probes)
     turns = -(-count // slots) * n
     places = np.stack(
         [

@@ -64,18 +64,19 @@ def check_head(method: str, name: str, spec) -> None:
         )
 
 
-def features_with(network, values, x):
-    """Features of a network under other weights, in inference.
+def features_with(network, values, x, training: bool = False):
+    """Features of a network under other weights.
 
     Args:
         network: a Keras layer or model.
         values: of all its variables, in order.
         x: (batch, …).
+        training: whether it is called as in training.
     """
     of = {id(v): value for v, value in zip(network.variables, values, strict=True)}
     trained = [of[id(v)] for v in network.trainable_variables]
     other = [of[id(v)] for v in network.non_trainable_variables]
-    return network.stateless_call(trained, other, x, training=False)[0]
+    return network.stateless_call(trained, other, x, training=training)[0]
 
 
 def features_under(network, values, x):

@@ -375,8 +375,46 @@ def test_probes_are_training_images_and_then_what_examples_are_made_of():
             assert whole.all() and len(np.unique(probes, axis=0)) == len(x)
 
 
+def normalized_images():
+    """A model of a network with batch normalisation, and two tasks of images."""
+    hidden = [
+        layers.Conv2D(4, 3, use_bias=False),
+        layers.BatchNormalization(momentum=0.5),
+        layers.ReLU(),
+        layers.GlobalAveragePooling2D(),
+    ]
+    backbone = keras.Sequential([keras.Input((8, 8, 1)), *hidden])
+    kind = {"name": "structured", "units": [12]}
+    model = kl.ARI(backbone, **{**QUICK, "hypernetwork": kind, "storing_batch": 48})
+    model.compile(keras.optimizers.Adam(0.02), metrics=["accuracy"])
+    rng, tasks = np.random.default_rng(0), []
+    for name in ("a", "b"):
+        y = np.repeat([0, 1], 20).astype("int32")
+        x = rng.normal(size=(40, 8, 8, 1)).astype("float32")
+        tasks.append(kl.Task(name, train=(x + y[:, None, None, None], y)))
+    return model, tasks
+
+
+def test_probes_of_normalised_networks_are_images_too():
+    model, tasks = normalized_images()
+    fit(model, *tasks)
+    kept = [c for c in model.knowledge() if c.task == "a"][:1]
+    (probes,) = model.probes(kept, tasks[1].train[0], [True])
+    x = model.exemplars("a")[0]
+    assert probes.shape == (1000, 8, 8, 1)
+    middle = probes[:, 2:-2, 2:-2]  # shifted by a pixel at most, so never a border
+    both = np.concatenate([x, x[:, :, ::-1]])
+    windows = [
+        both[:, 2 + i : 6 + i, 2 + j : 6 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)
+    ]
+    known = {w.tobytes() for window in windows for w in np.ascontiguousarray(window)}
+    assert {m.tobytes() for m in np.ascontiguousarray(middle)} <= known
+    rows = next(model.store([kept[0].parameters], ["a"], [probes], [True])).data[0]
+    assert rows.shape[1] == 1 + 12  # a quarter of `storing_batch`
+
+
 def test_every_probe_of_a_set_comes_equally_often():
-    rows = stored._rows(slots=3, probes=100, count=60, seed=0)
+    rows = stored._rows(slots=3, probes=100, n=50, count=60, seed=0)
     assert np.bincount(rows[:, 0]).tolist() == [20, 20, 20]
     assert (np.bincount(rows[:, 1:].ravel(), minlength=300) == 10).all()
 

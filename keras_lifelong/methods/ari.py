@@ -16,13 +16,15 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import extractors
-from keras_lifelong.layers.augmentation import CropFlip
 from keras_lifelong.layers.normalization import batch_normalizations
 from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.methods.ari_estimator import adaptation_rate
 from keras_lifelong.methods.ari_estimator import rank_correlation
 from keras_lifelong.methods.ari_options import SELECTIONS
 from keras_lifelong.methods.ari_options import check_options
+from keras_lifelong.methods.ari_probes import mixed
+from keras_lifelong.methods.ari_probes import repeated
+from keras_lifelong.methods.ari_probes import shifted
 from keras_lifelong.methods.ari_rates import Candidate
 from keras_lifelong.methods.ari_rates import EstimatedRates
 from keras_lifelong.methods.ari_rates import worth_keeping
@@ -31,9 +33,6 @@ from keras_lifelong.model.generated import GeneratedModel
 from keras_lifelong.model.generated import Parameters
 from keras_lifelong.model.generated import accuracy
 from keras_lifelong.training.data import filled
-
-PROBES = 1000  # inputs on which a stored set's answers are kept
-MIXED = 0.7  # the part of an older set's that are mixed of several examples
 
 
 @register
@@ -265,37 +264,19 @@ class ARI(EstimatedRates, GeneratedModel):
 
         Of a set that has just learned the newest task, that task's training images.
         Of an older one there are a few examples of the task that it was last trained
-        on: each value of a probe is from one of these or, by a part that differs from
-        probe to probe, from any. There are no labels to be wrong: an older set is what
-        is generated now, and says itself what it answers.
-
-        Mixed values would change what batch normalisation sees. A network that has it
-        is asked about the examples as they are, or images shifted and mirrored.
+        on, of which many are made. There are no labels to be wrong: an older set is
+        what is generated now, and says itself what it answers. Mixed values would
+        change what batch normalisation sees, so a network that has it is asked about
+        the examples as they are, or images shifted and mirrored.
         """
-        normalized = batch_normalizations(self.network)
+        of_old = shifted if batch_normalizations(self.network) else mixed
         found = []
         for slot, candidate in enumerate(kept):
             seed = derive_seed(self.seed, "probes", len(self.task_names), slot)
-            rng = np.random.default_rng(seed)
-            if not old[slot]:
-                rows = np.resize(rng.permutation(len(newest)), PROBES)
-                found.append(np.asarray(newest)[rows])
-                continue
-            x, _ = self.exemplars(candidate.task)
-            if normalized:
-                x = x[np.resize(rng.permutation(len(x)), PROBES)]
-                if x.ndim == 4:
-                    shift = CropFlip(padding=x.shape[1] // 8, seed=seed)
-                    x = ops.convert_to_numpy(shift(x, training=True))
-                found.append(x)
-                continue
-            flat, rows = x.reshape(len(x), -1), rng.integers(len(x), size=PROBES)
-            others = rng.integers(len(x), size=(PROBES, flat.shape[1]))
-            part = rng.random((PROBES, 1)) * (rng.random((PROBES, 1)) < MIXED)
-            mixed = rng.random(others.shape) < part
-            places = np.where(mixed, others, rows[:, None])
-            probes = np.take_along_axis(flat, places, axis=0)
-            found.append(probes.reshape(PROBES, *x.shape[1:]))
+            if old[slot]:
+                found.append(of_old(self.exemplars(candidate.task)[0], seed))
+            else:
+                found.append(repeated(newest, seed))
         return found
 
     def retention(self, slot: int, kept: Candidate) -> dict:

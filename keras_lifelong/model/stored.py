@@ -111,6 +111,8 @@ class StoredSets:
 
     def _keep_statistics(self, sets: list[Parameters], probes):
         """Keeps, by slot, what normalisation is to use for the values generated now."""
+        if not self._statistics():
+            return
         count = len(self.network.trainable_variables)
         moved = [
             moved_statistics(

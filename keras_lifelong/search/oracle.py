@@ -198,6 +198,8 @@ class ParetoOracle(kt.Oracle):
                 if ongoing.trial_id == trial.trial_id:
                     self.ongoing_trials.pop(tuner_id)
             return
+        if trial.trial_id in self._retry_queue:  # its worker was slow, not dead
+            self._retry_queue.remove(trial.trial_id)
         super().end_trial(trial)
 
     # Workers

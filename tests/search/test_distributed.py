@@ -167,6 +167,23 @@ def test_trials_of_silent_workers_are_given_to_others(tmp_path):
     assert len(trial.metrics.get_history("gain")[0].value) == 1
 
 
+def test_a_trial_that_ends_while_it_waits_for_another_worker_is_not_run_again(tmp_path):
+    oracle = single.tuner(tmp_path, trials=3).oracle
+    oracle.verbose = 0
+    slow = oracle.create_trial("a")
+    for name in ("a", slow.trial_id):
+        oracle._heard[name] -= 11
+    oracle.release(timeout=10.0)
+    assert oracle.is_waiting and not oracle.ongoing_trials
+    found = {**single.outcome(slow.hyperparameters.values), "multi_objective": 0.0}
+    oracle.update_trial(slow.trial_id, found)
+    slow.status = "COMPLETED"
+    oracle.end_trial(slow)
+    assert not oracle.is_waiting
+    assert oracle.create_trial("b").trial_id != slow.trial_id
+    assert [t.trial_id for t in oracle.completed()] == [slow.trial_id]
+
+
 def test_a_sampler_that_fails_is_replaced_by_chance(tmp_path, monkeypatch):
     t = single.tuner(tmp_path, trials=3)
 

@@ -18,8 +18,8 @@ from keras import ops
 from keras_lifelong.layers import extractors
 from keras_lifelong.layers.normalization import batch_normalizations
 from keras_lifelong.layers.random import derive_seed
-from keras_lifelong.methods.ari_estimator import adaptation_rate
 from keras_lifelong.methods.ari_estimator import rank_correlation
+from keras_lifelong.methods.ari_exploration import Exploration
 from keras_lifelong.methods.ari_options import SELECTIONS
 from keras_lifelong.methods.ari_options import check_options
 from keras_lifelong.methods.ari_probes import mixed
@@ -36,7 +36,7 @@ from keras_lifelong.training.data import filled
 
 
 @register
-class ARI(EstimatedRates, GeneratedModel):
+class ARI(Exploration, EstimatedRates, GeneratedModel):
     """Learns tasks from a knowledge base of parameters in a hypernetwork.
 
     Args:
@@ -54,6 +54,9 @@ class ARI(EstimatedRates, GeneratedModel):
         rate: "area", the adaptation rate integral (Eq. 4), or "steps", by the steps to
             convergence (section 4.5).
         interval: steps between two measurements of the accuracy of a candidate.
+        at_once: whether all sets are trained on a task at once, over stacked weights,
+            and not one after another. The results are the same but for rounding. None:
+            on an accelerator, which one small network leaves idle.
         horizon: measurements, after the first, that the rate is made of; later ones
             are taken after each epoch alone. None: all.
         selection: how the set for a task is chosen when it is used: "estimator", or to
@@ -114,6 +117,7 @@ class ARI(EstimatedRates, GeneratedModel):
         rate: str = "area",
         interval: int = 10,
         horizon: int | None = 10,
+        at_once: bool | None = None,
         selection: str = "estimator",
         adaptation: int = 10,
         adaptation_scale: float = 0.1,
@@ -142,6 +146,7 @@ class ARI(EstimatedRates, GeneratedModel):
             rate=rate,
             interval=interval,
             horizon=horizon,
+            at_once=at_once,
             selection=selection,
             adaptation=adaptation,
             adaptation_scale=adaptation_scale,
@@ -168,12 +173,9 @@ class ARI(EstimatedRates, GeneratedModel):
             self.make_hypernetwork()
         self.memory[f"signature/{name}"] = self.sign_task(task)
         candidates = self.candidates(name)  # lines 2 and 3
-        trained, rates = [], []
-        for i, candidate in enumerate(candidates):  # lines 4 and 5
-            found = yield from self.explore(task, candidate, i, len(candidates))
-            trained.append(found[0])
-            rates.append(found[1])
-            self.add_pair(candidate.signature, name, found[1])  # line 6
+        trained, rates = yield from self.explore(task, candidates)  # lines 4 and 5
+        for candidate, rate in zip(candidates, rates, strict=True):
+            self.add_pair(candidate.signature, name, rate)  # line 6
         correlation = rank_correlation([c.predicted for c in candidates], rates)
         self.log(name, "knowledge base", "rank correlation", 0, value=correlation)
         self.keep_exemplars(task)
@@ -188,58 +190,6 @@ class ARI(EstimatedRates, GeneratedModel):
             self.log(name, f"slot {slot}", "keep", 0, **self.retention(slot, c))
         if self.options.rehearse:
             yield from self.fit_estimator(self.rehearsed(name))
-
-    def candidates(self, name: str) -> list[Candidate]:
-        """The sets to train on a task: of all known and some new, the most promising.
-
-        Line 3 has arg min for what the text and the figures call the highest estimate;
-        this is arg max.
-        """
-        known = self.knowledge()
-        for i in range(self.options.initial):
-            how = self.options.initializer
-            parameters = self.drawn("initial", name, i, initializer=how)
-            known.append(Candidate(parameters, self.sign(parameters)))
-        predicted = self.predict_rates(known, [name])[:, 0]
-        order = np.argsort(-predicted, kind="stable")[: self.options.training_budget]
-        return [
-            dataclasses.replace(known[i], predicted=float(predicted[i])) for i in order
-        ]
-
-    def explore(self, task, candidate: Candidate, number: int, count: int):
-        """Trains a set on a task; returns it as trained, and its adaptation rate."""
-        o, (x, y) = self.options, task.train
-        self.put(candidate.parameters)
-        curve = [self.accuracy(x, y)]
-        result = yield self.set_phase(
-            f"exploration {number + 1} of {count}",
-            observe=lambda finished: {"accuracy": self.accuracy(x, y)},
-            observe_every=o.interval,
-            observe_until=None if o.horizon is None else o.horizon * o.interval,
-            seed=derive_seed(self.seed, "exploration", task.name),
-        )
-        curve += result.history["accuracy"]
-        horizon = None if o.horizon is None else o.horizon + 1
-        rate = adaptation_rate(curve[:horizon], o.rate)
-        source = candidate.parameters.source
-        parameters = self.taken(candidate.parameters, f"{source}, {task.name}")
-        h = self.hypernetwork
-        if candidate.task is not None and not h.conditional:
-            # two sets of the same embeddings would both be stored worse
-            parameters.embeddings = h.draw_embeddings(
-                self.seed, "embeddings", task.name, number
-            )
-        self.log(
-            task.name,
-            source,
-            "explore",
-            0,
-            predicted=candidate.predicted,
-            rate=rate,
-            curve=curve,
-            learned=candidate.task,
-        )
-        return Candidate(parameters, self.sign(parameters), task=task.name), rate
 
     def best(self, known: list[Candidate]) -> list[int]:
         """Which sets are worth keeping, by their rates on all tasks seen."""

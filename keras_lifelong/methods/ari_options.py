@@ -66,6 +66,9 @@ def check_options(**options) -> dict:
         require(name, f"one of {known}", lambda v, known=known: v in known)
     for name in ("head_bias", "rehearse"):
         require(name, "True or False", lambda v: isinstance(v, bool))
+    require(
+        "at_once", "None, True or False", lambda v: v is None or isinstance(v, bool)
+    )
     for name in ("weight_decay", "function"):
         require(name, "at least 0", lambda v: v >= 0)
     require("storing_rate", "above 0", lambda v: v > 0)

@@ -82,7 +82,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
     def generated(self, slot: int) -> Parameters:
         """The set of parameters in a slot."""
         statistics = [
-            self.memory[f"statistics/{i}"][slot] for i in range(len(self._statistics()))
+            self.memory[f"statistics/{i}"][slot] for i in range(len(self.statistics))
         ]
         return Parameters(
             self.hypernetwork.generate(slot),
@@ -115,7 +115,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
             values,
             [  # a mean of 0, a variance of 1
                 np.full(v.shape, "variance" in v.name, "float32")
-                for v in self._statistics()
+                for v in self.statistics
             ],
             embeddings,
             DRAWN,
@@ -130,9 +130,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
             self.network.trainable_variables, parameters.values[:count], strict=True
         ):
             variable.assign(value)
-        for variable, value in zip(
-            self._statistics(), parameters.statistics, strict=True
-        ):
+        for variable, value in zip(self.statistics, parameters.statistics, strict=True):
             variable.assign(value)
         units = self.active_spec.units
         self.head.kernel.assign(parameters.values[count][:, :units])
@@ -154,7 +152,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
             bias = start.values[-1].copy()
             bias[:units] = ops.convert_to_numpy(self.head.bias)
             values.append(bias)
-        statistics = [ops.convert_to_numpy(v).copy() for v in self._statistics()]
+        statistics = [ops.convert_to_numpy(v).copy() for v in self.statistics]
         return Parameters(values, statistics, start.embeddings, source)
 
     def trained_variables(self) -> list:
@@ -166,7 +164,9 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
         """Accuracy of the set in use on data of the active task."""
         return accuracy(self.trainer.forward(self.logits, x), y)
 
-    def _statistics(self) -> list:
+    @property
+    def statistics(self) -> list:
+        """Variables of the network that follow what it sees: of normalisation."""
         return without_seed_states(self.network.non_trainable_variables)
 
     # Examples
@@ -212,7 +212,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
         of = dict(
             zip(map(id, self.network.trainable_variables), values[:count], strict=True)
         )
-        of |= dict(zip(map(id, self._statistics()), statistics, strict=True))
+        of |= dict(zip(map(id, self.statistics), statistics, strict=True))
         ordered = [of.get(id(v), v) for v in self.network.variables]
         features = features_with(self.network, ordered, x, training)
         logits = ops.matmul(features, ops.convert_to_tensor(values[count]))
@@ -358,7 +358,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
                 raise ValueError(
                     f"examples of task {name!r} have shapes {x.shape} and {y.shape}"
                 )
-        statistics = [tuple(v.shape) for v in self._statistics()]
+        statistics = [tuple(v.shape) for v in self.statistics]
         for slot in range(len(self.slots)):
             shapes = [s.shape for s in self.generated(slot).statistics]
             if shapes != statistics:

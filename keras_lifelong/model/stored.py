@@ -111,7 +111,7 @@ class StoredSets:
 
     def _keep_statistics(self, sets: list[Parameters], probes):
         """Keeps, by slot, what normalisation is to use for the values generated now."""
-        if not self._statistics():
+        if not self.statistics:
             return
         count = len(self.network.trainable_variables)
         moved = [
@@ -125,7 +125,7 @@ class StoredSets:
             for slot, (parameters, inputs) in enumerate(zip(sets, probes, strict=True))
         ]
         moved += [moved[0]] * (self.hypernetwork.slots - len(moved))
-        for i in range(len(self._statistics())):
+        for i in range(len(self.statistics)):
             self.memory[f"statistics/{i}"] = np.stack([s[i] for s in moved])
 
     def storing_loss(self, rows, y, weight, arguments):
@@ -143,7 +143,7 @@ class StoredSets:
         by_batch, errors = bool(batch_normalizations(self.network)), []
         for j in range(rows.shape[0]):
             logits = self._outputs(
-                h.tensors(values[j]), self._statistics(), inputs[j], by_batch
+                h.tensors(values[j]), self.statistics, inputs[j], by_batch
             )
             teacher, student = (
                 ops.pad(z, [[0, 0], [1, 0]]) + absent[j] for z in (wanted[j], logits)

@@ -179,7 +179,8 @@ class Checkpoint:
         return self._phases[index]["peak"]
 
     def _variables(self, phase) -> list:
-        return [*self.model.active_variables(), *phase.variables]
+        found = [*self.model.active_variables(), *phase.variables]
+        return list({id(v): v for v in [*found, *(phase.state or [])]}.values())
 
     def record(self, index: int, phase, result: PhaseResult, peak):
         """Stores a finished phase and the weights it left."""

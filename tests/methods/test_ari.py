@@ -99,6 +99,85 @@ def test_the_papers_budgets_fill_as_it_says():
     assert [len(entries(model, "keep", t.name)) for t in four] == [3, 9, 19, 20]
 
 
+def normalised():
+    return [
+        layers.Dense(8, use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.ReLU(),
+        layers.Dropout(0.2, seed=3),
+    ]
+
+
+def convolutional():
+    return [
+        layers.Reshape((5, 2, 1)),
+        layers.Conv2D(4, 3, padding="same", use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.ReLU(),
+        layers.Flatten(),
+    ]
+
+
+@pytest.mark.parametrize("hidden", [None, normalised, convolutional])
+@pytest.mark.parametrize("head_bias", [False, True])
+def test_all_at_once_is_as_one_after_another(hidden, head_bias):
+    """Stacked, every set has its own gradients, statistics, decay and curve."""
+    found, phases = [], []
+    for at_once in (False, True):
+        model = new(hidden and hidden(), at_once=at_once, head_bias=head_bias)
+
+        def learn(task, model=model):
+            model.make_hypernetwork()
+            sets = [model.drawn("test", i) for i in range(3)]
+            candidates = [ari_rates.Candidate(p, model.sign(p)) for p in sets]
+            explored = yield from model.explore(task, candidates)
+            found.append((*explored, [e["why"]["curve"] for e in model.growth]))
+
+        seen = keras.callbacks.LambdaCallback()
+        seen.on_phase_begin = lambda task, phase: phases.append(phase)
+        model.fit(
+            TASKS[0], epochs=3, batch_size=10, verbose=0, learn=learn, callbacks=[seen]
+        )
+    (trained, rates, curves), (stacked, again, as_stacked) = found
+    assert phases == [*(f"exploration {i} of 3" for i in (1, 2, 3)), "exploration of 3"]
+    assert rates == again and curves == as_stacked and len(set(rates)) == 3
+    for one, other in zip(trained, stacked, strict=True):
+        a, b = one.parameters, other.parameters
+        pairs = zip([*a.values, *a.statistics], [*b.values, *b.statistics], strict=True)
+        for value, same in pairs:
+            np.testing.assert_allclose(value, same, atol=1e-5)
+
+
+def test_interrupted_after_exploring_at_once_goes_on_the_same(tmp_path, eager):
+    """The statistics of all sets are recorded, too."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_phase_begin(self, task, phase):
+            if phase == "estimator":
+                raise KeyboardInterrupt
+
+    def run(where, callbacks=()):
+        model = new(normalised(), at_once=True, storing_steps=20, estimator_epochs=20)
+        model.fit_stream(
+            [TASKS[0]],
+            epochs=2,
+            batch_size=10,
+            verbose=0,
+            checkpoint_dir=tmp_path / where,
+            callbacks=list(callbacks),
+        )
+        return model
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", [Stop()])
+    resumed = run("stopped")
+    x = TASKS[0].test[0]
+    np.testing.assert_array_equal(whole.predict(x, "a"), resumed.predict(x, "a"))
+    for key, value in whole.memory.items():
+        np.testing.assert_array_equal(value, resumed.memory[key])
+
+
 def test_every_task_has_a_set_of_its_own(learned):
     assert {slot["task"] for slot in learned.slots} == {"a", "b", "c"}
 
@@ -537,6 +616,7 @@ def test_signatures_of_parameters_are_of_unit_length():
         ({"adaptation_scale": 1.5}, "`adaptation_scale`.*Received: 1.5"),
         ({"storing_rate": 0}, "`storing_rate`.*Received: 0"),
         ({"hypernetwork": "whole"}, "`hypernetwork`.*chunked"),
+        ({"at_once": "yes"}, "`at_once`.*None, True or False.*Received: 'yes'"),
         ({"rehearse": 1}, "`rehearse`.*Received: 1"),
         ({"outputs": 0}, "`outputs`.*Received: 0"),
         ({"initializer": "he_normall"}, "he_normall"),

@@ -118,8 +118,9 @@ def convolutional():
     ]
 
 
-@pytest.mark.parametrize("hidden", [None, normalised, convolutional])
-@pytest.mark.parametrize("head_bias", [False, True])
+@pytest.mark.parametrize(
+    "hidden, head_bias", [(None, False), (normalised, True), (convolutional, False)]
+)
 def test_all_at_once_is_as_one_after_another(hidden, head_bias):
     """Stacked, every set has its own gradients, statistics, decay and curve."""
     found, phases = [], []
@@ -148,7 +149,7 @@ def test_all_at_once_is_as_one_after_another(hidden, head_bias):
             np.testing.assert_allclose(value, same, atol=1e-5)
 
 
-def test_interrupted_after_exploring_at_once_goes_on_the_same(tmp_path, eager):
+def test_interrupted_after_exploring_at_once_goes_on_the_same(tmp_path):
     """The statistics of all sets are recorded, too."""
 
     class Stop(keras.callbacks.Callback):
@@ -157,7 +158,13 @@ def test_interrupted_after_exploring_at_once_goes_on_the_same(tmp_path, eager):
                 raise KeyboardInterrupt
 
     def run(where, callbacks=()):
-        model = new(normalised(), at_once=True, storing_steps=20, estimator_epochs=20)
+        model = new(
+            normalised(),
+            at_once=True,
+            storing_steps=20,
+            estimator_epochs=20,
+            rehearse=False,
+        )
         model.fit_stream(
             [TASKS[0]],
             epochs=2,

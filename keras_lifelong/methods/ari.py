@@ -55,8 +55,9 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
             convergence (section 4.5).
         interval: steps between two measurements of the accuracy of a candidate.
         at_once: whether all sets are trained on a task at once, over stacked weights,
-            and not one after another. The results are the same but for rounding. None:
-            on an accelerator, which one small network leaves idle.
+            and not one after another. The results are the same but for rounding;
+            validation data is not scored meanwhile. None: where it is faster, of dense
+            networks and on accelerators.
         horizon: measurements, after the first, that the rate is made of; later ones
             are taken after each epoch alone. None: all.
         selection: how the set for a task is chosen when it is used: "estimator", or to

@@ -13,7 +13,6 @@ from keras_lifelong.methods.ari_rates import Candidate
 from keras_lifelong.model.generated import Parameters
 from keras_lifelong.model.generated import accuracy
 from keras_lifelong.model.population import Population
-from keras_lifelong.model.population import by_member
 
 
 class Exploration:
@@ -95,7 +94,7 @@ class Exploration:
             f"exploration of {len(candidates)}", task, accuracies
         )
         phase.variables, phase.state = population.trained, population.variables
-        phase.loss, phase.gradients = population.loss, by_member
+        phase.loss = population.loss
         phase.validate = False  # the set in use is none of these
         result = yield phase
         trained = []

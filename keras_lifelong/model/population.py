@@ -66,7 +66,7 @@ class Population:
     # Learning and answering
 
     def loss(self, x, y, weight, arguments):
-        """A phase's `loss`: the mean over the members."""
+        """A phase's `loss`: the sum over the members; each goes by its own gradient."""
         del arguments
         logits, others = self._call(x, training=True)
         variables = self.model.network.non_trainable_variables
@@ -76,7 +76,7 @@ class Population:
             else:
                 variable.assign(values[0])  # a seed's state: the same for all
         losses = [self.model.head_loss(y, z, weight) for z in ops.unstack(logits)]
-        return ops.mean(ops.stack(losses))
+        return sum(losses)
 
     def logits(self, x):
         """Outputs (batch, P, units)."""
@@ -105,15 +105,3 @@ class Population:
         return ops.vectorized_map(
             member, [[ops.convert_to_tensor(v) for v in part] for part in parts]
         )
-
-
-def by_member(gradients, weights, arguments):
-    """A phase's `gradients` hook: of each member's own loss, and λw as in `decay`.
-
-    The loss is the mean over the members, so that theirs are P times as much.
-    """
-    strength = arguments["weight_decay"]
-    return [
-        g * g.shape[0] + strength * ops.convert_to_tensor(w)
-        for g, w in zip(gradients, weights, strict=True)
-    ]

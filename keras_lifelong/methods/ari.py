@@ -54,12 +54,12 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         rate: "area", the adaptation rate integral (Eq. 4), or "steps", by the steps to
             convergence (section 4.5).
         interval: steps between two measurements of the accuracy of a candidate.
+        horizon: measurements, after the first, that the rate is made of; later ones
+            are taken after each epoch alone. None: all.
         at_once: whether all sets are trained on a task at once, over stacked weights,
             and not one after another. The results are the same but for rounding;
             validation data is not scored meanwhile. None: where it is faster, of dense
-            networks and on accelerators.
-        horizon: measurements, after the first, that the rate is made of; later ones
-            are taken after each epoch alone. None: all.
+            networks and on accelerators, if the optimizer moves each weight by itself.
         selection: how the set for a task is chosen when it is used: "estimator", or to
             see what that is worth "random", "exemplar_loss" (the set of the least loss
             on the task's examples) or "drawn" (none: new parameters by He's rule, so

@@ -13,6 +13,7 @@ from keras_lifelong.methods.ari_rates import Candidate
 from keras_lifelong.model.generated import Parameters
 from keras_lifelong.model.generated import accuracy
 from keras_lifelong.model.population import Population
+from keras_lifelong.training.optimizers import by_single_weights
 
 
 class Exploration:
@@ -43,11 +44,23 @@ class Exploration:
         that is 1.7 times faster than one after another on TensorFlow, 1.2 times on
         JAX. Convolutions of stacked kernels, which were not timed, are left to
         accelerators.
+
+        Raises:
+            ValueError: if it was asked for and the optimizer looks at whole tensors.
         """
-        if self.options.at_once is not None:
-            return self.options.at_once
-        kernels = self.network.trainable_variables
-        return backend.on_accelerator() or all(len(v.shape) < 3 for v in kernels)
+        at_once = self.options.at_once
+        stackable = by_single_weights(self.optimizer_config())
+        if at_once and not stackable:
+            raise ValueError(
+                "`at_once` must be False or None for an optimizer that clips by norm "
+                "or looks at whole tensors, which are stacked here. Received: "
+                f"at_once={at_once!r} and {self.optimizer_config()['class_name']}."
+            )
+        if at_once is None:
+            kernels = self.network.trainable_variables
+            dense = all(len(v.shape) < 3 for v in kernels)
+            return stackable and (dense or backend.on_accelerator())
+        return at_once
 
     def explore(self, task, candidates: list[Candidate]):
         """Trains sets on a task; returns them as trained, and their adaptation rates.

@@ -1,9 +1,25 @@
-"""Optimizers that published results rest on and Keras has not."""
+"""Optimizers: one that published results rest on, and what tells them apart."""
 
 from __future__ import annotations
 
 import keras
 from keras import ops
+
+_BY_SINGLE_WEIGHTS = frozenset(
+    {
+        "Adadelta",
+        "Adagrad",
+        "Adam",
+        "AdamW",
+        "Adamax",
+        "Ftrl",
+        "Lion",
+        "Nadam",
+        "RMSprop",
+        "SGD",
+        "RMSpropFromOne",
+    }
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
@@ -35,3 +51,28 @@ class RMSpropFromOne(keras.optimizers.RMSprop):
         super().build(variables)
         for velocity in self._velocities:
             velocity.assign(ops.ones_like(velocity))
+
+
+def by_single_weights(optimizer: dict) -> bool:
+    """Whether each weight's step depends on that weight's own gradients alone.
+
+    Then tensors can be stacked and trained as one. Clipping by norm, and rules that
+    look at a whole tensor (Adafactor, LAMB, Muon), forbid it; so does an optimizer
+    that is not known here.
+
+    Args:
+        optimizer: as `keras.optimizers.serialize` has it.
+
+    Example:
+
+    >>> serialize = keras.optimizers.serialize
+    >>> by_single_weights(serialize(keras.optimizers.Adam()))
+    True
+    >>> by_single_weights(serialize(keras.optimizers.Adam(clipnorm=1.0)))
+    False
+    >>> by_single_weights(serialize(RMSpropFromOne()))
+    True
+    """
+    config = optimizer["config"]
+    clips = config.get("clipnorm") or config.get("global_clipnorm")
+    return optimizer["class_name"] in _BY_SINGLE_WEIGHTS and not clips

@@ -149,6 +149,19 @@ def test_all_at_once_is_as_one_after_another(hidden, head_bias):
             np.testing.assert_allclose(value, same, atol=1e-5)
 
 
+def test_optimizers_that_look_at_whole_tensors_explore_one_after_another():
+    model, convolution = new(), new(convolutional())
+    assert model.explores_at_once and not convolution.explores_at_once
+    model.compile(keras.optimizers.Adam(0.02, clipnorm=1.0))
+    assert not model.explores_at_once
+    model.compile(keras.optimizers.Lamb(0.02))
+    assert not model.explores_at_once
+    asked = new(at_once=True)
+    asked.compile(keras.optimizers.Lamb(0.02))
+    with pytest.raises(ValueError, match="`at_once`.*Received: at_once=True and Lamb"):
+        asked.fit(TASKS[0], epochs=1, batch_size=10, verbose=0)
+
+
 def test_interrupted_after_exploring_at_once_goes_on_the_same(tmp_path):
     """The statistics of all sets are recorded, too."""
 

@@ -215,8 +215,12 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
         of |= dict(zip(map(id, self.statistics), statistics, strict=True))
         ordered = [of.get(id(v), v) for v in self.network.variables]
         features = features_with(self.network, ordered, x, training)
-        logits = ops.matmul(features, ops.convert_to_tensor(values[count]))
-        return logits + values[count + 1] if self.options.head_bias else logits
+        return self.head_outputs(features, values[count:])
+
+    def head_outputs(self, features, head):
+        """Outputs of a head that is a kernel and, if sets have one, a bias."""
+        logits = ops.matmul(features, ops.convert_to_tensor(head[0]))
+        return logits + head[1] if self.options.head_bias else logits
 
     # A task in use
 

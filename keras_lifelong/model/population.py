@@ -96,10 +96,7 @@ class Population:
             features, others = network.stateless_call(
                 trained[:count], others, x, training=training
             )
-            logits = ops.matmul(features, trained[count])
-            if self.model.options.head_bias:
-                logits = logits + trained[count + 1]
-            return logits, others
+            return self.model.head_outputs(features, trained[count:]), others
 
         parts = self.trained, list(self._stacked.values())
         return ops.vectorized_map(

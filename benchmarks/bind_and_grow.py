@@ -35,7 +35,7 @@ from absl import app
 from absl import flags
 
 import keras_lifelong as kl
-from keras_lifelong.metrics.similarity import nucleus
+from keras_lifelong.methods.bind_and_grow.similarity import nucleus
 from keras_lifelong.search import GrowSequenceTuner
 from keras_lifelong.search import ParetoOracle
 from keras_lifelong.search import ParetoTuner

@@ -31,8 +31,8 @@ import keras_lifelong as kl
 from keras_lifelong.layers import extractors
 from keras_lifelong.layers.cell import CellNetwork
 from keras_lifelong.layers.operations import OPERATIONS
-from keras_lifelong.methods import cell_search
-from keras_lifelong.methods.mdl import genotype_of
+from keras_lifelong.methods.par import cell_search
+from keras_lifelong.methods.par.mdl import genotype_of
 from keras_lifelong.metrics import task_distance
 from keras_lifelong.streams import tfds
 from keras_lifelong.streams.cifar import SUPERCLASS

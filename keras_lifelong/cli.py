@@ -343,7 +343,7 @@ def _list(arguments: SimpleNamespace) -> None:
     from keras_lifelong import backbones
     from keras_lifelong import streams
     from keras_lifelong import zoo
-    from keras_lifelong.methods import registry
+    from keras_lifelong.model import registry
 
     _import_keras(arguments.verbose)
     # A method's file opens with its name and its paper.

@@ -114,7 +114,7 @@ class Config:
 
     def build_model(self, input_shape: Sequence[int]) -> Any:
         """The compiled `LifelongModel`."""
-        from keras_lifelong.methods import registry
+        from keras_lifelong.model import registry
 
         arguments = dict(self.resolved["method"])
         method = registry.get(arguments.pop("name"))
@@ -257,7 +257,7 @@ def _stream(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _method(raw: dict[str, Any]) -> dict[str, Any]:
-    from keras_lifelong.methods import registry
+    from keras_lifelong.model import registry
 
     return _call("method", _section(raw, "method"), registry.names(), registry.get)
 

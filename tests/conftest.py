@@ -86,7 +86,7 @@ class FakeMethod:
 @pytest.fixture
 def fake_method(monkeypatch):
     """Makes `method: {name: FakeMethod}` known, as a class of its own for the test."""
-    from keras_lifelong.methods import registry
+    from keras_lifelong.model import registry
 
     fake = type("FakeMethod", (FakeMethod,), {})
     known = registry.names

@@ -21,7 +21,7 @@ from small import OPTIONS
 
 import keras_lifelong as kl
 from keras_lifelong import cli
-from keras_lifelong.methods import registry
+from keras_lifelong.model import registry
 from keras_lifelong.training import checkpoint
 
 RNG = np.random.default_rng(0)

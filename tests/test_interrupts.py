@@ -11,7 +11,7 @@ from keras import layers
 from small import OPTIONS
 
 import keras_lifelong as kl
-from keras_lifelong.methods import registry
+from keras_lifelong.model import registry
 from keras_lifelong.model import results
 
 RNG = np.random.default_rng(0)

@@ -10,9 +10,9 @@ from keras import ops
 
 from keras_lifelong import backend
 from keras_lifelong.baselines.l2 import positive
-from keras_lifelong.layers.random import derive_seed
-from keras_lifelong.methods.registry import register
 from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.registry import register
+from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.task import is_dataset
 
 

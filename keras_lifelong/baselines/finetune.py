@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from keras_lifelong.methods.registry import register
 from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.registry import register
 
 
 @register

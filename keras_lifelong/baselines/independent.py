@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from keras_lifelong.layers.random import derive_seed
-from keras_lifelong.layers.random import seed_config
-from keras_lifelong.layers.random import without_seed_states
-from keras_lifelong.methods.registry import register
 from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.registry import register
+from keras_lifelong.seeds import derive_seed
+from keras_lifelong.seeds import seed_config
+from keras_lifelong.seeds import without_seed_states
 
 
 @register

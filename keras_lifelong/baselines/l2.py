@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from keras_lifelong.methods.registry import register
 from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.registry import register
 
 
 @register

@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.baselines.l2 import positive
-from keras_lifelong.methods.registry import register
 from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.registry import register
 from keras_lifelong.training import distillation
 
 

@@ -17,7 +17,7 @@ from keras_lifelong.layers.operations import ReluConvNorm
 from keras_lifelong.layers.operations import operation
 from keras_lifelong.layers.operations import pad
 from keras_lifelong.layers.operations import padded_shape
-from keras_lifelong.layers.random import draw_kernels
+from keras_lifelong.seeds import draw_kernels
 
 K = keras.layers
 NODES = 4

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.seeds import derive_seed
 
 ROWS = 256  # images at a time
 

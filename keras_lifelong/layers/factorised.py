@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.seeds import derive_seed
 
 
 class _Factorised:

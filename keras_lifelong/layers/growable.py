@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong.layers.random import reseeded
+from keras_lifelong.seeds import reseeded
 
 
 class Growable(keras.layers.Layer):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.seeds import derive_seed
 
 LOSSES = (None, "softmax", "sigmoid")
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
-from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.seeds import derive_seed
 
 K = keras.layers
 

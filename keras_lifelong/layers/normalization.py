@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong.layers.random import without_seed_states
+from keras_lifelong.seeds import without_seed_states
 
 TINY = 1e-5  # of a variance, so that one of 0 can grow
 

@@ -9,7 +9,7 @@ from keras_lifelong.layers.operations import LOWEST
 from keras_lifelong.layers.operations import pad
 from keras_lifelong.layers.operations import padded_shape
 from keras_lifelong.layers.plain import copied
-from keras_lifelong.layers.random import draw_kernels
+from keras_lifelong.seeds import draw_kernels
 
 K = keras.layers
 

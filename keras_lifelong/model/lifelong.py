@@ -11,13 +11,13 @@ from keras import ops
 
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers import head as heads
-from keras_lifelong.layers.random import seed_config
 from keras_lifelong.model.learning import LearningMixin
 from keras_lifelong.model.presets import PresetMixin
 from keras_lifelong.model.removal import RemovalMixin
 from keras_lifelong.model.state import StateMixin
 from keras_lifelong.model.tasks import Book
 from keras_lifelong.model.tasks import TasksMixin
+from keras_lifelong.seeds import seed_config
 from keras_lifelong.training.trainer import Trainer
 
 

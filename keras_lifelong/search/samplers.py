@@ -14,8 +14,8 @@ import itertools
 
 import numpy as np
 
-from keras_lifelong.layers.random import derive_seed
 from keras_lifelong.search import ehvi
+from keras_lifelong.seeds import derive_seed
 
 SAMPLERS = ("ehvi", "tpe", "nsga2", "gp", "random", "grid")
 WITH_OPTUNA = ("tpe", "nsga2", "gp")

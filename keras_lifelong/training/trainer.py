@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
-from keras_lifelong.layers.random import derive_seed
-from keras_lifelong.layers.random import reset_seed_generators
+from keras_lifelong.seeds import derive_seed
+from keras_lifelong.seeds import reset_seed_generators
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets

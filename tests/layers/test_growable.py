@@ -8,7 +8,7 @@ from keras import layers
 from keras_lifelong.layers.growable import GrowableConv2D
 from keras_lifelong.layers.growable import GrowableDense
 from keras_lifelong.layers.growable import resize_inputs
-from keras_lifelong.layers.network import GrowableNetwork
+from keras_lifelong.methods.den.growable_network import GrowableNetwork
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(5, 6, 6, 2)).astype("float32")

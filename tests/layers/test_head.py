@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from keras_lifelong.layers import head as heads
-from keras_lifelong.layers.random import derive_seed
-from keras_lifelong.layers.random import reseeded
-from keras_lifelong.layers.random import seed_config
+from keras_lifelong.seeds import derive_seed
+from keras_lifelong.seeds import reseeded
+from keras_lifelong.seeds import seed_config
 
 RNG = np.random.default_rng(0)
 LOGITS = (RNG.normal(size=(6, 3)) * 5).astype("float32")

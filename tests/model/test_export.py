@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from small import OPTIONS
 
-from keras_lifelong.methods import registry
+from keras_lifelong.model import registry
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 import keras_lifelong as kl
-from keras_lifelong.methods import registry
+from keras_lifelong.model import registry
 
 METHODS = registry.names()
 

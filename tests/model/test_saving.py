@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import keras_lifelong as kl
-from keras_lifelong.methods import registry
+from keras_lifelong.model import registry
 from keras_lifelong.presets import weights
 
 RNG = np.random.default_rng(0)

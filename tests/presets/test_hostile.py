@@ -15,7 +15,7 @@ from keras import layers
 from small import OPTIONS
 
 import keras_lifelong as kl
-from keras_lifelong.methods import registry
+from keras_lifelong.model import registry
 from keras_lifelong.presets import layout
 from keras_lifelong.presets.reading import PresetError
 

@@ -9,7 +9,7 @@ from keras import layers
 from keras import ops
 
 import keras_lifelong as kl
-from keras_lifelong.layers.random import derive_seed
+from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData

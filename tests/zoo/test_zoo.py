@@ -10,7 +10,7 @@ import yaml
 import keras_lifelong as kl
 from keras_lifelong import cli
 from keras_lifelong import config as config_lib
-from keras_lifelong.methods import registry
+from keras_lifelong.model import registry
 from keras_lifelong.presets import layout
 from keras_lifelong.presets.reading import Preset
 

@@ -1,0 +1,451 @@
+"""BindAndGrow (L2BG): binds a task to a similar one, grows the layers in conflict.
+
+Shaikh, Sinha: Learn to Bind and Grow Neural Structures, CODS-COMAD 2021. A new task is
+first learned alone. How alike that network and those of earlier tasks represent its
+examples, layer by layer, says which task to bind to and which layers to grow.
+
+Where the paper's text and its published numbers contradict each other, there is a
+switch: the text says that the most *dissimilar* layers grow, but only growing the most
+similar ones first gives the published sizes (its Figure 6), and the first layer is the
+one that pays off on permuted digits. That is the default, `grow_score="similarity"`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers import head as heads
+from keras_lifelong.methods.bind_and_grow import similarity as rsa
+from keras_lifelong.methods.bind_and_grow.blocks import activation_places
+from keras_lifelong.methods.bind_and_grow.blocks import applied
+from keras_lifelong.methods.bind_and_grow.blocks import block_outputs
+from keras_lifelong.methods.bind_and_grow.options import check_options
+from keras_lifelong.methods.bind_and_grow.routed import RoutedModel
+from keras_lifelong.model.registry import register
+from keras_lifelong.seeds import derive_seed
+from keras_lifelong.streams.task import is_dataset
+
+FEWEST = 3  # examples whose dissimilarities can be compared
+
+
+@register
+class BindAndGrow(RoutedModel):
+    """Binds each new task to an earlier one and grows some layers of their network.
+
+    Of the layers that are not grown the task uses those of the task it is bound to,
+    which may be an older task's still.
+
+    Args:
+        backbone: `keras.Sequential` of hidden layers, of any kind.
+        grow_coefficient: δ in [0, 1], or a dict of them by the name of the task: 0
+            shares all layers, 1 grows all.
+        retention: what becomes of shared layers while a new task is learned: "slow":
+            they are trained with `slow_ratio` times the learning rate; "freeze": not at
+            all; "same": as the new ones.
+        slow_ratio: in (0, 1]; the paper gives none.
+        grow_score: which layers are grown first: "similarity", the most similar (what
+            was published), or "dissimilarity" (what the paper's text says).
+        bind: "similar": to the task of the smallest conflict, as in the text; or
+            "released": to that of the smallest similarity, as the authors' program.
+        grow_init: what a grown layer begins with: "bound": the weights of the layer it
+            replaces; "root": those that the first task has now; "independent": those of
+            the network that learned the task alone; "fresh": newly drawn ones.
+        groups: None: whole layers are grown. A number: each layer is divided into so
+            many groups of channels, each grown by itself. Channels of networks that
+            were learned apart do not correspond, so that the scores of groups tell
+            less than those of layers.
+        candidates: None: a task may be bound to any earlier one. Or a dict of lists of
+            their names, by the name of the task.
+        bind_to: None, or a dict of the one to bind to, by the name of the task: nothing
+            is compared to choose it.
+        bind_rank: 0: the best task is bound to; 1: the next best, and so on; or a dict
+            of such numbers by the name of the task, as a search tries them.
+        random_growth: the paper's ablation: as many layers, drawn at random.
+        samples: N: examples on which layers are compared.
+        center: see `metrics.similarity.dissimilarities`.
+        seed, name: see `LifelongModel`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+
+    ```python
+    model = kl.BindAndGrow(backbone, grow_coefficient=0.55)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), metrics=["accuracy"])
+    result = model.fit_stream(kl.streams.get("split_cifar100"), epochs=5)
+    model.routing
+    ```
+    """
+
+    def __init__(
+        self,
+        backbone,
+        grow_coefficient: float | dict[str, float] = 0.55,
+        retention: str = "slow",
+        slow_ratio: float = 0.1,
+        grow_score: str = "similarity",
+        bind: str = "similar",
+        grow_init: str = "bound",
+        groups: int | None = None,
+        candidates: dict[str, list[str]] | None = None,
+        bind_to: dict[str, str] | None = None,
+        bind_rank: int | dict[str, int] = 0,
+        random_growth: bool = False,
+        samples: int = 500,
+        center: bool = False,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        options = check_options(
+            grow_coefficient=grow_coefficient,
+            retention=retention,
+            slow_ratio=slow_ratio,
+            grow_score=grow_score,
+            bind=bind,
+            grow_init=grow_init,
+            groups=groups,
+            candidates=candidates,
+            bind_to=bind_to,
+            bind_rank=bind_rank,
+            random_growth=random_growth,
+            samples=samples,
+            center=center,
+        )
+        super().__init__(backbone, seed=seed, name=name, options=options)
+        self.recall = None  # of what was learned before; see `search.grow_sequence`
+        self._places = activation_places(self.network)
+
+    # Algorithm 1
+
+    def learn(self, task):
+        name = task.name
+        if name in self.routing:  # a task that comes back keeps its nodes
+            yield from self.train(task, self.shared_units(name))
+            return
+        alone, head = yield from self.learn_alone(task)  # the task-net G_t, by itself
+        if not self.routing:  # the first
+            self.route_nodes(name, [name] * len(self.units), alone)
+            self.set_head(head)
+            self.log_nodes(name, "initial", range(len(self.units)))
+            return
+        conflicts = self.conflicts(task, alone)
+        bound = self.choose(name, conflicts)
+        grown, why = self.choose_units(name, conflicts[bound])
+        owners = list(self.routing[bound])
+        nodes = [self.node(u, owner) for u, owner in enumerate(owners)]
+        fresh = self.grown_nodes(name, bound, alone)
+        for u in grown:
+            owners[u], nodes[u] = name, fresh[u]
+        self.route_nodes(name, owners, nodes)
+        self.log(
+            name,
+            "joint_net",
+            "bind",
+            0,
+            to=bound,
+            units=[u.name for u in self.units],
+            conflicts=conflicts,
+            **why,
+        )
+        self.log_nodes(name, "grow", grown, rho=conflicts[bound]["rho"], **why)
+        shared = [u for u in range(len(owners)) if u not in grown]
+        yield from self.learn_together(task, shared)
+
+    def route_nodes(self, name, owners, nodes):
+        """Routes a task through nodes, of which those of its own are new."""
+        for u, owner in enumerate(owners):
+            if owner == name:
+                self.set_node(u, name, nodes[u])
+        self.route(name, owners)
+
+    def log_nodes(self, name, kind, units, rho=None, **why):
+        for u in units:
+            own = {} if rho is None else {"rho": rho[u]}
+            if "probability" in why:
+                own["probability"] = why["probability"][u]
+            self.log(name, self.units[u].name, kind, self.node_params(u), **own)
+
+    # The task alone
+
+    def learn_alone(self, task):
+        """Trains a network of the task's own; returns its nodes and its head.
+
+        The active network and its head are afterwards as they were.
+        """
+        known = None if self.recall is None else self.recall.get(("alone", task.name))
+        if known is not None:
+            self.notes(task.name)["single_task"] = dict(known[2])
+            return known[:2]
+        start = self.get_active()
+        self.load_nodes(self.fresh_nodes("alone", task.name))
+        if self.active_spec.head == "shared":  # it has learned already
+            kernel = self.head.kernel
+            drawn = heads.draw(*kernel.shape, self.seed, "alone", task.name)
+            self.set_head([drawn, np.zeros(kernel.shape[-1:], "float32")])
+        yield from self.train(task, [], "the task alone", owned=True)
+        self.note_single(task)
+        alone = [self.active_node(u) for u in range(len(self.units))]
+        head = [ops.convert_to_numpy(v).copy() for v in self.head.variables]
+        self.set_active(start)
+        self.store_active()
+        if self.recall is not None:
+            single = self.notes(task.name)["single_task"]
+            self.recall.put(("alone", task.name), (alone, head, single))
+        return alone, head
+
+    def learn_together(self, task, shared: list[int]):
+        """Trains the task's nodes, of which some are shared, or recalls them."""
+        if self.recall is None:
+            yield from self.train(task, shared)
+            return
+        table = tuple((name, *owners) for name, owners in self.routing.items())
+        known = self.recall.get(("together", table))
+        if known is None:
+            yield from self.train(task, shared)
+            self.recall.put(("together", table), self.get_state())
+            return
+        log = self.growth  # how it came about may be another time another
+        self.set_state(*known)
+        self.growth[:] = log
+        self.activate(task.name)
+
+    def set_head(self, values):
+        """Gives the active head these weights."""
+        for variable, value in zip(self.head.variables, values, strict=True):
+            variable.assign(value)
+        self.store_active()
+
+    def note_single(self, task):
+        """Writes down how good the active network is: a single-task net."""
+        notes = self.notes(task.name)
+        metric = self.main_metric.name
+        notes["single_task"] = {
+            split: self.score(task, split, main_only=True)[metric]
+            for split in ("validation", "test")
+            if getattr(task, split) is not None
+        }
+
+    def single_task_scores(self, split: str = "test") -> dict[str, float]:
+        """The main metric of the networks that learned each task alone.
+
+        With `metrics.multi_task_gain` they tell what learning together gained.
+        """
+        return {n: self.notes(n)["single_task"][split] for n in self.routing}
+
+    # Conflict
+
+    def probes(self, task) -> np.ndarray:
+        """The examples on which layers are compared: N of the validation data.
+
+        Of the training data, where there is no validation data or only a few examples,
+        among which there are no dissimilarities to be compared.
+        """
+        data = task.validation
+        if data is None or (not is_dataset(data) and len(data[0]) < FEWEST):
+            data = task.train
+        if is_dataset(data):
+            data = next(data.batch(self.options.samples).as_numpy_iterator())
+        x = np.asarray(data[0])
+        seed = derive_seed(self.seed, "probes", task.name)
+        rows = np.random.default_rng(seed).permutation(len(x))
+        return x[np.sort(rows[: self.options.samples])]
+
+    def matrices(self, nodes, x):
+        """The dissimilarities (n, n) of every unit of a network of these nodes."""
+        self.load_nodes(nodes)
+        by_layer = dict(block_outputs(self.network, self._places, x, self.reduced))
+        return [by_layer[unit.layer][i] for unit, i in self.numbered()]
+
+    def reduced(self, layer: int, outputs: np.ndarray):
+        """Dissimilarities of the units of a layer."""
+        units = [unit for unit in self.units if unit.layer == layer]
+        center = self.options.center
+        return [rsa.dissimilarities(unit.of(outputs), center) for unit in units]
+
+    def numbered(self):
+        """The units, each with its number in its layer."""
+        seen: dict[int, int] = {}
+        for unit in self.units:
+            seen[unit.layer] = seen.get(unit.layer, -1) + 1
+            yield unit, seen[unit.layer]
+
+    def conflicts(self, task, alone) -> dict[str, dict]:
+        """Of every candidate: ρ and conflict of each unit, and the norm of those."""
+        x, name = self.probes(task), task.name
+        start = self.get_active()
+        own, found = self.matrices(alone, x), {}
+        for other in self.candidates(name):
+            owners = enumerate(self.routing[other])
+            nodes = [self.node(u, owner) for u, owner in owners]
+            pairs = zip(own, self.matrices(nodes, x), strict=True)
+            rho = [rsa.similarity(a, b) for a, b in pairs]
+            scores = rsa.conflict(rho)
+            found[other] = {
+                "rho": rho,
+                "conflict": scores.tolist(),
+                "norm": float(np.linalg.norm(scores)),
+                "similarity_norm": float(np.linalg.norm(1 - scores)),
+            }
+        self.set_active(start)
+        return found
+
+    def candidates(self, name) -> list[str]:
+        """The tasks to which one may be bound, in the order they were learned."""
+        fixed, listed = self.options.bind_to or {}, self.options.candidates or {}
+        names = [fixed[name]] if name in fixed else listed.get(name, [*self.routing])
+        unknown = [n for n in names if n not in self.routing]
+        if unknown or not names:
+            raise ValueError(
+                f"Task {name!r} must be bound to one of {[*self.routing]}. "
+                f"Received: {names}"
+            )
+        return [n for n in self.routing if n in names]
+
+    # Bind
+
+    def choose(self, name, conflicts) -> str:
+        """The task to bind to, by rank; of equals the earlier."""
+        released = self.options.bind == "released"
+        key = "similarity_norm" if released else "norm"
+        order = sorted(conflicts, key=lambda other: conflicts[other][key])
+        given = self.options.bind_rank
+        rank = given.get(name, 0) if isinstance(given, dict) else given
+        return order[min(rank, len(order) - 1)]
+
+    # Grow
+
+    def coefficient(self, name) -> float:
+        """δ of a task."""
+        given = self.options.grow_coefficient
+        if not isinstance(given, dict):
+            return given
+        if name not in given:
+            raise ValueError(
+                f"`grow_coefficient` has no δ for task {name!r}. "
+                f"Received: those of {sorted(given)}"
+            )
+        return given[name]
+
+    def choose_units(self, name, conflict) -> tuple[list[int], dict]:
+        """The nucleus of units to grow, and what it was found by."""
+        scores = np.array(conflict["conflict"])
+        if self.options.grow_score == "similarity":
+            scores = 1 - scores
+        delta = self.coefficient(name)
+        grown = rsa.nucleus(scores, delta)
+        why = {
+            "coefficient": delta,
+            "probability": (scores / scores.sum()).tolist(),
+        }
+        if self.options.random_growth:
+            seed = derive_seed(self.seed, "random growth", name)
+            drawn = np.random.default_rng(seed).permutation(len(scores))
+            grown = sorted(int(u) for u in drawn[: len(grown)])
+            why["random"] = True
+        return grown, why
+
+    def grown_nodes(self, name, bound, alone):
+        """What every unit would begin with, if it is grown."""
+        how = self.options.grow_init
+        if how == "independent":
+            return alone
+        if how == "fresh":
+            return self.fresh_nodes("grown", name)
+        source = bound if how == "bound" else next(iter(self.routing))
+        return [self.node(u, owner) for u, owner in enumerate(self.routing[source])]
+
+    # Retention
+
+    def shared_units(self, name) -> list[int]:
+        """Units of a task that others use, too."""
+        owners = enumerate(self.routing[name])
+        return [u for u, owner in owners if len(self.users(u, owner)) > 1]
+
+    def train(self, task, old: list[int], name="training", owned=False):
+        """Trains the active network, in which the units `old` are others' as well.
+
+        Args:
+            task: it learns.
+            old: units that retention is for.
+            name: of the phase.
+            owned: whether a shared head is for this task alone.
+        """
+        retention, ratio = self.options.retention, self.options.slow_ratio
+        factor = {"slow": ratio, "freeze": 0.0, "same": 1.0}[retention]
+        kept = {u: self.active_node(u) for u in old} if retention == "freeze" else {}
+        old_head = self.active_spec.head == "shared" and len(self.routing) > 1
+        variables = self.network.trainable_variables
+        scales = [self.scale(v, old, factor) for v in variables]
+        head = factor if old_head and not owned else 1.0
+        scales += [
+            np.full((1,), head, "float32") for _ in self.head.trainable_variables
+        ]
+        yield self.phase(
+            name,
+            variables,
+            loss=self.loss_with(self.still_layers(kept)),
+            after_step=retained,
+            arguments={"scales": scales},
+            seed=derive_seed(self.seed, name, task.name),
+        )
+        if kept:  # statistics of norms, too
+            nodes = [kept.get(u, self.active_node(u)) for u in range(len(self.units))]
+            self.load_nodes(nodes)
+            self.store_active()
+
+    def scale(self, variable, old, factor) -> np.ndarray:
+        """How much of a step a variable takes, by channel: (channels,) or (1,)."""
+        for place, layer in enumerate(self.network.layers):
+            if any(variable is v for v in layer.variables):
+                units = [(u, x) for u, x in enumerate(self.units) if x.layer == place]
+                if units[0][1].start is None:
+                    value = factor if units[0][0] in old else 1.0
+                    return np.full((1,), value, "float32")
+                scale = np.ones(units[-1][1].stop, "float32")
+                for u, unit in units:
+                    scale[unit.start : unit.stop] = factor if u in old else 1.0
+                return scale
+        raise ValueError(f"{variable.path} is no variable of the network.")
+
+    def still_layers(self, kept) -> tuple[int, ...]:
+        """Layers with statistics of which every unit is frozen."""
+        places = {u.layer for u in self.units}
+        return tuple(
+            place
+            for place in sorted(places)
+            if self.network.layers[place].non_trainable_variables
+            and all(i in kept for i, u in enumerate(self.units) if u.layer == place)
+        )
+
+    def loss_with(self, still: tuple[int, ...]):
+        """The task's loss with some layers in inference; one function for each case."""
+        if not still:
+            return self.task_loss
+        if still not in self._routes.losses:
+
+            def loss(x, y, weight, arguments):
+                del arguments
+                for place, layer in enumerate(self.network.layers):
+                    x = applied(layer, x, training=place not in still)
+                return self.head_loss(y, self.head(x), weight)
+
+            self._routes.losses[still] = loss
+        return self._routes.losses[still]
+
+
+def retained(before, weights, arguments, learning_rate):
+    """A step's new weights: all of it, a part, or none, by channel.
+
+    A part of the step is what a part of the learning rate would give, since every
+    optimizer's step is proportional to it.
+    """
+    del learning_rate
+    after = []
+    for old, weight, scale in zip(before, weights, arguments["scales"], strict=True):
+        new, scale = ops.convert_to_tensor(weight), ops.convert_to_tensor(scale)
+        part = old + scale * (new - old)
+        part = ops.where(scale == 1, new, part)  # to the last bit
+        after.append(ops.where(scale == 0, old, part))
+    return after

@@ -1,0 +1,392 @@
+"""LASEM: lifelong learning with selective layer transfer.
+
+Lee, Behpour, Eaton: Sharing Less is More: Lifelong Learning in Deep Networks with
+Selective Layer Transfer, ICML 2021. A *configuration* says for each layer whether a
+task shares it or has its own. Which of the 2^d is right for a task is a latent
+variable, inferred by expectation-maximisation while the task is learned.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.methods.lasem.transfer_model import TransferModel
+from keras_lifelong.methods.lasem.transfer_network import named_configuration
+from keras_lifelong.model.registry import register
+from keras_lifelong.training.phase import Phase
+
+
+@register
+class LASEM(TransferModel):
+    """Selects by EM, for every task, which layers to share with the other tasks.
+
+    Algorithm 1 of the paper, on every mini-batch of a new task:
+
+    - E-step: the likelihood of the batch under each configuration, times the prior,
+      gives their posterior.
+    - M-step: one optimizer step on the posterior-weighted sum of their losses.
+    - The prior follows the posteriors.
+
+    At the end the configuration of the largest prior is kept; own layers that it
+    shares are dropped, and shared layers that it does not use are put back to what
+    they were, which the paper leaves out and without which old tasks are forgotten.
+
+    All configurations are evaluated in one pass, as a binary tree stacked on the batch
+    axis, since those that agree on the lower layers share the work there.
+
+    Args:
+        backbone: `keras.Sequential` of Conv2D, Dense, pooling, dropout, flatten and
+            activation layers.
+        sharing: mechanism: "hps" (hard parameter sharing), "tf" (tensor
+            factorisation) or "dfcnn" (deconvolutional factorisation).
+        searched: names of layers that may be shared; the rest each task has for
+            itself. None: all Conv2D layers, or all Dense ones if there are none.
+        groups: sizes of runs of searched layers, from the input up, that are shared
+            together, e.g. `[3, 3, 3]` (appendix E). None: each layer for itself.
+        likelihood: of a batch: "mean" of the samples' likelihoods, as the authors'
+            code has it, or "joint", their product, as Eq. 2 reads.
+        prior: "running_mean" of the task's posteriors, as in the published commands,
+            or "count" of how often each configuration was the most likely (Eq. 1).
+        m_step: "exact": all configurations, weighted by the posterior. "sampled": one
+            that is drawn from it, whose gradient is the same in expectation and much
+            cheaper.
+        m_steps: M-steps for every E-step: the posterior is computed on every so many
+            mini-batches and used until the next. At least 1. It saves time with
+            `m_step="sampled"` only.
+        prune: configurations whose prior is less than this part of the largest are
+            not evaluated any more, in [0, 1). At 0.9 few are left after an epoch or
+            two. 0: all are evaluated, as in the paper, at four to ten times the cost;
+            in what was measured that was less accurate, too.
+        configuration: no search: "all", "top2", "bottom2", "alternating" or a list of
+            1 (share) and 0 for the searched layers, or groups, from the input up.
+        probability: P of the fixed-posterior ablation (Fig. 5), in (0, 1]: the
+            configuration given has this posterior, all others the same rest, and none
+            is pruned.
+        search: "em", or "brute_force": a task's every configuration is trained from
+            the same start and the best on validation data kept. The first task, which
+            has nothing to choose from, then shares all layers.
+        orthogonality: weight of the orthogonality penalty of tensor factorisation.
+        continue_schedule: whether a learning rate schedule goes on over the tasks.
+        seed, name: see `LifelongModel`.
+
+    Raises:
+        ValueError: if an argument is out of range or a layer cannot be carried.
+
+    Example:
+
+    ```python
+    stream = kl.streams.get("lasem_cifar100")
+    model = kl.LASEM(kl.backbones.get("lasem_cifar100", (32, 32, 3)), sharing="dfcnn")
+    model.compile(keras.optimizers.RMSprop(1e-4))
+    result = model.fit_stream(stream, epochs=50, batch_size=10)
+    model.configuration("task_3")    # [0, 0, 1, 1]: the upper two layers are shared
+    ```
+    """
+
+    def __init__(
+        self,
+        backbone,
+        sharing: str = "hps",
+        searched: list[str] | None = None,
+        groups: list[int] | None = None,
+        likelihood: str = "mean",
+        prior: str = "running_mean",
+        m_step: str = "exact",
+        m_steps: int = 1,
+        prune: float = 0.9,
+        configuration: str | list[int] | None = None,
+        probability: float | None = None,
+        search: str = "em",
+        orthogonality: float = 0.1,
+        continue_schedule: bool = True,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        for argument, value, known in (
+            ("likelihood", likelihood, ("mean", "joint")),
+            ("prior", prior, ("running_mean", "count")),
+            ("m_step", m_step, ("exact", "sampled")),
+            ("search", search, ("em", "brute_force")),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"`{argument}` must be one of {known}. Received: {value!r}."
+                )
+        if not isinstance(m_steps, int) or m_steps < 1:
+            raise ValueError(
+                f"`m_steps` must be an integer of at least 1. Received: {m_steps!r}."
+            )
+        if not 0 <= prune < 1:
+            raise ValueError(f"`prune` must be in [0, 1). Received: {prune!r}.")
+        if orthogonality < 0:
+            raise ValueError(
+                f"`orthogonality` must be at least 0. Received: {orthogonality!r}."
+            )
+        if probability is not None and not (0 < probability <= 1 and configuration):
+            raise ValueError(
+                "`probability` must be in (0, 1] and needs a `configuration`. "
+                f"Received: {probability!r} and {configuration!r}."
+            )
+        if search == "brute_force" and configuration is not None:
+            raise ValueError(
+                "`configuration` leaves nothing to search. "
+                f"Received: {configuration!r} with search='brute_force'."
+            )
+        super().__init__(
+            backbone,
+            seed=seed,
+            name=name,
+            options={
+                "sharing": sharing,
+                "searched": searched,
+                "groups": groups,
+                "likelihood": likelihood,
+                "prior": prior,
+                "m_step": m_step,
+                "m_steps": m_steps,
+                "prune": prune,
+                "configuration": configuration,
+                "probability": probability,
+                "search": search,
+                "orthogonality": orthogonality,
+                "continue_schedule": continue_schedule,
+            },
+        )
+        self.given = None
+        if configuration is not None:
+            self.given = named_configuration(configuration, self.network.choices)
+
+    def build_network(self, backbone):
+        network = super().build_network(backbone)
+        count = len(self.configurations)
+        self.posterior = keras.Variable(
+            np.full(count, 1 / count, "float32"), trainable=False, name="posterior"
+        )
+        self.clock = keras.Variable(0, dtype="int32", trainable=False, name="clock")
+        return network
+
+    def active_variables(self):
+        return [*super().active_variables(), self.posterior, self.clock]
+
+    def learn(self, task):
+        name, o = task.name, self.options
+        if "configuration" in self.notes(name):  # a task that comes back
+            used = self.used_variables(self.configuration(name))
+            yield from self.trained(self.static_phase("training", used))
+            return
+        self.log_initial(name)
+        before = self.shared_values()
+        if self.given is not None and o.probability is None:
+            self.configure(self.number(self.given))
+            used = self.used_variables(self.network.by_layer(self.given))
+            yield from self.trained(self.static_phase("training", used))
+            prior, why = self.certain(), {}
+        elif o.search == "brute_force":
+            scores = yield from self.brute_force(task)
+            prior, why = self.certain(), {"validation": scores}
+        else:
+            self.begin_search()
+            result = yield from self.trained(self.em_phase())
+            trace = result.history["prior"]  # by epoch, of which 50 are kept
+            every = -(-len(trace) // 50)
+            prior = ops.convert_to_numpy(self.prior())
+            why = {"trace_every": every, "trace": trace[every - 1 :: every]}
+        self.keep(name, before)
+        self.log_choices(name, prior, why)
+
+    # Phases
+
+    def trained(self, phase):
+        """Runs a phase; counts its steps, from which a schedule goes on."""
+        if self.options.continue_schedule:
+            phase.iterations = sum(
+                self.notes(n).get("steps", 0) for n in self.task_names
+            )
+        result = yield phase
+        notes = self.notes(self.active_task)
+        notes["steps"] = notes.get("steps", 0) + result.steps
+        return result
+
+    def em_phase(self) -> Phase:
+        sampled = self.options.m_step == "sampled"
+        return self.phase(
+            "expectation-maximisation",
+            self.network.trainable_variables,
+            loss=self.sampled_em_loss if sampled else self.em_loss,
+            penalty=self.penalty if self.options.sharing == "tf" else None,
+            observe=self.observe_prior,
+        )
+
+    def observe_prior(self, finished: bool) -> dict:
+        """The prior over configurations as it is, for the log."""
+        del finished
+        return {"prior": ops.convert_to_numpy(self.prior()).tolist()}
+
+    def static_phase(self, name, variables) -> Phase:
+        """A phase that trains the configuration of the most evidence."""
+        self.posterior.assign(self.certain())
+        penalty = self.penalty if self.options.sharing == "tf" else None
+        return self.phase(name, variables, penalty=penalty)
+
+    def brute_force(self, task):
+        """Trains every configuration from one start; keeps the best on validation."""
+        if task.validation is None:
+            raise ValueError(
+                "`search='brute_force'` needs validation data to choose by. "
+                f"Task {task.name!r} has none."
+            )
+        metric = self.main_metric
+        better = max if metric.higher_is_better else min
+        start, scores, found = self.get_active(), [], None
+        is_first = self.task_index(task.name) == 0
+        for index in range(1 if is_first else len(self.configurations)):
+            self.set_active(start)
+            self.configure(index)
+            label = "".join(str(c) for c in self.configurations[index])
+            result = yield from self.trained(
+                self.static_phase(
+                    f"configuration {label}", self.network.trainable_variables
+                )
+            )
+            scores.append(float(better(result.history[f"val_{metric.name}"])))
+            if scores.index(better(scores)) == index:
+                found = self.get_active()
+        self.set_active(found)
+        self.store_active()
+        return scores
+
+    # E-step
+
+    def begin_search(self):
+        """A uniform prior; the first mini-batch begins with an E-step."""
+        count = len(self.configurations)
+        posterior = np.full(count, 1 / count, "float32")
+        if self.options.probability is not None:
+            index, p = self.number(self.given), self.options.probability
+            posterior = np.full(count, (1 - p) / max(count - 1, 1), "float32")
+            posterior[index] = p
+            self.configure(index)
+        self.posterior.assign(posterior)
+        self.clock.assign(0)
+
+    def prior(self):
+        """Probabilities (2^d,) of the configurations from the evidence so far."""
+        evidence = ops.convert_to_tensor(self.evidence)
+        if self.options.prior == "count":
+            evidence = evidence + 1.0
+        total = ops.sum(evidence)
+        uniform = ops.ones_like(evidence) / len(self.configurations)
+        return ops.where(total > 0, evidence / ops.maximum(total, 1e-30), uniform)
+
+    def posterior_of(self, losses, weight, prior):
+        """Posterior (2^d,) of the configurations after a batch (Eq. 2).
+
+        Args:
+            losses: (2^d, batch), without dropout.
+            weight: sample weights (batch,).
+            prior: (2^d,); 0 where a configuration is not considered.
+        """
+        if self.options.likelihood == "joint":
+            log_likelihood = -ops.sum(losses * weight, axis=-1)
+        else:
+            mean = ops.sum(ops.exp(-losses) * weight, axis=-1) / ops.sum(weight)
+            log_likelihood = ops.log(ops.maximum(mean, 1e-30))
+        log_prior = ops.log(ops.maximum(prior, 1e-30))
+        return ops.where(prior > 0, ops.softmax(log_prior + log_likelihood), 0.0)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether unlikely configurations are left out; not with a fixed posterior."""
+        return self.options.prune > 0 and self.options.probability is None
+
+    def considered(self):
+        """The prior, with 0 for configurations that are pruned."""
+        prior = self.prior()
+        if not self.prunes:
+            return prior
+        return ops.where(prior >= self.options.prune * ops.max(prior), prior, 0.0)
+
+    # M-step
+
+    def em_loss(self, x, y, weight, arguments):
+        """Posterior-weighted loss of all configurations; one pass serves both steps."""
+        del arguments
+        prior = self.considered()
+        clean, noisy = self.configuration_losses(x, y, prior if self.prunes else None)
+        posterior = self.posterior_of(ops.stop_gradient(clean), weight, prior)
+        posterior = self.after_e_step(posterior)
+        per_configuration = ops.sum(noisy * weight, axis=-1) / ops.sum(weight)
+        return ops.sum(ops.stop_gradient(posterior) * per_configuration)
+
+    def sampled_em_loss(self, x, y, weight, arguments):
+        """Loss of one configuration drawn from the posterior."""
+        del arguments
+        due = ops.equal(ops.convert_to_tensor(self.clock) % self.options.m_steps, 0)
+        prior = self.considered()
+
+        def e_step():
+            clean, _ = self.configuration_losses(
+                x, y, prior if self.prunes else None, noisy=False
+            )
+            return ops.stop_gradient(self.posterior_of(clean, weight, prior))
+
+        posterior = self.after_e_step(
+            ops.cond(due, e_step, lambda: ops.convert_to_tensor(self.posterior))
+        )
+        logits = ops.log(ops.maximum(posterior, 1e-30))[None]
+        drawn = keras.random.categorical(logits, 1, seed=self.network.seed_generator)
+        choices = ops.take(self.bits(), drawn[0, 0], axis=0)
+        features = self.network(x, choices=choices, training=True)
+        return self.head_loss(y, self.head(features), weight)
+
+    def after_e_step(self, posterior):
+        """Takes note of a mini-batch; returns the posterior to use for its M-step."""
+        if self.options.probability is not None:
+            return ops.convert_to_tensor(self.posterior)
+        clock = ops.convert_to_tensor(self.clock)
+        due = ops.equal(clock % self.options.m_steps, 0)
+        posterior = ops.where(due, posterior, ops.convert_to_tensor(self.posterior))
+        self.clock.assign(clock + 1)
+        self.posterior.assign(posterior)
+        added = posterior
+        if self.options.prior == "count":
+            added = ops.one_hot(ops.argmax(posterior), posterior.shape[0])
+        evidence = ops.convert_to_tensor(self.evidence)
+        self.evidence.assign(evidence + ops.where(due, added, 0.0))
+        return posterior
+
+    def penalty(self, weights, arguments):
+        """Orthogonality of the factors of shared layers, weighted by the posterior."""
+        del weights, arguments
+        shared = ops.matmul(
+            ops.convert_to_tensor(self.posterior), ops.cast(self.bits(), "float32")
+        )
+        by_layer = self.network.by_layer([shared[g] for g in range(shared.shape[0])])
+        pairs = zip(by_layer, self.network.searched, strict=True)
+        return self.options.orthogonality * sum(p * x.penalty() for p, x in pairs)
+
+    # What was found
+
+    def certain(self) -> np.ndarray:
+        """All probability (2^d,) on the configuration of the most evidence."""
+        evidence = ops.convert_to_numpy(self.evidence)
+        return (np.arange(evidence.size) == evidence.argmax()).astype("float32")
+
+    def number(self, choices) -> int:
+        """The number of a configuration given by its choices."""
+        return int(np.flatnonzero((self.configurations == choices).all(axis=1))[0])
+
+    def log_choices(self, task, prior, why):
+        """Logs for every layer what was chosen, and how likely sharing it was."""
+        shared = self.network.by_layer(list(prior @ self.configurations))
+        chosen = self.notes(task)["configuration"]
+        for layer, is_shared, p in zip(
+            self.network.searched, chosen, shared, strict=True
+        ):
+            kind = "share" if is_shared else "own"
+            p = {"probability_of_sharing": float(p)}
+            self.log(task, layer.name, kind, layer.units, **p)
+        why = {"configuration": chosen, "prior": [float(p) for p in prior], **why}
+        self.log(task, "configuration", "configuration", 0, **why)

@@ -1,0 +1,187 @@
+"""ExpertsModel: several networks, each shared by a group of tasks."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.layers.cell import CellNetwork
+from keras_lifelong.methods.par.switched import SwitchedNetwork
+from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.model.state import AllInMemory
+from keras_lifelong.seeds import derive_seed
+from keras_lifelong.seeds import seed_config
+
+GIVEN = ""  # the key of the backbone as it was given
+
+
+class ExpertsModel(AllInMemory, LifelongModel):
+    """A `LifelongModel` whose tasks belong to experts: copies of the backbone.
+
+    Experts whose backbone is a `CellNetwork` may have cells of their own. One expert is
+    active at a time, in a network that all experts of its cells use; the weights of the
+    others lie in `memory`. So experts of the same cells share what is compiled.
+
+    Attributes:
+        experts: list of dicts: "tasks", the names of those that use it; "genotype",
+            its cells, None if they are the backbone's own; "largest", the most
+            training examples that a task of it had.
+    """
+
+    def build_network(self, backbone):
+        del backbone  # every expert draws its own weights
+        self._experts = _Experts()
+        return SwitchedNetwork(self.make_network, GIVEN, name="network")
+
+    @property
+    def experts(self) -> list[dict]:
+        return self._experts.list
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether the backbone is one of cells, which can be searched."""
+        return any(isinstance(x, CellNetwork) for x in self.network.of(GIVEN).layers)
+
+    def make_network(self, key: str, *seed_parts) -> keras.Sequential:
+        """A new network of the backbone with the cells of `key`.
+
+        Args:
+            key: a genotype as JSON, or `GIVEN`.
+            seed_parts: what its weights are drawn from.
+        """
+        config = self.backbone_copy().get_config()
+        for layer in config["layers"]:
+            if key != GIVEN and layer["class_name"] == CellNetwork.__name__:
+                layer["config"]["genotype"] = json.loads(key)
+        seed = derive_seed(self.seed, *seed_parts)
+        return keras.Sequential.from_config(seed_config(config, seed))
+
+    # Experts
+
+    def expert_of(self, name: str) -> int | None:
+        """The number of a task's expert; None as long as it has none."""
+        for k, expert in enumerate(self.experts):
+            if name in expert["tasks"]:
+                return k
+        return None
+
+    def add_expert(self, name: str, genotype=None) -> int:
+        """A new expert with fresh weights, for a task; returns its number."""
+        k = len(self.experts)
+        self.experts.append({"tasks": [], "genotype": genotype, "largest": 0})
+        fresh = self.make_network(self._key(k), "expert", k)
+        for i, variable in enumerate(fresh.variables):
+            self.memory[f"expert/{k}/{i}"] = ops.convert_to_numpy(variable).copy()
+        self.join(name, k)
+        return k
+
+    def join(self, name: str, k: int):
+        """Makes a task, which is then active, one of expert `k`'s."""
+        self.activate(None)
+        self.experts[k]["tasks"].append(name)
+        self.activate(name)
+
+    def expert_values(self, k: int) -> list[np.ndarray]:
+        """The weights of an expert, in the order of its network's variables."""
+        self.store_active()
+        count = len(self._network_of(k).variables)
+        return [self.memory[f"expert/{k}/{i}"] for i in range(count)]
+
+    def expert_params(self, k: int) -> int:
+        """Trainable parameters of an expert."""
+        variables = self._network_of(k).trainable_variables
+        return sum(int(np.prod(v.shape)) for v in variables)
+
+    def _key(self, k: int) -> str:
+        genotype = self.experts[k]["genotype"]
+        return GIVEN if genotype is None else json.dumps(genotype)
+
+    def _network_of(self, k: int) -> keras.Sequential:
+        return self.network.of(self._key(k))
+
+    # As every model
+
+    def activate(self, name):
+        if name == self.active_task:
+            return
+        self.store_active()
+        self.forget_active()
+        k = None if name is None else self.expert_of(self._known(name))
+        if k is not None:
+            self.network.use(self._key(k))
+        super().activate(name)
+
+    def own_variables(self):
+        return self.network.variables
+
+    def own_indices(self, name):
+        if self.expert_of(name) is None:
+            return range(0)
+        return range(len(self.own_variables()))
+
+    def own_key(self, name, index):
+        return f"expert/{self.expert_of(name)}/{index}"
+
+    def network_params(self):
+        return sum(self.expert_params(k) for k in range(len(self.experts)))
+
+    def task_params(self):
+        keys = {self.head_key(name) for name in self.task_names}
+        parts = [f"{key}/{part}" for key in keys for part in ("kernel", "bias")]
+        return sum(self.memory[part].size for part in parts)
+
+    def release(self, name):
+        """An expert that no other task uses goes; the later ones move up."""
+        k = self.expert_of(name)
+        if k is None:
+            return
+        self.experts[k]["tasks"].remove(name)
+        if self.experts[k]["tasks"]:
+            return
+        counts = [len(self._network_of(j).variables) for j in range(len(self.experts))]
+        for i in range(counts[k]):
+            self.memory.pop(f"expert/{k}/{i}", None)
+        for j in range(k + 1, len(self.experts)):
+            for i in range(counts[j]):
+                if f"expert/{j}/{i}" in self.memory:  # a part may have been loaded
+                    value = self.memory.pop(f"expert/{j}/{i}")
+                    self.memory[f"expert/{j - 1}/{i}"] = value
+        del self.experts[k]
+
+    def shared_with(self, name):
+        found = super().shared_with(name)
+        k = self.expert_of(name)
+        if k is not None and len(self.experts[k]["tasks"]) > 1:
+            users = [other for other in self.experts[k]["tasks"] if other != name]
+            found[f"expert_{k}"] = users
+        return found
+
+    def structure(self):
+        return {"experts": self.experts}
+
+    def set_structure(self, structure):
+        self._experts.list = structure["experts"]
+
+    def log_initial(self, task):
+        """Nothing to do: every expert is logged when it is allocated."""
+
+    def plain_sources(self):
+        return self.network.current().layers
+
+    def summarize_network(self, print_fn, **kwargs):
+        """Prints the experts, their sizes and their tasks."""
+        del kwargs
+        for k, expert in enumerate(self.experts):
+            tasks = ", ".join(expert["tasks"])
+            print_fn(f"expert_{k}: {self.expert_params(k):,} parameters, for {tasks}")
+
+
+class _Experts:
+    """The list of experts. A plain object, so that Keras does not track it."""
+
+    def __init__(self):
+        self.list: list[dict] = []
+        self.extractor: str | None = None  # cells of the first expert, if it is that

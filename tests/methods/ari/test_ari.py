@@ -1,0 +1,659 @@
+"""ARI: Algorithm 1, what is stored, what is estimated, and what stays as it was."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_lifelong as kl
+from keras_lifelong.methods.ari import estimator as ari_estimator
+from keras_lifelong.methods.ari import rates as ari_rates
+from keras_lifelong.methods.ari import stored
+from keras_lifelong.methods.ari.estimator import WIDTH
+from keras_lifelong.methods.ari.estimator import AdaptationEstimator
+from keras_lifelong.methods.ari.estimator import adaptation_rate
+from keras_lifelong.methods.ari.estimator import parameter_signature
+from keras_lifelong.methods.ari.estimator import rank_correlation
+from keras_lifelong.methods.ari.estimator import task_signature
+
+CENTRES = np.random.default_rng(5).normal(size=(12, 10)).astype("float32")
+QUICK = {
+    "memory_budget": 6,
+    "training_budget": 3,
+    "initial": 2,
+    "exemplars": 24,
+    "interval": 2,
+    "horizon": None,
+    "storing_steps": 400,
+    "estimator_epochs": 200,
+    "hypernetwork": {"name": "chunked", "chunk": 20, "units": [24, 24]},
+}
+
+
+def data(classes, each=20, seed=0):
+    rng = np.random.default_rng([seed, *classes])
+    y = np.repeat(np.arange(len(classes)), each).astype("int32")
+    x = CENTRES[np.array(classes)[y]] + 0.6 * rng.normal(size=(len(y), 10))
+    return x.astype("float32"), y
+
+
+def task(name, classes, seed=0):
+    train, test = data(classes, seed=seed), data(classes, seed=seed + 50)
+    return kl.Task(name, train=train, validation=test, test=test)
+
+
+TASKS = [task("a", [0, 1]), task("b", [2, 3]), task("c", [4, 5])]
+
+
+def new(hidden=None, **kwargs):
+    hidden = hidden or [layers.Dense(8, activation="relu", use_bias=False)]
+    backbone = keras.Sequential([keras.Input((10,)), *hidden])
+    model = kl.ARI(backbone, **{**QUICK, **kwargs})
+    model.compile(keras.optimizers.Adam(0.02), metrics=["accuracy"])
+    return model
+
+
+def fit(model, *tasks):
+    for one in tasks:
+        model.fit(one, epochs=3, batch_size=10, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return fit(new(), *TASKS)
+
+
+def entries(model, kind, name=None):
+    found = [e for e in model.growth if e["kind"] == kind]
+    return [e for e in found if name in (None, e["task"])]
+
+
+# Algorithm 1
+
+
+def test_budgets(learned):
+    """Two drawn, then three of known and drawn; two, five, then six are kept."""
+    assert [len(entries(learned, "explore", t.name)) for t in TASKS] == [2, 3, 3]
+    assert [len(entries(learned, "keep", t.name)) for t in TASKS] == [2, 5, 6]
+    assert len(learned.slots) == 6
+
+
+@pytest.mark.slow
+def test_the_papers_budgets_fill_as_it_says():
+    """3 initial, Q = 10, B = 20: 3, 6, 10 and 10 are trained; 3, 9, 19 and 20 kept."""
+    model = new(
+        memory_budget=20,
+        training_budget=10,
+        initial=3,
+        storing_steps=50,
+        estimator_epochs=20,
+        rehearse=False,
+    )
+    four = [*TASKS, task("d", [6, 7])]
+    for one in four:
+        model.fit(one, epochs=1, batch_size=40, verbose=0)
+    assert [len(entries(model, "explore", t.name)) for t in four] == [3, 6, 10, 10]
+    assert [len(entries(model, "keep", t.name)) for t in four] == [3, 9, 19, 20]
+
+
+def normalised():
+    return [
+        layers.Dense(8, use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.ReLU(),
+        layers.Dropout(0.2, seed=3),
+    ]
+
+
+def convolutional():
+    return [
+        layers.Reshape((5, 2, 1)),
+        layers.Conv2D(4, 3, padding="same", use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.ReLU(),
+        layers.Flatten(),
+    ]
+
+
+@pytest.mark.parametrize(
+    "hidden, head_bias", [(None, False), (normalised, True), (convolutional, False)]
+)
+def test_all_at_once_is_as_one_after_another(hidden, head_bias):
+    """Stacked, every set has its own gradients, statistics, decay and curve."""
+    found, phases = [], []
+    for at_once in (False, True):
+        model = new(hidden and hidden(), at_once=at_once, head_bias=head_bias)
+
+        def learn(task, model=model):
+            model.make_hypernetwork()
+            sets = [model.drawn("test", i) for i in range(3)]
+            candidates = [ari_rates.Candidate(p, model.sign(p)) for p in sets]
+            explored = yield from model.explore(task, candidates)
+            found.append((*explored, [e["why"]["curve"] for e in model.growth]))
+
+        seen = keras.callbacks.LambdaCallback()
+        seen.on_phase_begin = lambda task, phase: phases.append(phase)
+        model.fit(
+            TASKS[0], epochs=3, batch_size=10, verbose=0, learn=learn, callbacks=[seen]
+        )
+    (trained, rates, curves), (stacked, again, as_stacked) = found
+    assert phases == [*(f"exploration {i} of 3" for i in (1, 2, 3)), "exploration of 3"]
+    assert rates == again and curves == as_stacked and len(set(rates)) == 3
+    for one, other in zip(trained, stacked, strict=True):
+        a, b = one.parameters, other.parameters
+        pairs = zip([*a.values, *a.statistics], [*b.values, *b.statistics], strict=True)
+        for value, same in pairs:
+            np.testing.assert_allclose(value, same, atol=1e-5)
+
+
+def test_optimizers_that_look_at_whole_tensors_explore_one_after_another():
+    model, convolution = new(), new(convolutional())
+    assert model.explores_at_once and not convolution.explores_at_once
+    model.compile(keras.optimizers.Adam(0.02, clipnorm=1.0))
+    assert not model.explores_at_once
+    model.compile(keras.optimizers.Lamb(0.02))
+    assert not model.explores_at_once
+    asked = new(at_once=True)
+    asked.compile(keras.optimizers.Lamb(0.02))
+    with pytest.raises(ValueError, match="`at_once`.*Received: at_once=True and Lamb"):
+        asked.fit(TASKS[0], epochs=1, batch_size=10, verbose=0)
+
+
+def test_interrupted_after_exploring_at_once_goes_on_the_same(tmp_path):
+    """The statistics of all sets are recorded, too."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_phase_begin(self, task, phase):
+            if phase == "estimator":
+                raise KeyboardInterrupt
+
+    def run(where, callbacks=()):
+        model = new(
+            normalised(),
+            at_once=True,
+            storing_steps=20,
+            estimator_epochs=20,
+            rehearse=False,
+        )
+        model.fit_stream(
+            [TASKS[0]],
+            epochs=2,
+            batch_size=10,
+            verbose=0,
+            checkpoint_dir=tmp_path / where,
+            callbacks=list(callbacks),
+        )
+        return model
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", [Stop()])
+    resumed = run("stopped")
+    x = TASKS[0].test[0]
+    np.testing.assert_array_equal(whole.predict(x, "a"), resumed.predict(x, "a"))
+    for key, value in whole.memory.items():
+        np.testing.assert_array_equal(value, resumed.memory[key])
+
+
+def test_every_task_has_a_set_of_its_own(learned):
+    assert {slot["task"] for slot in learned.slots} == {"a", "b", "c"}
+
+
+def test_most_promising_are_trained(learned):
+    """The candidates of a task are those of the highest estimates, best first."""
+    found = [e["why"]["predicted"] for e in entries(learned, "explore", "c")]
+    assert found == sorted(found, reverse=True)
+
+
+def test_rates_are_of_the_accuracies_that_were_seen(learned):
+    for entry in entries(learned, "explore"):
+        why = entry["why"]
+        assert len(why["curve"]) == 1 + 6  # forty images, batches of ten, every second
+        assert why["rate"] == pytest.approx(np.mean(why["curve"]))
+    first = entries(learned, "explore", "a")
+    assert all(e["why"]["curve"][-1] > 0.9 for e in first)
+
+
+def test_what_was_learned_is_found_again(learned):
+    """Chosen sets know their task before any example is seen; random ones do not."""
+    expected = learned.predict(TASKS[0].test[0], task="a")
+    rows = learned.compare_selections(TASKS, epochs=(0, 10))
+    scores = {(r["selection"], r["epochs"]): r["accuracy"] for r in rows}
+    assert len(scores) == 8
+    assert scores["estimator", 0] > 0.85
+    assert scores["exemplar_loss", 0] > 0.85
+    assert scores["estimator", 0] > scores["random", 0] + 0.1
+    assert scores["estimator", 0] > scores["drawn", 0] + 0.1
+    assert scores["drawn", 10] > scores["drawn", 0] + 0.1
+    again = learned.predict(TASKS[0].test[0], task="a")
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_retention_is_in_the_log(learned):
+    """Right after it was stored, a set does what it did: by slot, with the error."""
+    whys = [e["why"] for e in entries(learned, "keep")]
+    assert all(0 <= w["accuracy"] <= 1 and w["error"] >= 0 for w in whys)
+    assert np.mean([w["drop"] for w in whys]) < 0.1
+
+
+def test_fine_tuning_is_not_written_back(learned):
+    before = {k: v.copy() for k, v in learned.memory.items()}
+    first = learned.predict(TASKS[0].test[0], task="a")
+    learned.predict(TASKS[1].test[0], task="b")
+    again = learned.predict(TASKS[0].test[0], task="a")
+    np.testing.assert_array_equal(first, again)
+    assert before.keys() == learned.memory.keys()
+    for key, value in before.items():
+        np.testing.assert_array_equal(value, learned.memory[key])
+
+
+def test_stored_sets_are_fine_tuned_by_shorter_steps(learned):
+    """One step of Adam, by a tenth of it; newly drawn sets go the whole step."""
+    o, moved = learned.options, {}
+    before = o.adaptation_scale
+    try:
+        learned.use("a")
+        for scale in (0.1, 1.0):
+            o.adaptation_scale = scale
+            for start in (learned.choose("a"), learned.drawn("x")):
+                learned.adapt("a", start, epochs=1)
+                kernel = keras.ops.convert_to_numpy(
+                    learned.network.trainable_variables[0]
+                )
+                moved[scale, start.source] = np.abs(kernel - start.values[0]).max()
+    finally:
+        o.adaptation_scale = before
+        learned.activate(None)
+    assert (
+        len(learned.exemplars("a")[0]) == 8
+    )  # so that an epoch is one step, of the learning rate at most
+    stored = learned.choose("a").source
+    assert moved[1.0, stored] == pytest.approx(0.02, rel=0.01)
+    assert moved[0.1, stored] == pytest.approx(0.002, rel=0.01)
+    assert moved[0.1, "drawn"] == moved[1.0, "drawn"] > 0.019
+
+
+def test_examples_are_shared_out(learned):
+    for one in TASKS:
+        x, y = learned.exemplars(one.name)
+        assert len(x) == 24 // 3 and np.bincount(y).tolist() == [4, 4]
+        assert all((row == one.train[0]).all(1).any() for row in x)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_tasks_but_for_signatures():
+    model = fit(new(), *TASKS)
+    before = model.sizes()
+    fit(model, task("d", [6, 7]))
+    after = model.sizes()
+    assert after["hypernetwork"] == before["hypernetwork"] == model.count_params()
+    assert after["estimator"] == before["estimator"] == 560_445
+    assert after["exemplars"] <= 24 * 11
+    heads = [k for k in model.memory if k.startswith("head/")]
+    assert len(heads) == 2  # a kernel and a bias, whatever the number of tasks
+
+
+def test_a_failed_task_leaves_everything_as_it_was(learned):
+    before = learned.predict(TASKS[1].test[0], task="b")
+
+    def stop(*args):
+        raise RuntimeError("stop")
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    with pytest.raises(RuntimeError, match="stop"):
+        learned.fit(task("d", [6, 7]), epochs=1, verbose=0, callbacks=[callback])
+    assert learned.task_names == ["a", "b", "c"]
+    np.testing.assert_array_equal(learned.predict(TASKS[1].test[0], task="b"), before)
+
+
+def test_a_plain_network_of_a_task(learned):
+    plain = learned.task_model("b")
+    x = TASKS[1].test[0]
+    expected = learned.predict(x, task="b")
+    np.testing.assert_allclose(plain.predict(x, verbose=0), expected, atol=1e-6)
+    assert [type(x).__name__ for x in plain.layers] == ["Dense", "Dense"]
+
+
+@pytest.mark.slow
+def test_statistics_of_normalisation_are_kept_by_slot():
+    hidden = [layers.Dense(8, use_bias=False), layers.BatchNormalization(momentum=0.5)]
+    kind = {"name": "structured", "units": [12]}
+    model = fit(new(hidden, hypernetwork=kind), *TASKS[:2])
+    assert model.sizes()["statistics"] == 6 * 2 * 8
+    means = model.memory["statistics/0"][: len(model.slots)]
+    assert np.unique(means.round(6), axis=0).shape[0] > 2
+    assert model.evaluate(TASKS[0])["accuracy"] > 0.85
+
+
+def test_initial_sets_by_the_hypernetwork_or_by_an_initializer():
+    model = new()
+    model.fit(TASKS[0], epochs=1, verbose=0)
+    generated = model.drawn("x").values
+    drawn = model.drawn("x", initializer="he_normal").values
+    assert np.corrcoef(generated[0].ravel(), drawn[0].ravel())[0, 1] < 0.5
+    expected = np.sqrt(2 / drawn[0].shape[0])
+    assert drawn[0].std() == pytest.approx(expected, rel=0.3)
+    again = model.drawn("x", initializer="he_normal").values
+    for a, b in zip(drawn, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = fit(new(initializer="glorot_uniform"), TASKS[0])
+    assert other.evaluate(TASKS[0])["accuracy"] > 0.85
+
+
+def test_keep_by_sum_and_by_steps():
+    model = fit(new(keep="sum", rate="steps"), *TASKS[:2])
+    rates = [e["why"]["rate"] for e in entries(model, "explore")]
+    assert all(0 <= r <= 1 for r in rates)
+    known = model.knowledge()
+    sums = model.predict_rates(known, model.task_names).sum(1)
+    kept = model.best(known)
+    assert list(sums[kept]) == sorted(sums, reverse=True)[: len(kept)]
+
+
+def test_keep_one_set_of_each_task():
+    model = fit(new(keep="one"), *TASKS[:3])
+    assert [slot["task"] for slot in model.slots] == [t.name for t in TASKS[:3]]
+    assert len(fit(new(keep="each"), *TASKS[:3]).slots) == 6
+
+
+@pytest.mark.parametrize("keep", ["one", "each"])
+def test_of_more_sets_than_there_is_room_for_those_go_that_are_missed_least(keep):
+    """Not those of the newest task: it would have been learned for nothing."""
+    rates = np.array([[0.9, 0.8, 0.2], [0.5, 0.9, 0.1], [0.1, 0.2, 0.9], [0, 0.7, 0]])
+    learned = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 0]], bool)
+    kept = {b: ari_rates.worth_keeping(rates, learned, b, keep) for b in (1, 2, 3, 4)}
+    assert kept[1] == [0] and kept[2] == [0, 2]  # the first serves the second, too
+    assert kept[3] == [0, 3, 2]  # what learned a task comes first, whatever its rate
+    assert kept[4] == [0, 3, 2] + [1] * (keep == "each")
+
+
+def test_sets_are_stored_from_embeddings_of_their_own(eager):
+    """One that grew from a known set would else be told from it by little."""
+    given = []
+
+    class Watched(kl.ARI):
+        def store(self, sets, *args):
+            given.append(np.stack([s.embeddings[0] for s in sets]))
+            return super().store(sets, *args)
+
+    backbone = keras.Sequential([keras.Input((10,)), layers.Dense(8, use_bias=False)])
+    quick = {"storing_steps": 1, "estimator_epochs": 20, "rehearse": False}
+    model = Watched(backbone, **{**QUICK, **quick})
+    model.compile(keras.optimizers.Adam(0.02))
+    fit(model, *TASKS[:2])
+    from_known = [e for e in entries(model, "explore", "b") if e["why"]["learned"]]
+    assert from_known and len(given) == 2
+    distances = np.linalg.norm(given[1][:, None] - given[1], axis=-1)
+    assert distances[~np.eye(len(distances), dtype=bool)].min() > 0.5
+
+
+def test_few_shapes_are_asked_of_the_network_and_the_estimator(learned, monkeypatch):
+    """JAX compiles every operation for every shape, and frees nothing."""
+    known, names, shapes = learned.knowledge(), learned.task_names, set()
+    whole, estimator = learned.predict_rates(known, names), learned._store.estimator
+    rate, outputs = estimator.rate, learned._outputs
+
+    def watch(function):
+        def watched(*args):
+            shapes.add(tuple(tuple(np.shape(a)) for a in args if hasattr(a, "shape")))
+            return function(*args)
+
+        return watched
+
+    monkeypatch.setattr(estimator, "rate", watch(rate))
+    monkeypatch.setattr(learned, "_outputs", watch(outputs))
+    x = TASKS[0].test[0]
+    of_all = learned.outputs_under(known[0].parameters, x[:16])
+    for n in range(1, 4):
+        rates = learned.predict_rates(known[:n], names[:n])
+        np.testing.assert_allclose(rates, whole[:n, :n], atol=1e-6)
+        found = learned.outputs_under(known[0].parameters, x[:n])
+        np.testing.assert_allclose(found, of_all[:n], atol=1e-6)
+    assert len(shapes) == 2
+
+
+def stored_now(model, tasks):
+    """The phase that stores again what a model holds, and the sets."""
+    kept = model.knowledge()[:3]
+    sets = [dataclasses.replace(c.parameters) for c in kept]
+    old = [c.task != tasks[-1].name for c in kept]
+    probes = model.probes(kept, tasks[-1].train[0], old)
+    phase = next(model.store(sets, [c.task for c in kept], probes, old))
+    return phase, sets, probes, old
+
+
+def test_the_loss_of_storing_is_of_values_and_of_answers():
+    """Each set's mean squared error, and its divergence on its probes, weighted."""
+    model = fit(new(outputs=3), *TASKS[:2])
+    phase, sets, probes, old = stored_now(model, TASKS[:2])
+    h, expected = model.hypernetwork, []
+    rng = np.random.default_rng(0)
+    h.slot_embeddings.assign(h.slot_embeddings + 0.1 * rng.normal(size=(6, 8)))
+    rows = phase.data[0][:3]
+    assert rows[:, 0].tolist() == [0, 1, 2] and rows.shape == (3, 51)
+    assert np.array_equal(rows[:, 1:] // 1000, rows[:, :1].repeat(50, 1))
+
+    def log_probabilities(values, x):
+        logits = (np.maximum(x @ values[0], 0) @ values[1])[
+            :, :2
+        ]  # the third: no class
+        return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+    for slot, row in enumerate(rows):
+        now = h.generate(slot)
+        error = np.mean((h.standard(now) - h.standard(sets[slot].values)) ** 2)
+        x = probes[slot][row[1:] % 1000]
+        p, q = log_probabilities(sets[slot].values, x), log_probabilities(now, x)
+        divergence = np.mean((np.exp(p) * (p - q)).sum(1))
+        assert divergence > 1e-4
+        weights = (30, 30) if old[slot] else (1, 10)
+        expected.append(weights[0] * error + weights[1] * divergence)
+    found = phase.loss(rows, None, np.ones(3, "float32"), phase.arguments)
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-3)
+
+
+def test_probes_are_training_images_and_then_what_examples_are_made_of():
+    model = fit(new(), *TASKS[:2])
+    kept = model.knowledge()
+    old = [c.task == "a" for c in kept]
+    assert 0 < sum(old) < len(old)
+    for c, was, probes in zip(
+        kept, old, model.probes(kept, TASKS[1].train[0], old), strict=True
+    ):
+        x = model.exemplars("a")[0] if was else TASKS[1].train[0]
+        assert probes.shape == (1000, 10)
+        whole = (probes[:, None] == x[None]).all(-1).any(1)
+        assert c.task == ("a" if was else "b")
+        if was:  # three in ten are examples, in the others any value is from any
+            assert 0.25 < whole.mean() < 0.45
+            assert all(np.isin(probes[:, k], x[:, k]).all() for k in range(10))
+        else:
+            assert whole.all() and len(np.unique(probes, axis=0)) == len(x)
+
+
+def normalized_images():
+    """A model of a network with batch normalisation, and two tasks of images."""
+    hidden = [
+        layers.Conv2D(4, 3, use_bias=False),
+        layers.BatchNormalization(momentum=0.5),
+        layers.ReLU(),
+        layers.GlobalAveragePooling2D(),
+    ]
+    backbone = keras.Sequential([keras.Input((8, 8, 1)), *hidden])
+    kind = {"name": "structured", "units": [12]}
+    model = kl.ARI(backbone, **{**QUICK, "hypernetwork": kind, "storing_batch": 48})
+    model.compile(keras.optimizers.Adam(0.02), metrics=["accuracy"])
+    rng, tasks = np.random.default_rng(0), []
+    for name in ("a", "b"):
+        y = np.repeat([0, 1], 20).astype("int32")
+        x = rng.normal(size=(40, 8, 8, 1)).astype("float32")
+        tasks.append(kl.Task(name, train=(x + y[:, None, None, None], y)))
+    return model, tasks
+
+
+def test_probes_of_normalised_networks_are_images_too():
+    model, tasks = normalized_images()
+    fit(model, *tasks)
+    kept = [c for c in model.knowledge() if c.task == "a"][:1]
+    (probes,) = model.probes(kept, tasks[1].train[0], [True])
+    x = model.exemplars("a")[0]
+    assert probes.shape == (1000, 8, 8, 1)
+    middle = probes[:, 2:-2, 2:-2]  # shifted by a pixel at most, so never a border
+    both = np.concatenate([x, x[:, :, ::-1]])
+    windows = [
+        both[:, 2 + i : 6 + i, 2 + j : 6 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)
+    ]
+    known = {w.tobytes() for window in windows for w in np.ascontiguousarray(window)}
+    assert {m.tobytes() for m in np.ascontiguousarray(middle)} <= known
+    rows = next(model.store([kept[0].parameters], ["a"], [probes], [True])).data[0]
+    assert rows.shape[1] == 1 + 12  # a quarter of `storing_batch`
+
+
+def test_every_probe_of_a_set_comes_equally_often():
+    rows = stored._rows(slots=3, probes=100, n=50, count=60, seed=0)
+    assert np.bincount(rows[:, 0]).tolist() == [20, 20, 20]
+    assert (np.bincount(rows[:, 1:].ravel(), minlength=300) == 10).all()
+
+
+def test_a_stored_set_does_what_it_did_when_it_was_trained():
+    """Before any fine-tuning, on test data: 95 % of it, and still after more tasks."""
+    model, trained = new(adaptation=0), []
+    for one in TASKS:
+        fit(model, one)
+        explored = entries(model, "explore", one.name)
+        trained.append(max(e["why"]["curve"][-1] for e in explored))
+        assert model.evaluate(one)["accuracy"] > 0.95 * trained[-1]
+    held = [model.evaluate(one)["accuracy"] for one in TASKS]
+    assert np.mean(held) > 0.95 * np.mean(trained)
+
+
+def test_yes_or_no_is_stored():
+    """The one output of a binary task is an answer beside a constant 0."""
+    model = new(adaptation=0)
+    for name, classes in (("a", [0, 1]), ("b", [2, 3])):
+        x, y = data(classes)
+        spec = kl.TaskSpec(2, "binary")
+        one = kl.Task(name, spec, train=(x, y.astype("float32")))
+        model.fit(one, epochs=6, batch_size=10, verbose=0)
+    for name, classes in (("a", [0, 1]), ("b", [2, 3])):
+        x, y = data(classes, seed=50)
+        right = (model.predict(x, task=name).ravel() > 0.5) == y
+        assert right.mean() > 0.9
+
+
+@pytest.mark.slow
+def test_storing_outputs_keeps_what_a_set_does():
+    """By values alone, a small hypernetwork keeps less of a set than by its outputs."""
+    drops = {}
+    for function in (0.0, 1.0):
+        small = {"name": "chunked", "chunk": 20, "units": [6]}
+        model = fit(new(function=function, hypernetwork=small, adaptation=0), *TASKS)
+        scores = []
+        for one in TASKS:
+            model.activate(one.name)
+            for slot, of in enumerate(model.slots):
+                if of["task"] == one.name:
+                    model.put(model.generated(slot))
+                    scores.append(model.accuracy(*one.test))
+            model.activate(None)
+        drops[function] = np.mean(scores)
+    assert drops[1.0] > drops[0.0]
+
+
+# Signatures and estimator
+
+
+def test_sizes_and_shapes_of_the_estimator():
+    estimator = AdaptationEstimator()
+    assert estimator.count_params() == 560_445
+    x = np.zeros((3, WIDTH), "float32")
+    assert estimator(x, x).shape == (3,)
+    assert estimator(x[None], x[None]).shape == (1, 3)
+
+
+def test_rates():
+    assert adaptation_rate([0.5, 0.9, 1.0]) == pytest.approx(0.8)
+    assert adaptation_rate([1.0, 1.0]) == 1.0
+    assert adaptation_rate([0.2, 1.0, 1.0, 1.0, 1.0], "steps") == 0.75
+    assert adaptation_rate([1.0, 0.9], "steps") == 1.0
+
+
+def test_rank_correlation():
+    assert rank_correlation([1, 2, 3], [2, 4, 9]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [9, 4, 2]) == pytest.approx(-1)
+    assert rank_correlation([1, 1, 1], [9, 4, 2]) is None
+
+
+def test_signatures_of_tasks_tell_permutations_and_labels_apart():
+    x, y = data([0, 1])
+    other = np.random.default_rng(0).permutation(10)
+    signatures = [
+        task_signature(x, y, 2),
+        task_signature(x + 1e-4, y, 2),
+        task_signature(x[:, other], y, 2),
+        task_signature(x, 1 - y, 2),
+    ]
+    like = np.array(signatures) @ signatures[0]
+    assert like[1] > 0.999 and like[2] < 0.8 and like[3] < -0.999
+    assert all(np.linalg.norm(s) == pytest.approx(1) for s in signatures)
+
+
+def test_wide_features_are_projected_and_stay_as_far_apart():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3000)).astype("float32")
+    y = np.arange(40) % 10
+    a, b = task_signature(x, y, 10), task_signature(x[::-1], y, 10)
+    assert a.shape == (WIDTH,) and abs(a @ b) < 0.35
+    assert task_signature(x, y, 10, width=256).shape == (256,)
+    np.testing.assert_array_equal(a, task_signature(x, y, 10))
+
+
+def test_signatures_of_parameters_are_of_unit_length():
+    logits = np.random.default_rng(0).normal(size=(200, 10))
+    signature = parameter_signature(logits)
+    assert np.linalg.norm(signature) == pytest.approx(1)
+    assert (signature[2000:] == 0).all()
+    np.testing.assert_allclose(parameter_signature(3 * logits), signature, rtol=1e-5)
+    noise = ari_estimator.noise(4, (2, 2), 1)
+    np.testing.assert_array_equal(noise, ari_estimator.noise(4, (2, 2), 1))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"memory_budget": 0}, "`memory_budget`.*Received: 0"),
+        ({"initial": 7}, "`initial` must be at most `memory_budget`.*Received: 7"),
+        ({"selection": "best"}, "`selection`.*Received: 'best'"),
+        ({"keep": "all"}, "`keep`.*Received: 'all'"),
+        ({"rate": "time"}, "`rate`.*Received: 'time'"),
+        ({"weight_decay": -1.0}, "`weight_decay`.*Received: -1.0"),
+        ({"adaptation_scale": 1.5}, "`adaptation_scale`.*Received: 1.5"),
+        ({"storing_rate": 0}, "`storing_rate`.*Received: 0"),
+        ({"hypernetwork": "whole"}, "`hypernetwork`.*chunked"),
+        ({"at_once": "yes"}, "`at_once`.*None, True or False.*Received: 'yes'"),
+        ({"rehearse": 1}, "`rehearse`.*Received: 1"),
+        ({"outputs": 0}, "`outputs`.*Received: 0"),
+        ({"initializer": "he_normall"}, "he_normall"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        new(**arguments)
+
+
+def test_bad_tasks():
+    model = new()
+    y = np.zeros((40, 2), "float32")
+    many = kl.Task("r", kl.TaskSpec(2, "regression"), train=(data([0, 1])[0], y))
+    with pytest.raises(ValueError, match="categorical and binary.*regression"):
+        model.fit(many, verbose=0)
+    fit(model, TASKS[0])
+    with pytest.raises(ValueError, match="have 2 outputs.*`outputs=`.*with 3"):
+        model.fit(task("wide", [1, 2, 3]), verbose=0)
+    assert model.task_names == ["a"]

@@ -5,7 +5,10 @@ stateful Keras style (read variables, `optimizer.apply`, `variable.assign`), and
 seam compiles it:
 
 - `compile_loop(step, variables, xla)`: many steps inside one compiled call.
-- `compile_function(function, variables, xla)`: one compiled call that changes nothing.
+- `compile_function(function, variables, xla)`: one compiled call, a pure function of
+  the variables' values: `run(values, *args)`.
+- `snapshot(variables)`: their values, which stay what they are.
+- `is_traced(x)`: whether x is being compiled, and no value yet.
 
 Inside a step, `gradients_of(objective, variables)` is handed in by the loop: it
 returns `((cost, aux), gradients)` of `objective() -> (cost, aux)`.
@@ -13,16 +16,22 @@ returns `((cost, aux), gradients)` of `objective() -> (cost, aux)`.
 
 import keras
 
+from keras_lifelong.backend.scope import ValuesScope
+
 NAME = keras.backend.backend()
 
 if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import compile_function
     from keras_lifelong.backend.tensorflow import compile_loop
+    from keras_lifelong.backend.tensorflow import is_traced
     from keras_lifelong.backend.tensorflow import on_accelerator
+    from keras_lifelong.backend.tensorflow import snapshot
 elif NAME == "jax":
     from keras_lifelong.backend.jax import compile_function
     from keras_lifelong.backend.jax import compile_loop
+    from keras_lifelong.backend.jax import is_traced
     from keras_lifelong.backend.jax import on_accelerator
+    from keras_lifelong.backend.jax import snapshot
 else:
     raise ImportError(
         "keras_lifelong trains on the Keras backends 'tensorflow' and 'jax'. "
@@ -45,4 +54,13 @@ def prefers_xla(has_convolution: bool) -> bool:
     return NAME == "jax" or on_accelerator() or not has_convolution
 
 
-__all__ = ["NAME", "compile_function", "compile_loop", "prefers_xla"]
+__all__ = [
+    "NAME",
+    "ValuesScope",
+    "compile_function",
+    "compile_loop",
+    "is_traced",
+    "on_accelerator",
+    "prefers_xla",
+    "snapshot",
+]

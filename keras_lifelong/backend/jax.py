@@ -3,6 +3,8 @@
 import jax
 import keras
 
+from keras_lifelong.backend.scope import ValuesScope
+
 
 def on_accelerator() -> bool:
     return jax.default_backend() != "cpu"
@@ -74,7 +76,18 @@ def compile_function(function, variables, xla):
     del xla
 
     @jax.jit
-    def pure(values, args):
-        return _stateless(lambda: function(*args), variables, values)[0]
+    def run(values, *args):
+        with ValuesScope(variables, values):
+            return function(*args)
 
-    return lambda *args: pure(_values(variables), args)
+    return run
+
+
+def snapshot(variables):
+    """See the TensorFlow seam; JAX's arrays never change."""
+    return _values(variables)
+
+
+def is_traced(x) -> bool:
+    """See the TensorFlow seam."""
+    return isinstance(x, jax.core.Tracer)

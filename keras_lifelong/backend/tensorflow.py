@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_lifelong.backend.scope import ValuesScope
+
 
 def on_accelerator() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
@@ -47,6 +49,31 @@ def compile_loop(step, variables, xla, on_trace):
 
 
 def compile_function(function, variables, xla):
-    """Compiles `function(*args)`, which reads `variables` and changes nothing."""
-    del variables
-    return tf.function(function, jit_compile=xla, autograph=False)
+    """Compiles `function(*args)` as a pure function of the values of `variables`.
+
+    Args:
+        function: reads `variables`; what it assigns is dropped.
+        variables: list of `keras.Variable`s.
+        xla: whether to compile with XLA.
+
+    Returns:
+        `run(values, *args)`: the result under those values, which may have other
+        shapes than the variables.
+    """
+
+    @tf.function(jit_compile=xla, autograph=False, reduce_retracing=False)
+    def run(values, *args):
+        with ValuesScope(variables, values):
+            return function(*args)
+
+    return run
+
+
+def snapshot(variables):
+    """The values of variables as tensors that nothing changes any more."""
+    return [variable.value.value() for variable in variables]
+
+
+def is_traced(x) -> bool:
+    """Whether x is no value yet, but stands for one in what is being compiled."""
+    return tf.is_symbolic_tensor(x)

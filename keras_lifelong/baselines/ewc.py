@@ -69,8 +69,8 @@ class EWC(LifelongModel):
     def learn(self, task):
         shared = self.network.trainable_variables
         zeros = [np.zeros(v.shape, "float32") for v in shared]
-        curvature = [self.memory.get(f"ewc/f/{i}", z) for i, z in enumerate(zeros)]
-        pull = [self.memory.get(f"ewc/f_theta/{i}", z) for i, z in enumerate(zeros)]
+        curvature = [self.memory.get(("ewc", "f", i), z) for i, z in enumerate(zeros)]
+        pull = [self.memory.get(("ewc", "f_theta", i), z) for i, z in enumerate(zeros)]
         centre = [
             np.divide(p, f, out=np.zeros_like(p), where=f > 0)
             for p, f in zip(pull, curvature, strict=True)
@@ -83,8 +83,8 @@ class EWC(LifelongModel):
         yield self.phase("training", shared, penalty=self.penalty, arguments=arguments)
 
         for i, (v, f) in enumerate(zip(shared, self.fisher(task), strict=True)):
-            self.memory[f"ewc/f/{i}"] = curvature[i] + f
-            self.memory[f"ewc/f_theta/{i}"] = pull[i] + f * ops.convert_to_numpy(v)
+            self.memory["ewc", "f", i] = curvature[i] + f
+            self.memory["ewc", "f_theta", i] = pull[i] + f * ops.convert_to_numpy(v)
 
     def penalty(self, weights, arguments):
         triples = zip(

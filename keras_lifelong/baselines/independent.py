@@ -27,12 +27,12 @@ class Independent(LifelongModel):
         """Draws the task's initial weights from (seed, task), or takes those given."""
         config = self.backbone_copy().get_config()
         seed = derive_seed(self.seed, "independent", name)
-        if self.pretrained and "pretrained/0" not in self.memory:
+        if self.pretrained and ("pretrained", 0) not in self.memory:
             for i, v in enumerate(self.own_variables()):  # as given: this task is first
-                self.memory[f"pretrained/{i}"] = ops.convert_to_numpy(v).copy()
-        if "pretrained/0" in self.memory:
+                self.memory["pretrained", i] = ops.convert_to_numpy(v).copy()
+        if ("pretrained", 0) in self.memory:
             count = len(self.own_variables())
-            fresh = [self.memory[f"pretrained/{i}"].copy() for i in range(count)]
+            fresh = [self.memory["pretrained", i].copy() for i in range(count)]
         else:
             network = type(self.network).from_config(seed_config(config, seed))
             fresh = [

@@ -19,12 +19,30 @@ class Joint(LifelongModel):
             learn the stream from its beginning then.
     """
 
+    def __init__(self, backbone, seed: int = 0, pretrained: bool = False, name=None):
+        super().__init__(backbone, seed, pretrained, name)
+        self._data = _Data()
+
     def learn(self, task):
-        missing = [name for name in self.task_names if name not in self.seen]
+        earlier = [n for n in self.task_names if n != task.name]
+        missing = [name for name in earlier if name not in self._data.tasks]
         if missing:
             raise ValueError(
                 f"Joint learns on the data of all tasks. Not at hand are {missing}."
             )
-        earlier = [n for n in self.task_names if n != task.name]
-        tasks = [self.load_task(self.seen[name]) for name in earlier]
+        tasks = [self.load_task(self._data.tasks[name]) for name in earlier]
         yield from joint_phases(self, [*tasks, task], "joint training")
+        self._data.tasks[task.name] = task.source
+
+    def learned_before(self, task):
+        self._data.tasks[task.name] = task
+
+    def release(self, name):
+        self._data.tasks.pop(name, None)
+
+
+class _Data:
+    """The tasks that were learned in this process. Plain, so that Keras tracks none."""
+
+    def __init__(self):
+        self.tasks: dict = {}

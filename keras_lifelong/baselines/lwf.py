@@ -68,7 +68,7 @@ class LwF(LifelongModel):
             return
         keys = [self.head_key(name) for name in others]
         old = distillation.stack_heads(
-            [tuple(self.memory[f"{k}/{part}"] for part in PARTS) for k in keys]
+            [tuple(self.memory[*k, part] for part in PARTS) for k in keys]
         )
         stack = self._stack(old)
         arguments = {
@@ -85,9 +85,9 @@ class LwF(LifelongModel):
         )
         kernels, biases = (ops.convert_to_numpy(v) for v in stack)
         for key, kernel, bias in zip(keys, kernels, biases, strict=False):
-            head = distillation.unstack_head(kernel, bias, self.memory[f"{key}/bias"])
+            head = distillation.unstack_head(kernel, bias, self.memory[*key, "bias"])
             for part, value in zip(PARTS, head, strict=True):
-                self.memory[f"{key}/{part}"] = value
+                self.memory[*key, part] = value
 
     def _stack(self, old):
         """Variables that hold the old heads while they are trained."""

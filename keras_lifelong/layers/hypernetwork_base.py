@@ -198,7 +198,8 @@ class Hypernetwork(K.Layer):
         if not hasattr(self, "_call"):
             run = backend.compile_function(self.call, self.variables, xla=False)
             self._call = run
-        return ops.convert_to_numpy(self._call(ops.convert_to_tensor(slots)))
+        values = [ops.convert_to_tensor(v) for v in self.variables]
+        return ops.convert_to_numpy(self._call(values, ops.convert_to_tensor(slots)))
 
     # Storing
 

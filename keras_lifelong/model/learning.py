@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers import head as heads
+from keras_lifelong.model.reading import by_task
 from keras_lifelong.model.results import Measured
 from keras_lifelong.model.results import versions
 from keras_lifelong.streams import Task
@@ -27,13 +28,14 @@ from keras_lifelong.training.trainer import Settings
 
 @dataclasses.dataclass
 class LoadedTask:
-    """A task whose data has been read and checked."""
+    """A task whose data has been read, from `source`, and checked."""
 
     name: str
     spec: TaskSpec
     train: object
     validation: tuple | None
     test: tuple | None
+    source: Task | None = None
 
 
 class LearningMixin:
@@ -148,21 +150,13 @@ class LearningMixin:
 
     def _learn(self, task, settings, callbacks, recorder, learn=None):
         """Learns one task or leaves the model as it was; returns the task's peak."""
-        before = self.get_state()
-        try:
-            loaded = self.load_task(task)
-            if loaded.name not in self.task_names:
-                self.add_task(loaded.name, loaded.spec)
-            self.seen[loaded.name] = task
-            self.activate(loaded.name)
+        loaded = self.load_task(task)
+        with self.training_on(loaded.name, loaded.spec):
             peak = self.trainer.learn(
                 loaded, settings, callbacks, recorder, learn or self.learn
             )
             self.log_initial(loaded.name)
-            return peak
-        except BaseException:
-            self.set_state(*before)
-            raise
+        return peak
 
     def _settings(self, epochs, batch_size) -> Settings:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
@@ -192,7 +186,7 @@ class LearningMixin:
             return check_split(*data, spec, f"{what} of task {task.name!r}")
 
         loaded = {what: load(what) for what in ("train", "validation", "test")}
-        return LoadedTask(task.name, spec, **loaded)
+        return LoadedTask(task.name, spec, **loaded, source=task)
 
     def fit_stream(
         self,
@@ -230,7 +224,7 @@ class LearningMixin:
         for index, task in enumerate(stream):
             tasks.append(task)
             if index < measured.tasks_done:
-                self.seen[task.name] = task
+                self.learned_before(task)
                 measured.check_name(index, task.name)
                 continue
             if checkpoint_dir is not None:
@@ -260,10 +254,21 @@ class LearningMixin:
             "versions": versions(),
         }
 
+    def learned_before(self, task: Task):
+        """Called for each task of a stream that a resumed run has learned already."""
+
     # Scoring
 
     def score(self, task, what: str = "test", main_only: bool = False) -> dict:
         """Loss and metrics of the active task on one split, as floats by name."""
+
+        def logits(x):
+            return self.trainer.forward(self.logits, x)
+
+        return self._scores(task, what, logits, main_only)
+
+    def _scores(self, task, what, logits_of, main_only=False) -> dict:
+        """Loss and metrics by name, of what `logits_of(x)` says of a split."""
         data = getattr(task, what)
         logits, y = [], []
         if is_dataset(data):
@@ -273,17 +278,16 @@ class LearningMixin:
         else:
             data = [data]
         for x, labels in data:
-            logits.append(self.trainer.forward(self.logits, x))
+            logits.append(logits_of(x))
             y.append(labels)
         logits, y = np.concatenate(logits), np.concatenate(y)
-        kind = self.loss_key()[0]
+        kind = self.loss_kind(task.name)
         predictions = keras.activations.get(heads.activation(kind))(
             ops.convert_to_tensor(logits)
         )
         predictions = ops.convert_to_numpy(predictions)
         metrics = self._metrics[:1] if main_only else self._metrics
-        spec = self.active_spec
-        scores = {m.name: float(m(y, predictions, spec)) for m in metrics}
+        scores = {m.name: float(m(y, predictions, task.spec)) for m in metrics}
         if not main_only:
             loss = ops.mean(
                 heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
@@ -324,22 +328,56 @@ class LearningMixin:
         spec = self.task_spec(name)
         if not is_dataset(data):
             data = check_split(*data, spec, f"{split} of task {name!r}")
-        self.activate(name)
         loaded = LoadedTask(name, spec, data, data, data)
-        return self.score(loaded, split)
 
-    def predict(self, x, task: str | None = None, verbose=0) -> np.ndarray:
+        def logits(x):
+            return ops.convert_to_numpy(self.read_outputs(name, x, logits=True))
+
+        return self._scores(loaded, split, logits)
+
+    def predict(self, x, task=None, verbose=0) -> np.ndarray:
         """Outputs of a task, (n, units): probabilities, or values to regress.
+
+        It changes nothing, so any thread or callback may call it at any time. A
+        callback sees the model as it is being trained, other threads as it was before.
 
         Args:
             x: array (n, *input_shape).
-            task: name; may be left out when only one is known.
+            task: name; or a name for each row, of tasks with as many outputs. It may
+                be left out when only one task is known.
             verbose: accepted for Keras' sake.
 
         Raises:
-            ValueError: if the task is unknown or `x` has another shape.
+            ValueError: if a task is unknown, `x` has another shape, or tasks that are
+                mixed have heads of different size.
+
+        Example:
+
+        ```python
+        model.predict(x, task="monday")
+        model.predict(x[:3], task=["monday", "tuesday", "monday"])
+        ```
         """
-        self.activate(self.which(task))
+        x = self._checked_inputs(x)
+        if task is None or isinstance(task, str):
+            return ops.convert_to_numpy(self.forward(self.which(task), x))
+        found = by_task(task, len(x))
+        units = {name: self.task_spec(name).units for name in found}
+        if len(set(units.values())) > 1:
+            raise ValueError(
+                "Tasks mixed in one call must have as many outputs each. "
+                f"Received: {units}."
+            )
+        out = np.zeros((len(x), *set(units.values())), "float32")
+        for name, rows in found.items():
+            out[rows] = ops.convert_to_numpy(self.forward(name, x[rows]))
+        return out
+
+    def predict_on_batch(self, x, task=None) -> np.ndarray:
+        """As `predict`."""
+        return self.predict(x, task)
+
+    def _checked_inputs(self, x) -> np.ndarray:
         x = np.asarray(x)
         if x.shape[1:] != self.backbone_input_shape or not len(x):
             raise ValueError(
@@ -351,8 +389,8 @@ class LearningMixin:
                 f"`x` must be an array of numbers. Received: dtype {x.dtype}."
             )
         if np.issubdtype(x.dtype, np.floating):
-            x = x.astype("float32")
-        return self.trainer.forward(self.outputs, x)
+            x = x.astype("float32", copy=False)
+        return x
 
 
 def _unnamed(config):

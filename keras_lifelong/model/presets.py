@@ -21,6 +21,7 @@ from keras_lifelong.layers import cell  # noqa: F401 - backbones may hold these
 from keras_lifelong.layers import residual  # noqa: F401
 from keras_lifelong.metrics import Result
 from keras_lifelong.model.results import versions
+from keras_lifelong.model.task_memory import key_text
 from keras_lifelong.presets import card
 from keras_lifelong.presets import configs
 from keras_lifelong.presets import layout
@@ -40,12 +41,12 @@ class PresetMixin:
     @property
     def results(self) -> list[Result]:
         """What `fit_stream` measured, each time; saved in presets."""
-        return self._book.results
+        return self._session.results
 
     @property
     def origin(self) -> dict | None:
         """The preset this model was loaded from or saved to last: id, name, tasks."""
-        return self._book.origin
+        return self._session.origin
 
     def save_to_preset(self, directory) -> None:
         """Writes the model to a directory: see `keras_lifelong.presets.layout`.
@@ -90,7 +91,7 @@ class PresetMixin:
             layout.replace(directory, temporary)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self._book.origin = origin
+        self._session.origin = origin
 
     def _write_preset(self, place, name, state, arrays) -> dict:
         """Writes every file of a preset; returns what it is, for its children."""
@@ -141,7 +142,8 @@ class PresetMixin:
         """Writes the files of weights; returns the content of tasks.json."""
         used = {
             name: sorted(
-                {f"memory/{key}" for key in self.task_keys(name)} & arrays.keys()
+                {f"memory/{key_text(key)}" for key in self.task_keys(name)}
+                & arrays.keys()
             )
             for name in self.task_names
         }
@@ -177,7 +179,7 @@ class PresetMixin:
         return json.loads(json.dumps(found))
 
     def _lineage(self, identity) -> list[dict]:
-        origin = self._book.origin
+        origin = self._session.origin
         if origin is None:
             return []
         if origin["id"] == identity:  # saved again
@@ -270,9 +272,9 @@ def _restore(model, preset, structure, listed, kept, arrays, metrics):
             if name not in kept:
                 model.drop_task(name)
     with preset.reading(layout.METRICS):
-        model._book.results = [Result.from_dict(r) for r in metrics["results"]]
+        model._session.results = [Result.from_dict(r) for r in metrics["results"]]
     with preset.reading(layout.METADATA):
-        model._book.origin = {
+        model._session.origin = {
             "id": str(preset.metadata["id"]),
             "preset": preset.name,
             "tasks": names,

@@ -60,7 +60,7 @@ class RemovalMixin:
         print(model.remove_task("task_1"))
         ```
         """
-        self._known(name)
+        self._record(name)
         self.activate(None)
         before = self.get_state()
         try:
@@ -82,21 +82,20 @@ class RemovalMixin:
         others = [other for other in self.task_names if other != name]
         kept = {key for other in others for key in self.task_keys(other)}
         freed = self.task_keys(name) - kept
-        numbers = sum(self.memory[k].size for k in freed & self.memory.keys())
+        numbers = sum(self.memory[key].size for key in freed if key in self.memory)
         self.release(name)
-        for key in freed & self.memory.keys():
-            del self.memory[key]
-        book = self._book
-        del book.tasks[name]
-        book.notes.pop(name, None)
-        book.seen.pop(name, None)
+        for key in freed:
+            self.memory.shared.pop(key, None)
+        del self.memory.records[name]
+        self._session.fitted.pop(name, None)
+        self._reader.forget(name)
         return numbers
 
-    def task_keys(self, name: str) -> set[str]:
-        """Names in `memory` of the arrays that a task needs; others may as well."""
+    def task_keys(self, name: str) -> set[tuple]:
+        """Keys in `memory` of the arrays that a task needs; others may as well."""
         head = self.head_key(name)
-        own = {self.own_key(name, i) for i in self.own_indices(name)}
-        return {f"{head}/kernel", f"{head}/bias"} | own
+        shared = {(*head, "kernel"), (*head, "bias")} & self.memory.shared.keys()
+        return {*self.memory.keys_of(name), *shared}
 
     def release(self, name: str):
         """Lets go of a task that is about to be removed, arrays in memory apart."""

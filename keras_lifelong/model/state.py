@@ -8,6 +8,8 @@ import urllib.parse
 import numpy as np
 from keras import ops
 
+from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.model.task_memory import TaskRecord
 from keras_lifelong.streams import TaskSpec
 
 
@@ -22,17 +24,62 @@ class StateMixin:
         """Gives a model the shape that another's `structure` described."""
 
     def get_state(self) -> tuple[dict, dict[str, np.ndarray]]:
-        """The whole model as a JSON dict and arrays by name."""
-        config, arrays = self._get_book()
-        for i, variable in enumerate(self.network.variables):
-            arrays[f"network/{i}"] = ops.convert_to_numpy(variable).copy()
-        return config, arrays
+        """The whole model as a JSON dict and arrays by name.
+
+        While a task is learned, the thread that learns gets the model as it is being
+        trained, any other the model as it was before.
+        """
+        stands = self._session.training
+        if stands is None or stands.is_mine:
+            self.store_active()
+            memory, structure = self.memory, self.structure()
+            values = self.shared_variables()
+        else:
+            memory, structure, values = stands.memory, stands.structure, stands.values
+        records = memory.records.items()
+        config = {
+            "tasks": {name: record.spec.to_config() for name, record in records},
+            "notes": {name: record.notes for name, record in records if record.notes},
+            "growth": memory.growth,
+            "structure": structure,
+        }
+        arrays = {f"memory/{k}": v for k, v in memory.to_arrays().items()}
+        for i, value in enumerate(values):
+            arrays[f"network/{i}"] = ops.convert_to_numpy(value).copy()
+        return json.loads(json.dumps(config)), arrays
 
     def set_state(self, config: dict, arrays: dict[str, np.ndarray]):
-        """Makes the model what `get_state` described."""
-        self._set_book(config, arrays)
-        for i, variable in enumerate(self.network.variables):
+        """Makes the model what `get_state` described.
+
+        Arrays of tasks may be missing, of those that are not used before
+        `drop_task` takes them out.
+        """
+        self._set_memory(config, arrays)
+        for i, variable in enumerate(self.shared_variables()):
             variable.assign(arrays[f"network/{i}"])
+
+    def _set_memory(self, config, arrays):
+        """`set_state`, without the network's variables."""
+        config = json.loads(json.dumps(config))  # the model goes on to change its own
+        memory = TaskMemory(self.task_forms, self.shared_forms)
+        for name, spec in config["tasks"].items():
+            notes = config["notes"].get(name, {})
+            memory.records[name] = TaskRecord(TaskSpec.from_config(spec), notes=notes)
+        start = len("memory/")
+        memory.load_arrays(
+            {
+                k[start:]: np.array(v)
+                for k, v in arrays.items()
+                if k.startswith("memory/")
+            }
+        )
+        memory.growth = config["growth"]
+        session = self._session
+        session.active = None
+        with session.lock:
+            session.memory = memory
+            self.set_structure(config["structure"])
+            self.memory_changed()
 
     def check_state(self, config: dict, shapes: dict[str, tuple[int, ...]]):
         """Raises a ValueError if arrays of such shapes cannot be this state's.
@@ -57,44 +104,20 @@ class StateMixin:
     def check_loaded(self, names: list[str]):
         """Raises a ValueError if a task cannot be used with what was loaded."""
         for name in names:
-            self.activate(name)
+            self.reading(name).check(name)
         if names:
-            one = ops.zeros((1, *self.backbone_input_shape))
-            shape = tuple(self.outputs(one).shape)
-            if shape != (1, self.active_spec.units):
+            one = np.zeros((1, *self.backbone_input_shape), "float32")
+            shape = tuple(self.forward(names[-1], one).shape)
+            units = self.task_spec(names[-1]).units
+            if shape != (1, units):
                 raise ValueError(
-                    f"task {names[-1]!r} has {self.active_spec.units} outputs, the "
-                    f"network gives {shape[1:]}"
+                    f"task {names[-1]!r} has {units} outputs, the network gives "
+                    f"{shape[1:]}"
                 )
-        self.activate(None)
-
-    def _get_book(self):
-        self.store_active()
-        book = self._book
-        config = {
-            "tasks": {name: spec.to_config() for name, spec in book.tasks.items()},
-            "notes": book.notes,
-            "growth": book.growth,
-            "structure": self.structure(),
-        }
-        config = json.loads(json.dumps(config))
-        return config, {f"memory/{k}": v.copy() for k, v in book.memory.items()}
-
-    def _set_book(self, config, arrays):
-        config = json.loads(json.dumps(config))  # the model goes on to change its own
-        book = self._book
-        book.active = None
-        self.set_structure(config["structure"])
-        book.tasks = {n: TaskSpec.from_config(c) for n, c in config["tasks"].items()}
-        book.notes = config["notes"]
-        book.growth = config["growth"]
-        start = len("memory/")
-        book.memory = {
-            k[start:]: np.array(v) for k, v in arrays.items() if k.startswith("memory/")
-        }
 
     def save_own_variables(self, store):
-        config, arrays = self._get_book()
+        config, arrays = self.get_state()
+        arrays = {k: v for k, v in arrays.items() if k.startswith("memory/")}
         store["book"] = np.frombuffer(json.dumps(config).encode(), "uint8")
         for key, array in arrays.items():
             store[urllib.parse.quote(key, safe="")] = array
@@ -102,19 +125,16 @@ class StateMixin:
     def load_own_variables(self, store):
         config = json.loads(np.array(store["book"], "uint8").tobytes())
         keys = [key for key in store.keys() if key != "book"]
-        self._set_book(
+        self._set_memory(
             config, {urllib.parse.unquote(k): np.array(store[k]) for k in keys}
         )
 
 
 class AllInMemory:
-    """For a `LifelongModel` whose network is but where things are put to be used.
+    """For a `LifelongModel` whose network is but where things are put to be trained.
 
     What lasts lies in `memory`; the network's own values need not be kept.
     """
 
-    def get_state(self):
-        return self._get_book()
-
-    def set_state(self, config, arrays):
-        self._set_book(config, arrays)
+    def shared_variables(self) -> list:
+        return []

@@ -2,61 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.growable import resize_inputs
+from keras_lifelong.model.session import Training
+from keras_lifelong.model.task_memory import OWN_HEAD
+from keras_lifelong.model.task_memory import SHARED_HEAD
+from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.model.task_memory import TaskRecord
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.training.joint import JointHeads
 from keras_lifelong.training.phase import Phase
 
 
-class Book:
-    """What a model knows beside its weights. Plain data, kept from Keras' tracking."""
-
-    def __init__(self):
-        self.tasks: dict[str, TaskSpec] = {}  # in the order they were learned
-        self.notes: dict[str, dict] = {}  # of a method, by task: JSON
-        self.memory: dict[str, np.ndarray] = {}  # heads and what else is kept by task
-        self.growth: list[dict] = []
-        self.slots: dict[int, heads.HeadSlot] = {}
-        self.active: str | None = None
-        self.joint: dict[tuple, JointHeads] = {}
-        self.seen: dict = {}  # Tasks by name whose data this process has at hand
-        self.results: list = []  # what was measured on streams
-        self.origin: dict | None = None  # the preset that this model comes from
-
-
 class TasksMixin:
     """Tasks and heads of a `LifelongModel`.
 
-    The active network (`network` and `head`) holds one task at a time. What a task has
-    for itself lies in `memory` and is copied in by `activate`.
+    The active network (`network` and `head`) is the trainer's: `training_on` copies
+    what a task has for itself into it and, once the task is learned, back to `memory`.
+    Whoever uses a task reads `memory` (see `model/reading.py`).
     """
+
+    # which keys of the memory hold the name of a task: see `TaskMemory`
+    task_forms: tuple = ()
+    shared_forms: tuple = ()
 
     # Tasks and heads
 
     @property
     def task_names(self) -> list[str]:
         """Names of the tasks, in the order they were learned."""
-        return list(self._book.tasks)
+        return list(self.memory.records)
 
     @property
     def growth(self) -> list[dict]:
         """Why every unit exists: dicts of task, layer, kind, count and why."""
-        return self._book.growth
+        return self.memory.growth
 
     @property
-    def memory(self) -> dict[str, np.ndarray]:
-        """Arrays kept beside the active network, by name; saved with the model."""
-        return self._book.memory
+    def memory(self) -> TaskMemory:
+        """What is kept by task, beside the network; saved with the model.
+
+        While a task is learned: to the thread that learns, what it has changed; to
+        others, what was there before.
+        """
+        training = self._session.training
+        if training is None or training.is_mine:
+            return self._session.memory
+        return training.memory
 
     def log(self, task: str, layer: str, kind: str, count: int, **why):
         """Adds an entry to `growth`."""
         entry = {"task": task, "layer": layer, "kind": kind, "count": int(count)}
-        self._book.growth.append({**entry, "why": why})
+        self.growth.append({**entry, "why": why})
 
     def log_initial(self, task: str):
         """Logs the units of the base network with the first task."""
@@ -68,14 +72,16 @@ class TasksMixin:
 
     def notes(self, task: str) -> dict:
         """What the method wrote down of a task: a JSON dict, saved with the model."""
-        return self._book.notes.setdefault(task, {})
+        return self.memory.records[task].notes
 
     def task_index(self, name: str) -> int:
-        return self.task_names.index(self._known(name))
+        """How many tasks were learned before this one."""
+        self._record(name)
+        return self.task_names.index(name)
 
     def task_spec(self, name: str) -> TaskSpec:
         """The `TaskSpec` of a learned task."""
-        return self._book.tasks[self._known(name)]
+        return self._record(name).spec
 
     def add_task(self, name: str, spec: TaskSpec):
         """Adds a task and its head; `fit` does so by itself.
@@ -83,34 +89,43 @@ class TasksMixin:
         Raises:
             ValueError: if the name is taken, or the spec does not fit the network.
         """
-        if name in self._book.tasks:
+        if name in self.memory.records:
             raise ValueError(
                 f"`name` {name!r} is the name of a task already learned. Received a "
                 f"second one; learned are {self.task_names}."
             )
         self.check_spec(name, spec)
-        self._book.tasks[name] = spec
+        self.memory.records[name] = TaskRecord(spec)
         self.begin_task(name)
-        slot = self._slot(spec.units)
-        key = self.head_key(name)
-        if f"{key}/kernel" not in self.memory:
-            kernel = np.zeros(slot.kernel.shape, "float32")
-            rows = self.head_rows()
-            kernel[rows] = heads.draw(rows.size, spec.units, self.seed, key)
-            self.memory[f"{key}/kernel"] = kernel
-            self.memory[f"{key}/bias"] = np.zeros(spec.units, "float32")
+        self.draw_head(name, spec)
         own = self.own_variables()
         for i in self.own_indices(name):
-            self.memory[self.own_key(name, i)] = self.initial_own(i, own[i])
+            self.keep_own(name, i, self.initial_own(i, own[i]))
 
-    def own_key(self, name: str, index: int) -> str:
-        """Where in `memory` a task's value of `own_variables()[index]` is kept."""
-        return f"own/{name}/{index}"
+    def draw_head(self, name: str, spec: TaskSpec):
+        """Gives a new task its head, unless it shares one that is there."""
+        key = self.head_key(name)
+        if (*key, "kernel") in self.memory:
+            return
+        width, rows = self.feature_width, self.head_rows()
+        kernel = np.zeros((width, spec.units), "float32")
+        parts = (self.seed, "/".join(key))
+        kernel[rows] = heads.draw(rows.size, spec.units, *parts)
+        self.memory[*key, "kernel"] = kernel
+        self.memory[*key, "bias"] = np.zeros(spec.units, "float32")
 
     def own_indices(self, name: str):
         """Which of `own_variables()` a task has; the others are of no use to it."""
         del name
         return range(len(self.own_variables()))
+
+    def own_values(self, name: str, memory: TaskMemory) -> dict[int, np.ndarray]:
+        """A task's values of its own variables, by their place among them."""
+        return memory.records[name].own
+
+    def keep_own(self, name: str, index: int, value: np.ndarray):
+        """Keeps a task's value of one of its own variables in memory."""
+        self.memory["own", name, index] = value
 
     def initial_own(self, index: int, variable) -> np.ndarray:
         """What a new task begins with in its own variable: the value of today."""
@@ -124,13 +139,14 @@ class TasksMixin:
                 f"Task {name!r} has inputs of shape {tuple(shape)}; the backbone "
                 f"accepts {self.backbone_input_shape}."
             )
-        old = self._book.tasks.get(name, spec)
+        specs = {n: record.spec for n, record in self.memory.records.items()}
+        old = specs.get(name, spec)
         if (old.units, old.kind, old.head) != (spec.units, spec.kind, spec.head):
             raise ValueError(
                 f"Task {name!r} was learned as {old}. "
                 f"Received the same name with {spec}."
             )
-        for other in self._book.tasks.values():
+        for other in specs.values():
             if spec.head == other.head == "shared" and (spec.units, spec.kind) != (
                 other.units,
                 other.kind,
@@ -140,39 +156,105 @@ class TasksMixin:
                     f"Received {spec}."
                 )
 
+    # The active network: one task's to train
+
+    @contextlib.contextmanager
+    def training_on(self, name: str, spec: TaskSpec):
+        """Makes the active network a task's to train: `with model.training_on(...):`.
+
+        At its end what was learned is written back, all of it; if anything is raised
+        in it, nothing is, and the model answers as before. Other threads read the
+        model as it was until the end; this one sees what is being learned.
+
+        Args:
+            name: of the task; it is added if it is new.
+            spec: its `TaskSpec`.
+
+        Raises:
+            RuntimeError: if the model is learning a task already.
+        """
+        session = self._session
+        if session.training is not None:
+            if session.training.running:
+                raise RuntimeError(
+                    f"The model is learning task {session.training.name!r}; it learns "
+                    f"one at a time. Received: {name!r}."
+                )
+            self._put_back(session.training)  # an interrupt came while it was
+        self.activate(None)
+        training = Training(self, name)
+        try:
+            session.training = training
+            session.memory = training.memory.copy()
+            if name not in self.memory.records:
+                self.add_task(name, spec)
+            self.activate(name)
+            yield
+            self.activate(None)
+            session.training = None
+        except BaseException:
+            training.running = False
+            self._put_back(training)
+            raise
+
+    def _put_back(self, training: Training):
+        """Makes the model what it was before `training`; may be done twice."""
+        session = self._session
+        session.active = None
+        session.memory = training.memory
+        with session.lock:
+            self.set_structure(copy.deepcopy(training.structure))
+            pairs = zip(self.shared_variables(), training.values, strict=True)
+            for variable, value in pairs:
+                variable.assign(value)
+            self.memory_changed()
+        session.training = None
+
+    def shared_variables(self) -> list:
+        """Variables whose values are the model's, and not in its memory."""
+        return self.network.variables
+
+    def memory_changed(self):
+        """Called when `memory` is another: what follows from it is to be made anew."""
+
     def activate(self, name: str | None):
-        """Copies what a task has for itself into the active network."""
-        book = self._book
-        if name == book.active:
+        """Copies what a task has for itself into the active network.
+
+        What the task that was active has there is stored first. To use a task takes
+        none of this: it is for training, and for surgery on a network.
+        """
+        session = self._session
+        if name == session.active:
             return
         self.store_active()
-        book.active = name
+        session.active = None
         if name is None:
             return
-        slot = self._slot(book.tasks[name].units)
-        key = self.head_key(name)
-        slot.kernel.assign(self.fitted_head(f"{key}/kernel"))
-        slot.bias.assign(self.memory[f"{key}/bias"])
+        spec, key = self.task_spec(name), self.head_key(name)
+        slot = self._slot(spec.units)
+        slot.kernel.assign(self.fitted_head(self.memory[*key, "kernel"]))
+        slot.bias.assign(self.memory[*key, "bias"])
         own = self.own_variables()
-        for i in self.own_indices(name):
-            own[i].assign(_fitted_vector(self.memory[self.own_key(name, i)], own[i]))
+        for i, value in self.own_values(name, self.memory).items():
+            own[i].assign(fitted(value, ops.convert_to_numpy(own[i])))
         self.stage.assign(self.task_stage(name))
+        session.active = name
 
     def store_active(self):
         """Copies what the active task has for itself back into memory."""
-        name = self._book.active
+        name = self.active_task
         if name is None:
             return
         key, slot = self.head_key(name), self.head
-        self.memory[f"{key}/kernel"] = ops.convert_to_numpy(slot.kernel).copy()
-        self.memory[f"{key}/bias"] = ops.convert_to_numpy(slot.bias).copy()
+        self.memory[*key, "kernel"] = ops.convert_to_numpy(slot.kernel).copy()
+        self.memory[*key, "bias"] = ops.convert_to_numpy(slot.bias).copy()
         own = self.own_variables()
         for i in self.own_indices(name):
-            self.memory[self.own_key(name, i)] = ops.convert_to_numpy(own[i]).copy()
+            self.keep_own(name, i, ops.convert_to_numpy(own[i]).copy())
 
     def forget_active(self):
         """Lets go of the active task without storing it: memory has newer values."""
-        self._book.active = None
+        self._session.active = None
 
     def joint_features(self, x, task, arguments):
         """Features of a batch that mixes tasks; `task` holds their indices (batch,)."""
@@ -182,27 +264,24 @@ class TasksMixin:
     def joint_heads(self, capacity: int, units: int) -> JointHeads:
         """Room for that many heads side by side, used again while it fits."""
         key = (capacity, self.feature_width, units)
-        if key not in self._book.joint:
-            self._book.joint = {key: JointHeads(self, *key)}
-        return self._book.joint[key]
-
-    @property
-    def seen(self) -> dict:
-        """`Task`s by name that this model learned in this process."""
-        return self._book.seen
+        if key not in self._session.joint:
+            self._session.joint = {key: JointHeads(self, *key)}
+        return self._session.joint[key]
 
     @property
     def active_task(self) -> str | None:
-        return self._book.active
+        """The task in the active network: while it is learned, else None."""
+        return self._session.active
 
     @property
     def head(self) -> heads.HeadSlot:
-        """The slot that holds the active task's head."""
-        return self._slot(self.active_spec.units)
+        """The slot that holds the active task's head; of none active, the last's."""
+        name = self.active_task or self.task_names[-1]
+        return self._slot(self.memory.records[name].spec.units)
 
     @property
     def active_spec(self) -> TaskSpec:
-        return self._book.tasks[self._book.active]
+        return self.memory.records[self.active_task].spec
 
     def head_rows(self) -> np.ndarray:
         """Rows of a head's kernel that carry existing features."""
@@ -212,23 +291,25 @@ class TasksMixin:
         """Rows of a head fed by each unit of the last layer that can grow."""
         return 1
 
-    def fitted_head(self, key):
-        """A head's kernel at the width the network has now."""
-        kernel = self.memory[key]
-        return resize_inputs(kernel, self.feature_width, self.head_positions())
+    def fitted_head(self, kernel, width: int | None = None):
+        """A head's kernel at the width that the network has now, or at another."""
+        width = self.feature_width if width is None else width
+        if kernel.shape[-2] == width:
+            return kernel
+        return resize_inputs(kernel, width, self.head_positions())
 
     @property
     def feature_width(self) -> int:
         """Width of the features as stored, spare capacity included."""
         return int(self.network.output_shape[-1])
 
-    def head_key(self, name: str) -> str:
-        """Where in `memory` a task's head is kept."""
-        spec = self._book.tasks[name]
-        return "head/shared" if spec.head == "shared" else f"head/own/{name}"
+    def head_key(self, name: str) -> tuple:
+        """Under which key of `memory` a task's head is kept."""
+        spec = self.memory.records[name].spec
+        return SHARED_HEAD if spec.head == "shared" else (*OWN_HEAD, name)
 
     def _slot(self, units: int) -> heads.HeadSlot:
-        slots = self._book.slots
+        slots = self._session.slots
         width = self.feature_width
         if units not in slots or slots[units].kernel.shape[0] != width:
             slot = heads.HeadSlot(units, name=f"head_{units}")
@@ -236,13 +317,15 @@ class TasksMixin:
             slots[units] = slot
         return slots[units]
 
-    def _known(self, name: str) -> str:
-        if name not in self._book.tasks:
+    def _record(self, name: str, memory: TaskMemory | None = None) -> TaskRecord:
+        """The record of a learned task, or a refusal that names those there are."""
+        records = (self.memory if memory is None else memory).records
+        if not isinstance(name, str) or name not in records:
             raise ValueError(
-                f"`task` must be the name of a learned task: {self.task_names}. "
+                f"`task` must be the name of a learned task: {list(records)}. "
                 f"Received: {name!r}."
             )
-        return name
+        return records[name]
 
     # The active network as a whole
 
@@ -262,7 +345,7 @@ class TasksMixin:
     @property
     def weights(self):
         """The network's weights and, while a task is active, its head's."""
-        own = [] if self._book.active is None else self.head.weights
+        own = [] if self.active_task is None else self.head.weights
         return [*self.network.weights, *own]
 
     def logits(self, x):
@@ -286,8 +369,11 @@ class TasksMixin:
 
     def loss_key(self) -> tuple:
         """What the compiled loss depends on: the loss's kind and the head's size."""
-        spec = self.active_spec
-        return heads.loss_kind(spec.kind, self._loss), spec.units
+        return self.loss_kind(self.active_task), self.active_spec.units
+
+    def loss_kind(self, name: str) -> str:
+        """What a task's head is trained with; see `layers.head.loss_kind`."""
+        return heads.loss_kind(self.task_spec(name).kind, self._loss)
 
     def phase(self, name: str, variables, **kwargs) -> Phase:
         """A phase that trains `variables` of the network and the active head."""
@@ -296,10 +382,10 @@ class TasksMixin:
         return Phase(name=name, variables=variables, **kwargs)
 
 
-def _fitted_vector(array: np.ndarray, variable) -> np.ndarray:
-    """An own value at the length its variable has now; what is new is as there."""
-    if array.shape == tuple(variable.shape):
+def fitted(array: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """An own value at the length of another; what is new is as there."""
+    if array.shape == like.shape:
         return array
-    out = ops.convert_to_numpy(variable).copy()
+    out = like.copy()
     out[: len(array)] = array[: len(out)]
     return out

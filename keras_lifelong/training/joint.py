@@ -45,7 +45,7 @@ class JointHeads:
         kernel = np.zeros(self.kernel.shape, "float32")
         bias = np.zeros(self.bias.shape, "float32")
         for i, key in enumerate(keys):
-            kernel[i], bias[i] = fit(f"{key}/kernel"), memory[f"{key}/bias"]
+            kernel[i], bias[i] = fit(memory[*key, "kernel"]), memory[*key, "bias"]
         self.kernel.assign(kernel)
         self.bias.assign(bias)
 
@@ -53,10 +53,8 @@ class JointHeads:
         """Copies the heads named by `keys` back."""
         kernel, bias = (ops.convert_to_numpy(v) for v in (self.kernel, self.bias))
         for i, key in enumerate(keys):
-            memory[f"{key}/kernel"], memory[f"{key}/bias"] = (
-                kernel[i].copy(),
-                bias[i].copy(),
-            )
+            memory[*key, "kernel"] = kernel[i].copy()
+            memory[*key, "bias"] = bias[i].copy()
 
 
 def joint_phases(model, tasks, name: str, **kwargs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import threading
 
 import keras
 from keras import ops
@@ -93,16 +94,29 @@ class Program:
 
 
 class Programs:
-    """Compiled programs by structure, the least recently used forgotten first."""
+    """Compiled programs by structure, the least recently used forgotten first.
+
+    Keys may hold ids of objects: what a program `owns` lives as long as it does, so
+    that no other object takes such an id meanwhile. Any thread may ask.
+    """
 
     def __init__(self, limit: int = 16):
-        self._kept = collections.OrderedDict()
+        self._kept: collections.OrderedDict = collections.OrderedDict()
         self._limit = limit
+        self._lock = threading.Lock()
 
-    def get(self, key, make):
-        if key not in self._kept:
-            self._kept[key] = make()
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+    def get(self, key, make, owns=()):
+        """The program of a key, made by `make()` if it is not there.
+
+        Args:
+            key: hashable.
+            make: function without arguments.
+            owns: the objects whose ids the key holds.
+        """
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = (make(), owns)
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+            return self._kept[key][0]

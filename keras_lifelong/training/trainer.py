@@ -91,7 +91,7 @@ class Trainer:
         rate, seed = phase.learning_rate, phase.seed
         if seed is None:
             seed = derive_seed(model.seed, model.task_index(task.name), index)
-        program, arguments = self._ready(phase, data, seed)
+        program, arguments = self._ready(phase, data, seed, model.active_variables())
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         callbacks.on_phase_begin(task, phase, epochs, data.steps)
         steps, loss, history, observed = 0, math.nan, {}, {}
@@ -124,7 +124,6 @@ class Trainer:
                         f"{phase.name!r}, epoch {epoch + 1}. A smaller learning rate "
                         "may help. What was learned before this task is kept."
                     )
-                model.store_active()
                 logs = {"loss": cost}
                 if phase.validate and task.validation is not None:
                     scores = model.score(task, "validation")
@@ -147,11 +146,12 @@ class Trainer:
         seconds = time.perf_counter() - start
         return PhaseResult(phase.name, loss, history | observed, steps, seconds)
 
-    def _ready(self, phase, data, seed):
+    def _ready(self, phase, data, seed, active):
         """A phase's program, as it begins, and its arguments as tensors."""
-        program, rate = self._program(phase, data), phase.learning_rate
+        state = active if phase.state is None else phase.state
+        program, rate = self._program(phase, data, state), phase.learning_rate
         program.reset(None if callable(rate) else rate, phase.iterations)
-        reset_seed_generators(self.model.active_variables(), seed)
+        reset_seed_generators(active, seed)
         arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
         return program, arguments
 
@@ -159,11 +159,11 @@ class Trainer:
         """Runs a phase by itself: no task, callbacks, validation or record of it.
 
         Args:
-            phase: with `data`, `epochs` and `batch_size`.
+            phase: with `data`, `state`, `epochs` and `batch_size`.
             seed: of the order of the examples and of dropout.
         """
         data = ArrayData(*phase.data, phase.batch_size, self._buckets)
-        program, arguments = self._ready(phase, data, seed)
+        program, arguments = self._ready(phase, data, seed, phase.state)
         calls = keras.callbacks.Callback()  # which does nothing
         for epoch in range(phase.epochs):
             order = derive_seed(seed, epoch)
@@ -195,9 +195,8 @@ class Trainer:
             self._held = ((id(task), batch_size), held)
         return self._held[1]
 
-    def _program(self, phase, data) -> Program:
+    def _program(self, phase, data, state) -> Program:
         model = self.model
-        state = model.active_variables() if phase.state is None else phase.state
         hooks = (phase.loss, phase.penalty, phase.gradients, phase.after_step)
         optimizer = model.optimizer_config()
         if phase.optimizer is not None:
@@ -205,8 +204,8 @@ class Trainer:
         optimizer["config"].pop("name")  # Keras numbers them: it is new every time
         key = (
             *hooks,
-            model.loss_key(),
-            tuple(id(v) for v in [*phase.variables, *state]),
+            None if model.active_task is None else model.loss_key(),
+            *(id(v) for v in [*phase.variables, *state]),
             data.batch_size,
             repr(optimizer),
         )
@@ -215,6 +214,7 @@ class Trainer:
             lambda: Program(
                 phase, state, optimizer, _prefers_xla(state), self._count_trace
             ),
+            owns=(phase.variables, state),
         )
 
     def _count_trace(self):
@@ -240,13 +240,16 @@ class Trainer:
         """
         if variables is None:
             variables = self.model.active_variables()
-        key = (function, tuple(id(v) for v in variables))
+        variables = list({id(v): v for v in variables}.values())
+        key = (function, *(id(v) for v in variables))
         run = self._forwards.get(
             key,
             lambda: backend.compile_function(
                 function, variables, _prefers_xla(variables)
             ),
+            owns=variables,
         )
+        values = backend.snapshot(variables)
         n = len(x)
         rows = evaluation_rows(n)
         out = []
@@ -255,7 +258,7 @@ class Trainer:
             short = rows - len(part)
             if short:
                 part = np.concatenate([part, np.zeros((short, *x.shape[1:]), x.dtype)])
-            result = ops.convert_to_numpy(run(ops.convert_to_tensor(part)))
+            result = ops.convert_to_numpy(run(values, ops.convert_to_tensor(part)))
             out.append(result[: rows - short])
         return np.concatenate(out)
 

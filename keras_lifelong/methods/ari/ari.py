@@ -16,12 +16,12 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import extractors
+from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.normalization import batch_normalizations
 from keras_lifelong.methods.ari.estimator import rank_correlation
 from keras_lifelong.methods.ari.exploration import Exploration
 from keras_lifelong.methods.ari.generated import GeneratedModel
 from keras_lifelong.methods.ari.generated import Parameters
-from keras_lifelong.methods.ari.generated import accuracy
 from keras_lifelong.methods.ari.options import SELECTIONS
 from keras_lifelong.methods.ari.options import check_options
 from keras_lifelong.methods.ari.probes import mixed
@@ -30,6 +30,7 @@ from keras_lifelong.methods.ari.probes import shifted
 from keras_lifelong.methods.ari.rates import Candidate
 from keras_lifelong.methods.ari.rates import EstimatedRates
 from keras_lifelong.methods.ari.rates import worth_keeping
+from keras_lifelong.methods.ari.workbench import accuracy
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.data import filled
@@ -172,7 +173,7 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         name = task.name
         if self._store.hypernetwork is None:
             self.make_hypernetwork()
-        self.memory[f"signature/{name}"] = self.sign_task(task)
+        self.memory["signature", name] = self.sign_task(task)
         candidates = self.candidates(name)  # lines 2 and 3
         trained, rates = yield from self.explore(task, candidates)  # lines 4 and 5
         for candidate, rate in zip(candidates, rates, strict=True):
@@ -190,7 +191,7 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         for slot, c in enumerate(kept):
             self.log(name, f"slot {slot}", "keep", 0, **self.retention(slot, c))
         if self.options.rehearse:
-            yield from self.fit_estimator(self.rehearsed(name))
+            yield from self.fit_estimator(self.rehearsed())
 
     def best(self, known: list[Candidate]) -> list[int]:
         """Which sets are worth keeping, by their rates on all tasks seen."""
@@ -201,14 +202,15 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
 
     def knowledge(self) -> list[Candidate]:
         """The sets in the knowledge base, as they are generated now."""
-        if "knowledge" not in self._store.known:
+        known = self._store.known_of(self.memory)
+        if "knowledge" not in known:
             found = []
             for slot, of in enumerate(self.slots):
                 parameters = self.generated(slot)
                 signature = self.sign(parameters)
                 found.append(Candidate(parameters, signature, task=of["task"]))
-            self._store.known["knowledge"] = found
-        return list(self._store.known["knowledge"])
+            known["knowledge"] = found
+        return list(known["knowledge"])
 
     def probes(self, kept: list[Candidate], newest, old) -> list[np.ndarray]:
         """Inputs on which the answers of each set are to stay.
@@ -254,9 +256,14 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
 
     # How a task is used
 
-    def choose(self, name: str) -> Parameters:
-        """The set from which a task is adapted (section 3.4), by `selection`."""
-        how, known = self.options.selection, self.knowledge()
+    def choose(self, name: str, how: str | None = None) -> Parameters:
+        """The set from which a task is adapted (section 3.4).
+
+        Args:
+            name: of a learned task.
+            how: see `selection`, which is meant by None.
+        """
+        how, known = how or self.options.selection, self.knowledge()
         if how == "drawn":
             return self.drawn("alone", name, initializer="he_normal")
         if how == "random":
@@ -273,7 +280,7 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         """
         known = self.knowledge()
         if how == "estimator":
-            promise = self.predict_rates(known, [self._known(name)])[:, 0]
+            promise = self.predict_rates(known, [self._record(name) and name])[:, 0]
         else:
             promise = -np.array([self.exemplar_loss(name, c) for c in known])
         return [int(i) for i in np.argsort(-promise, kind="stable")]
@@ -285,7 +292,7 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         weight = filled(np.ones(len(y), "float32"))
         logits = self.outputs_under(candidate.parameters, filled(x))[:, :units]
         batch = map(ops.convert_to_tensor, (filled(y), logits, weight))
-        return float(self.head_loss(*batch))
+        return float(heads.mean_loss(self.loss_kind(name), *batch))
 
     def compare_selections(self, tasks, epochs=(0, 1, 10)) -> list[dict]:
         """What the choice of a set is worth: accuracy on tasks by how it is chosen.
@@ -300,23 +307,18 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         Returns:
             List of dicts of "selection", "epochs" and "accuracy", the mean over tasks.
         """
-        o, rows = self.options, []
-        before = o.selection, o.adaptation
-        tested = [self.load_task(task) for task in tasks]
-        try:
-            for selection in SELECTIONS:
-                for count in epochs:
-                    o.selection, o.adaptation, found = selection, count, []
-                    for task in tested:
-                        self.activate(None)
-                        self.activate(task.name)
-                        found.append(self.accuracy(*task.test))
-                    mean = float(np.mean(found))
-                    row = {"selection": selection, "epochs": count, "accuracy": mean}
-                    rows.append(row)
-        finally:
-            o.selection, o.adaptation = before
-            self.activate(None)
+        rows, tested = [], [self.load_task(task) for task in tasks]
+        for selection in SELECTIONS:
+            chosen = [self.choose(task.name, selection) for task in tested]
+            for count in epochs:
+                found = []
+                for task, start in zip(tested, chosen, strict=True):
+                    used, (x, y) = self.adapt(task.name, start, count), task.test
+                    logits = self.outputs_under(used, x)[:, : task.spec.units]
+                    found.append(accuracy(logits, y))
+                mean = float(np.mean(found))
+                row = {"selection": selection, "epochs": count, "accuracy": mean}
+                rows.append(row)
         return rows
 
     def sizes(self) -> dict[str, int]:
@@ -328,15 +330,15 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
             remembered pairs; and "extractor".
         """
 
-        def held(*starts):
-            return sum(v.size for k, v in self.memory.items() if k.startswith(starts))
+        def held(*kinds):
+            return sum(v.size for key, v in self.memory.items() if key[0] in kinds)
 
         return {
             "hypernetwork": self.network_params(),
-            "statistics": held("statistics/"),
+            "statistics": held("statistics"),
             "estimator": self._store.estimator.count_params(),
-            "exemplars": held("exemplars/"),
-            "signatures": held("signature/", "pairs/"),
+            "exemplars": held("exemplars"),
+            "signatures": held("signature", "pairs"),
             "extractor": getattr(self.extractor, "count_params", lambda: 0)(),
         }
 

@@ -9,9 +9,9 @@ import numpy as np
 from keras_lifelong import backend
 from keras_lifelong.methods.ari.estimator import adaptation_rate
 from keras_lifelong.methods.ari.generated import Parameters
-from keras_lifelong.methods.ari.generated import accuracy
 from keras_lifelong.methods.ari.population import Population
 from keras_lifelong.methods.ari.rates import Candidate
+from keras_lifelong.methods.ari.workbench import accuracy
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.optimizers import by_single_weights
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import weakref
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
+from keras_lifelong.layers import head as heads
 from keras_lifelong.layers import hypernetwork as hypernetworks
 from keras_lifelong.methods.ari.stored import Parameters
 from keras_lifelong.methods.ari.stored import StoredSets
+from keras_lifelong.methods.ari.workbench import DRAWN
+from keras_lifelong.methods.ari.workbench import Adaptation
+from keras_lifelong.methods.ari.workbench import Workbench
+from keras_lifelong.methods.ari.workbench import accuracy
+from keras_lifelong.methods.ari.workbench import twin
 from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.state import AllInMemory
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import reseeded
@@ -20,7 +32,7 @@ from keras_lifelong.training.distillation import features_with
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.weight_decay import decay
 
-GENERATED, DRAWN = "generated", "drawn"
+GENERATED = "generated"
 
 
 class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
@@ -46,7 +58,10 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
     @property
     def slots(self) -> list[dict]:
         """Of each slot in use: "task" it was last trained on, "source" of its set."""
-        return self._store.slots
+        training = self._session.training
+        if training is None or training.is_mine:
+            return self._store.slots
+        return training.structure["slots"]
 
     @property
     def hypernetwork(self) -> hypernetworks.Hypernetwork:
@@ -58,7 +73,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
     @property
     def outputs_per_set(self) -> int:
         """Outputs of the head in every set; tasks of fewer classes use the first."""
-        return self.options.outputs or next(iter(self._book.tasks.values())).units
+        return self.options.outputs or self.task_spec(self.task_names[0]).units
 
     def make_hypernetwork(self):
         """Makes the hypernetwork, freshly drawn from the model's seed."""
@@ -82,7 +97,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
     def generated(self, slot: int) -> Parameters:
         """The set of parameters in a slot."""
         statistics = [
-            self.memory[f"statistics/{i}"][slot] for i in range(len(self.statistics))
+            self.memory["statistics", i][slot] for i in range(len(self.statistics))
         ]
         return Parameters(
             self.hypernetwork.generate(slot),
@@ -123,42 +138,23 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
 
     # A set in use
 
+    @property
+    def bench(self) -> Workbench:
+        """The active network and head, in which sets are explored."""
+        kind, bias = self.loss_key()[0], self.options.head_bias
+        return Workbench(self.network, self.head, kind, bias)
+
     def put(self, parameters: Parameters):
         """Makes a set of parameters that of the active network and head."""
-        count = len(self.network.trainable_variables)
-        for variable, value in zip(
-            self.network.trainable_variables, parameters.values[:count], strict=True
-        ):
-            variable.assign(value)
-        for variable, value in zip(self.statistics, parameters.statistics, strict=True):
-            variable.assign(value)
-        units = self.active_spec.units
-        self.head.kernel.assign(parameters.values[count][:, :units])
-        bias = np.zeros(units, "float32")
-        if self.options.head_bias:
-            bias = parameters.values[count + 1][:units]
-        self.head.bias.assign(bias)
+        self.bench.put(parameters)
 
     def taken(self, start: Parameters, source: str) -> Parameters:
         """The set in use, which began as `start`: outputs of no class stay as there."""
-        network = [
-            ops.convert_to_numpy(v).copy() for v in self.network.trainable_variables
-        ]
-        kernel = start.values[len(network)].copy()
-        units = self.active_spec.units
-        kernel[:, :units] = ops.convert_to_numpy(self.head.kernel)
-        values = [*network, kernel]
-        if self.options.head_bias:
-            bias = start.values[-1].copy()
-            bias[:units] = ops.convert_to_numpy(self.head.bias)
-            values.append(bias)
-        statistics = [ops.convert_to_numpy(v).copy() for v in self.statistics]
-        return Parameters(values, statistics, start.embeddings, source)
+        return self.bench.taken(start, source)
 
     def trained_variables(self) -> list:
-        """What of a set the active task trains."""
-        head = [self.head.kernel, *([self.head.bias] if self.options.head_bias else [])]
-        return [*self.network.trainable_variables, *head]
+        """The variables of a set that training on the active task moves."""
+        return self.bench.trained_variables
 
     def accuracy(self, x, y) -> float:
         """Accuracy of the set in use on data of the active task."""
@@ -185,18 +181,18 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
         ]
         place = np.concatenate([np.arange(len(g)) for g in groups])
         order = np.concatenate(groups)[np.argsort(place, kind="stable")]
-        self.memory[f"exemplars/{task.name}/x"] = x[order]
-        self.memory[f"exemplars/{task.name}/y"] = y[order]
-        names = [n for n in self.task_names if f"exemplars/{n}/x" in self.memory]
+        self.memory["exemplars", task.name, "x"] = x[order]
+        self.memory["exemplars", task.name, "y"] = y[order]
+        names = [n for n in self.task_names if ("exemplars", n, "x") in self.memory]
         each = max(self.options.exemplars // len(names), 1)
         for name in names:
             for part in ("x", "y"):
-                key = f"exemplars/{name}/{part}"
+                key = ("exemplars", name, part)
                 self.memory[key] = self.memory[key][:each].copy()
 
     def exemplars(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The examples kept of a task."""
-        return tuple(self.memory[f"exemplars/{name}/{part}"] for part in ("x", "y"))
+        return tuple(self.memory["exemplars", name, part] for part in ("x", "y"))
 
     # What a set answers
 
@@ -228,19 +224,89 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
         """The set from which a task is to be adapted."""
         raise NotImplementedError(f"{type(self).__name__} chooses a set.")
 
+    def adapted(self, name: str) -> Parameters:
+        """The set that a task is used with: chosen, and fine-tuned on its examples.
+
+        It is made when the task is first used, and kept until something is learned.
+        """
+        o, store = self.options, self._store
+        key = (name, o.selection, o.adaptation, o.adaptation_scale)
+        with store.lock:
+            known = store.known_of(self.memory)
+            if key not in known:
+                with self._as_remembered():
+                    chosen = self.choose(name)
+                known[key] = self.adapt(name, chosen)
+            return known[key]
+
     def adapt(self, name: str, parameters: Parameters, epochs: int | None = None):
-        """Puts a set in use and fine-tunes it on the examples of the active task."""
-        self.put(parameters)
-        epochs = self.options.adaptation if epochs is None else epochs
-        if epochs == 0:
-            return
+        """A set as fine-tuning on the examples of a task makes it; nothing is changed.
+
+        Args:
+            name: of the task.
+            parameters: the set.
+            epochs: None: those of the option `adaptation`.
+        """
+        o = self.options
+        scale = 1.0 if parameters.source == DRAWN else o.adaptation_scale
+        epochs = o.adaptation if epochs is None else epochs
+        bench = self.adaptation.bench(self.task_spec(name).units, self.loss_kind(name))
         x, y = self.exemplars(name)
-        phase = self.set_phase(
-            "adaptation", data=(x, y), epochs=epochs, batch_size=10, after_step=_shorter
-        )
-        scale = 1.0 if parameters.source == DRAWN else self.options.adaptation_scale
-        phase.arguments["scale"] = np.float32(scale)
-        self.trainer.run_alone(phase, derive_seed(self.seed, "adaptation", name))
+        return self.adaptation.adapt(name, bench, parameters, x, y, epochs, scale)
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """Where sets are fine-tuned so that tasks can be used."""
+        store, o = self._store, self.options
+        with store.lock:
+            if store.adaptation is None:
+                network = twin(self.network)
+                store.adaptation = Adaptation(
+                    self.trainer, network, o.head_bias, o.weight_decay, self.seed
+                )
+        return store.adaptation
+
+    @contextlib.contextmanager
+    def _as_remembered(self):
+        """Within it the hypernetwork generates what this thread's memory says.
+
+        While another thread trains it, that is what it was before.
+        """
+        training, variables = self._session.training, []
+        if training is not None and not training.is_mine:
+            variables = self._remembered()
+        pairs = [(v, self.memory[key]) for key, v in variables if key in self.memory]
+        values = [ops.convert_to_tensor(value) for _, value in pairs]
+        with backend.ValuesScope([v for v, _ in pairs], values):
+            yield
+
+    def _remembered(self) -> list[tuple]:
+        """The variables of networks that are kept in memory, each with its key."""
+        return [
+            (("hypernetwork", i), v) for i, v in enumerate(self.hypernetwork.variables)
+        ]
+
+    def reading(self, name):
+        training = self._session.training
+        if training is None or not training.is_mine or name == self.active_task:
+            return super().reading(name)
+        with training.looking_back():  # what is half stored answers nothing
+            return super().reading(name)
+
+    def reading_of(self, name, memory, training=None):
+        self._record(name, memory)
+        units, network = self.task_spec(name).units, self.network
+        if not self.slots or ("exemplars", name, "x") not in memory:
+            kernel = heads.draw(self.feature_width, units, self.seed, f"head/{units}")
+            values = backend.snapshot(network.variables)  # it was added and not learned
+            bias = np.zeros(units, "float32")
+            return Reading(network, network.variables, values, (kernel, bias))
+        found, count = self.adapted(name), len(network.trainable_variables)
+        bias = found.values[-1] if self.options.head_bias else np.zeros(units)
+        head = found.values[count][:, :units], bias[:units].astype("float32")
+        variables = [*network.trainable_variables, *self.statistics]
+        values = [*found.values[:count], *found.statistics]
+        return Reading(network, variables, values, head)
 
     def set_phase(self, name: str, **kwargs) -> Phase:
         """A phase that trains a set of parameters on the active task."""
@@ -254,38 +320,36 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
             **kwargs,
         )
 
-    def use(self, name: str):
-        """Makes a task the active one, with whatever parameters are in use."""
-        super().activate(name)
-
     def activate(self, name):
-        if name == self.active_task:
-            return
-        self.use(name)
-        if name is not None and self.slots and f"exemplars/{name}/x" in self.memory:
-            self.adapt(name, self.choose(name))
+        """Makes a task the active one, with whatever parameters are in use."""
+        if name is not None:
+            self._slot(self.task_spec(name).units)
+        self._session.active = name
 
     def store_active(self):
         """Nothing to do: what is in the active network does not last."""
 
     def head_key(self, name):
-        return f"head/{self._book.tasks[name].units}"  # a place, no task's own
+        """A place that all tasks of as many outputs have in turn, and no task's own."""
+        return ("head", self.memory.records[name].spec.units)
+
+    def draw_head(self, name, spec):
+        """Nothing to do: every set has a head."""
 
     def log_initial(self, task):
-        """Lets go of what is in use: the task is used from its examples from now on."""
-        self.forget_active()
+        """Nothing to do: every set is logged as it is kept."""
 
     # What it holds
 
     def remember(self, what: str, variables):
-        """Copies variables to memory, from which `_set_book` puts them back."""
+        """Copies variables to memory, from which `memory_changed` puts them back."""
         for i, variable in enumerate(variables):
-            self.memory[f"{what}/{i}"] = ops.convert_to_numpy(variable).copy()
+            self.memory[what, i] = ops.convert_to_numpy(variable).copy()
 
     def recall(self, what: str, variables):
         """The inverse of `remember`."""
         for i, variable in enumerate(variables):
-            variable.assign(self.memory[f"{what}/{i}"])
+            variable.assign(self.memory[what, i])
 
     def network_params(self):
         return (
@@ -309,7 +373,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
                 f"{type(self).__name__} learns categorical and binary tasks. "
                 f"Received task {name!r} of kind {spec.kind!r}."
             )
-        if self._book.tasks or self.options.outputs:
+        if self.task_names or self.options.outputs:
             accepted = self.outputs_per_set
             if spec.units > accepted:
                 raise ValueError(
@@ -326,9 +390,11 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
             )
         return loaded
 
-    def task_keys(self, name):
-        examples = {f"exemplars/{name}/{part}" for part in ("x", "y")}
-        return super().task_keys(name) | examples
+    task_forms = (
+        ("exemplars", str, "x"),
+        ("exemplars", str, "y"),
+        ("signature", str),
+    )
 
     def release(self, name):
         """The sets stay, for any task may use any; `heir` says whose they are now."""
@@ -355,7 +421,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
     def check_loaded(self, names):
         """As of every model, without the fine-tuning that using a task takes."""
         for name in names:
-            if f"exemplars/{name}/x" not in self.memory:
+            if ("exemplars", name, "x") not in self.memory:
                 continue  # it was added and not learned
             x, y = self.exemplars(name)
             if x.shape[1:] != self.backbone_input_shape or len(x) != len(y):
@@ -377,11 +443,10 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
     def set_structure(self, structure):
         self._store.slots = [dict(slot) for slot in structure["slots"]]
 
-    def _set_book(self, config, arrays):
-        super()._set_book(config, arrays)
+    def memory_changed(self):
         self._store.known.clear()
         self._store.hypernetwork = None
-        if "hypernetwork/0" in self.memory:
+        if ("hypernetwork", 0) in self.memory:
             self.make_hypernetwork()
             self.recall("hypernetwork", self.hypernetwork.variables)
 
@@ -392,8 +457,15 @@ class _Store:
     def __init__(self):
         self.hypernetwork: hypernetworks.Hypernetwork | None = None
         self.slots: list[dict] = []
-        self.known: dict = {}  # computed from what is stored now
+        # computed from what a memory holds, by memory, and gone with it
+        self.known: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
         self.fixed: dict = {}  # the same for ever
+        self.adaptation: Adaptation | None = None
+        self.lock = threading.RLock()  # one thread computes, the others wait for it
+
+    def known_of(self, memory) -> dict:
+        """What was computed from a memory."""
+        return self.known.setdefault(memory, {})
 
 
 def _initial(initializer, shape, offset, *seed_parts) -> np.ndarray:
@@ -402,20 +474,3 @@ def _initial(initializer, shape, offset, *seed_parts) -> np.ndarray:
         return np.full(shape, offset, "float32")
     draw = reseeded(keras.initializers.get(initializer), derive_seed(*seed_parts))
     return ops.convert_to_numpy(draw(shape)).copy()
-
-
-def _shorter(before, weights, arguments, learning_rate):
-    """A phase's `after_step` hook: goes a part of the optimizer's step, by any rule."""
-    del learning_rate
-    return [
-        b + arguments["scale"] * (ops.convert_to_tensor(w) - b)
-        for b, w in zip(before, weights, strict=True)
-    ]
-
-
-def accuracy(logits, y) -> float:
-    """Part of the answers (n, units) that are right; of one output, above 0 is 1."""
-    y = np.asarray(y).reshape(-1)
-    if logits.shape[-1] == 1:
-        return float(((logits[:, 0] > 0) == (y > 0.5)).mean())
-    return float((logits.argmax(-1) == y).mean())

@@ -17,6 +17,8 @@ from keras_lifelong.methods.ari.estimator import noise
 from keras_lifelong.methods.ari.estimator import parameter_signature
 from keras_lifelong.methods.ari.estimator import task_signature
 from keras_lifelong.methods.ari.generated import Parameters
+from keras_lifelong.methods.ari.workbench import accuracy
+from keras_lifelong.model.task_memory import key_text
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.data import filled
 from keras_lifelong.training.phase import Phase
@@ -45,6 +47,11 @@ class Candidate:
 class EstimatedRates:
     """What `ARI` predicts by: a `GeneratedModel` with this has an estimator."""
 
+    def _remembered(self):
+        estimator = self._store.estimator.variables
+        kept = [(("estimator", i), v) for i, v in enumerate(estimator)]
+        return [*super()._remembered(), *kept]
+
     def make_estimator(self):
         """A fresh estimator, from the model's seed."""
         seed = derive_seed(self.seed, "estimator")
@@ -68,17 +75,18 @@ class EstimatedRates:
 
     def predict_rates(self, known: list[Candidate], tasks) -> np.ndarray:
         """Predicted adaptation rates (sets, tasks)."""
-        if "rates/mean" not in self.memory:  # nothing is known yet
+        if ("rates", "mean") not in self.memory:  # nothing is known yet
             return np.zeros((len(known), len(tasks)))
         sets = np.stack([c.signature for c in known])
-        signatures = np.stack([self.memory[f"signature/{t}"] for t in tasks])
+        signatures = np.stack([self.memory["signature", t] for t in tasks])
         q = self._store.estimator
         codes = q.parameter_encoder(filled(sets))[:, None]
         of = q.task_encoder(filled(signatures))[None]
         shape = (codes.shape[0], of.shape[1], codes.shape[2])
         pairs = q.rate(ops.broadcast_to(codes, shape), ops.broadcast_to(of, shape))
         predicted = ops.convert_to_numpy(pairs)[: len(known), : len(tasks)]
-        mean, deviation = self.memory["rates/mean"], self.memory["rates/deviation"]
+        mean = self.memory["rates", "mean"]
+        deviation = self.memory["rates", "deviation"]
         return predicted * deviation + mean
 
     def add_pair(self, signature: np.ndarray, task: str, rate: float):
@@ -91,23 +99,23 @@ class EstimatedRates:
         new = {"signatures": signature, "tasks": index, "values": rate}
         for part, value in new.items():
             value = np.asarray([value], "float32")
-            old = self.memory.get(f"pairs/{part}", np.zeros((0, *value.shape[1:])))
-            self.memory[f"pairs/{part}"] = np.concatenate([old, value])[-PAIRS:].astype(
+            old = self.memory.get(("pairs", part), np.zeros((0, *value.shape[1:])))
+            self.memory["pairs", part] = np.concatenate([old, value])[-PAIRS:].astype(
                 "float32"
             )
 
     def fit_estimator(self, more: list[tuple] = ()):
         """Trains the estimator on the remembered pairs, and on more: (signature, …)."""
         signatures, tasks, values = (
-            self.memory[f"pairs/{part}"] for part in ("signatures", "tasks", "values")
+            self.memory["pairs", part] for part in ("signatures", "tasks", "values")
         )
         for signature, index, value in more:
             signatures = np.concatenate([signatures, signature[None]])
             tasks, values = np.append(tasks, index), np.append(values, value)
-        of = np.stack([self.memory[f"signature/{t}"] for t in self.task_names])
+        of = np.stack([self.memory["signature", t] for t in self.task_names])
         mean, deviation = values.mean(), max(values.std(), 1e-6)
-        self.memory["rates/mean"] = np.float32(mean)
-        self.memory["rates/deviation"] = np.float32(deviation)
+        self.memory["rates", "mean"] = np.float32(mean)
+        self.memory["rates", "deviation"] = np.float32(deviation)
         passes = -(-len(values) // BATCH) * 20  # twenty to an epoch of the phase
         rows = np.resize(np.arange(len(values)), passes * BATCH).astype("int32")
         estimator = self._store.estimator
@@ -145,64 +153,62 @@ class EstimatedRates:
         errors = ops.square(predicted - take("values", rows))
         return ops.sum(errors * weight) / ops.sum(weight)
 
-    def rehearsed(self, active: str) -> list[tuple]:
+    def rehearsed(self) -> list[tuple]:
         """Pairs of every set in the base and every task, tried on its examples."""
         found = []
         for index, name in enumerate(self.task_names):
-            self.use(name)
             x, y = self.exemplars(name)
+            units = self.task_spec(name).units
             for candidate in self.knowledge():
-                self.adapt(name, candidate.parameters, epochs=0)
-                curve = [self.accuracy(x, y)]
-                self.adapt(name, candidate.parameters, epochs=1)
-                curve.append(self.accuracy(x, y))
+                start = candidate.parameters
+                curve = [
+                    accuracy(self.outputs_under(used, x)[:, :units], y)
+                    for used in (start, self.adapt(name, start, epochs=1))
+                ]
                 found.append((candidate.signature, index, np.mean(curve)))
-        self.use(active)
         return found
-
-    def task_keys(self, name):
-        return super().task_keys(name) | {f"signature/{name}"}
 
     def check_loaded(self, names):
         super().check_loaded(names)
         width = self.options.signature
-        shapes = {f"signature/{name}": (width,) for name in names}
-        count = len(self.memory.get("pairs/tasks", ()))
-        shapes["pairs/signatures"] = (count, width)
-        shapes |= {"pairs/tasks": (count,), "pairs/values": (count,)}
+        shapes = {("signature", name): (width,) for name in names}
+        count = len(self.memory.get(("pairs", "tasks"), ()))
+        shapes["pairs", "signatures"] = (count, width)
+        shapes |= {("pairs", "tasks"): (count,), ("pairs", "values"): (count,)}
         for key, shape in shapes.items():
-            if key in self.memory and self.memory[key].shape != shape:
+            kept = self.memory.get(key)
+            if kept is not None and kept.shape != shape:
                 raise ValueError(
-                    f"{key!r} has shape {self.memory[key].shape}, where {shape} is "
-                    "what the options ask for"
+                    f"{key_text(key)!r} has shape {kept.shape}, where {shape} is what "
+                    "the options ask for"
                 )
         if self.slots:
             self.predict_rates(self.knowledge(), names)
 
     def heir(self, slot, others):
         """The task for which the estimator expects most of the set."""
-        others = [o for o in others if f"signature/{o}" in self.memory]
+        others = [o for o in others if ("signature", o) in self.memory]
         rates = self.predict_rates([self.knowledge()[slot]], others)[0]
         return others[int(np.argmax(rates))]
 
     def release(self, name):
         """Rates on the task are forgotten; the others' are numbered anew."""
         super().release(name)
-        if "pairs/tasks" not in self.memory:  # nothing has been learned
+        if ("pairs", "tasks") not in self.memory:  # nothing has been learned
             return
         index = self.task_index(name)
-        tasks = self.memory["pairs/tasks"]
+        tasks = self.memory["pairs", "tasks"]
         kept = tasks != index
         for part in ("signatures", "tasks", "values"):
-            self.memory[f"pairs/{part}"] = self.memory[f"pairs/{part}"][kept].copy()
-        tasks = self.memory["pairs/tasks"]
-        self.memory["pairs/tasks"] = np.where(tasks > index, tasks - 1, tasks).astype(
-            "float32"
-        )
+            self.memory["pairs", part] = self.memory["pairs", part][kept].copy()
+        tasks = self.memory["pairs", "tasks"]
+        self.memory["pairs", "tasks"] = np.where(
+            tasks > index, tasks - 1, tasks
+        ).astype("float32")
 
-    def _set_book(self, config, arrays):
-        super()._set_book(config, arrays)
-        if "estimator/0" in self.memory:
+    def memory_changed(self):
+        super().memory_changed()
+        if ("estimator", 0) in self.memory:
             self.recall("estimator", self._store.estimator.variables)
         else:
             self.make_estimator()  # as it was before the first task

@@ -126,7 +126,7 @@ class StoredSets:
         ]
         moved += [moved[0]] * (self.hypernetwork.slots - len(moved))
         for i in range(len(self.statistics)):
-            self.memory[f"statistics/{i}"] = np.stack([s[i] for s in moved])
+            self.memory["statistics", i] = np.stack([s[i] for s in moved])
 
     def storing_loss(self, rows, y, weight, arguments):
         """See `store`; a row has a slot, and the places of some of its probes."""

@@ -9,6 +9,7 @@ from keras import layers
 from keras import ops
 
 from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.state import AllInMemory
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import seed_config
@@ -94,14 +95,15 @@ class RoutedModel(AllInMemory, LifelongModel):
         """The network's variables that hold a unit, all of its layer's."""
         return without_seed_states(self.network.layers[unit.layer].variables)
 
-    def node(self, index: int, owner: str) -> list[np.ndarray]:
+    def node(self, index: int, owner: str, memory=None) -> list[np.ndarray]:
         """The values of a node, in the order of its layer's variables."""
+        memory = self.memory if memory is None else memory
         count = len(self.node_variables(self.units[index]))
-        return [self.memory[_key(index, owner, i)] for i in range(count)]
+        return [memory["node", index, owner, i] for i in range(count)]
 
     def set_node(self, index: int, owner: str, values):
         for i, value in enumerate(values):
-            self.memory[_key(index, owner, i)] = np.array(value)
+            self.memory["node", index, owner, i] = np.array(value)
 
     def active_node(self, index: int) -> list[np.ndarray]:
         """What the network now holds of a unit."""
@@ -112,16 +114,23 @@ class RoutedModel(AllInMemory, LifelongModel):
 
     def load_nodes(self, nodes: list[list[np.ndarray]]):
         """Copies nodes, one for each unit, into the network."""
+        for variable, value in self.assembled(nodes):
+            variable.assign(value)
+
+    def assembled(self, nodes: list[list[np.ndarray]]) -> list[tuple]:
+        """The network's variables, each with the value that nodes give it."""
         parts: dict[int, list] = {}
         for unit, values in zip(self.units, nodes, strict=True):
             parts.setdefault(unit.layer, []).append(values)
+        found = []
         for place, groups in parts.items():
             variables = without_seed_states(self.network.layers[place].variables)
             for variable, pieces in zip(
                 variables, zip(*groups, strict=True), strict=True
             ):
                 whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, -1)
-                variable.assign(whole)
+                found.append((variable, whole))
+        return found
 
     def fresh_nodes(self, *seed_parts) -> list[list[np.ndarray]]:
         """Nodes of newly drawn weights."""
@@ -156,6 +165,18 @@ class RoutedModel(AllInMemory, LifelongModel):
 
     # As every model
 
+    shared_forms = (("node", int, str, int),)
+
+    def reading_of(self, name, memory, training=None):
+        self._record(name, memory)
+        if name not in self.routing:  # it was added and not learned
+            return super().reading_of(name, memory, training)
+        routes = enumerate(self.routing[name])
+        pairs = self.assembled([self.node(u, owner, memory) for u, owner in routes])
+        variables, values = (list(part) for part in zip(*pairs, strict=True))
+        head = self._head_of(name, memory, training)
+        return Reading(self.network, variables, values, head)
+
     def activate(self, name):
         if name == self.active_task:
             return
@@ -177,7 +198,7 @@ class RoutedModel(AllInMemory, LifelongModel):
 
     def task_keys(self, name):
         nodes = {
-            _key(u, owner, i)
+            ("node", u, owner, i)
             for u, owner in enumerate(self.routing.get(name, []))
             for i in range(len(self.node_variables(self.units[u])))
         }
@@ -191,9 +212,9 @@ class RoutedModel(AllInMemory, LifelongModel):
             if owner != name or not heirs:
                 continue
             for i in range(len(self.node_variables(self.units[u]))):
-                if _key(u, name, i) in self.memory:  # a part may have been loaded
-                    value = self.memory.pop(_key(u, name, i))
-                    self.memory[_key(u, heirs[0], i)] = value
+                if ("node", u, name, i) in self.memory:  # a part may have been loaded
+                    value = self.memory.pop(("node", u, name, i))
+                    self.memory["node", u, heirs[0], i] = value
             for heir in heirs:
                 self.routing[heir][u] = heirs[0]
 
@@ -221,10 +242,6 @@ class RoutedModel(AllInMemory, LifelongModel):
             pairs = zip(self.units, owners, strict=True)
             print_fn(f"{name}: " + ", ".join(f"{u.name} of {o}" for u, o in pairs))
         super().summarize_network(print_fn, **kwargs)
-
-
-def _key(index, owner, i) -> str:
-    return f"node/{index}/{owner}/{i}"
 
 
 class _Routes:

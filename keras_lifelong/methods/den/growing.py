@@ -11,6 +11,7 @@ from keras_lifelong.methods.den.growable_network import GrowableBatchNormalizati
 from keras_lifelong.methods.den.growable_network import GrowableNetwork
 from keras_lifelong.methods.den.regions import Region
 from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.model.task_memory import SHARED_HEAD
 
 
 class GrowingModel(LifelongModel):
@@ -28,9 +29,8 @@ class GrowingModel(LifelongModel):
             backbone, bucket=self.bucket, method=type(self).__name__, name="network"
         )
 
-    def features(self, x, training=False):
-        stage = ops.convert_to_tensor(self.stage)
-        return self.network(x, stage=stage, training=training)
+    def through(self, body, x, training=False):
+        return body(x, stage=ops.convert_to_tensor(self.stage), training=training)
 
     def own_variables(self):
         """Batch normalisation: every task keeps its own scales and statistics."""
@@ -60,7 +60,8 @@ class GrowingModel(LifelongModel):
         """Within it the network's storage may change; the active head is refitted."""
         task = self.active_task
         self.activate(None)
-        yield
+        with self._session.lock:  # nobody reads it meanwhile
+            yield
         self.activate(task)
 
     def clear_free_head_rows(self):
@@ -70,12 +71,12 @@ class GrowingModel(LifelongModel):
         """
         self.activate(None)
         exist = self.head_rows()
-        for name in self.task_names:
-            key = self.head_key(name)
-            if key != "head/shared" and f"{key}/kernel" in self.memory:
-                kernel = self.fitted_head(f"{key}/kernel")
-                self.memory[f"{key}/kernel"] = np.zeros_like(kernel)
-                self.memory[f"{key}/kernel"][exist] = kernel[exist]
+        for record in self.memory.records.values():
+            if record.head:  # else it is shared
+                kernel = self.fitted_head(record.head["kernel"])
+                cleared = np.zeros_like(kernel)
+                cleared[exist] = kernel[exist]
+                record.head["kernel"] = cleared
 
     def structure(self):
         return {"capacities": self.network.capacities()}
@@ -135,7 +136,7 @@ class GrowingModel(LifelongModel):
             if key not in counted:
                 counted.add(key)
                 top = len(network.growable)
-                if key == "head/shared":
+                if key == SHARED_HEAD:
                     stage = None
                 total += (network.input_rows(top, stage).size + 1) * units
             below = None
@@ -161,9 +162,8 @@ class GrowingModel(LifelongModel):
                 f"of {inputs} inputs, room for {layer.capacity}"
             )
 
-    def plain_layers(self):
-        network, stage = self.network, int(self.stage.value)
-        pairs, units = [], None
+    def plain_layers(self, body, stage):
+        network, pairs, units = body, [], None
         for layer in network.layers_in_order:
             if layer in network.growable:
                 rows = network.input_rows(network.growable.index(layer), stage)
@@ -175,10 +175,8 @@ class GrowingModel(LifelongModel):
                 pairs.append((type(layer).from_config(layer.get_config()), None))
         return pairs
 
-    def plain_rows(self):
-        return self.network.input_rows(
-            len(self.network.growable), int(self.stage.value)
-        )
+    def plain_rows(self, stage):
+        return self.network.input_rows(len(self.network.growable), stage)
 
     def joint_features(self, x, task, arguments):
         """Each sample with the units of its own task's time."""

@@ -73,9 +73,15 @@ class TransferModel(LifelongModel):
         Args:
             task: name; may be left out when only one is known.
         """
-        self.activate(self.which(task))
-        choices = [int(c) for c in ops.convert_to_numpy(self.choices())]
-        return self.network.by_layer(choices)
+        name = self.which(task)
+        kept = self.notes(name).get("configuration")
+        if kept is not None:
+            return list(kept)
+        evidence = self.evidence
+        if name != self.active_task:
+            evidence = self.memory["own", name, len(self.own_variables()) - 1]
+        best = int(np.argmax(ops.convert_to_numpy(evidence)))
+        return self.network.by_layer([int(c) for c in self.configurations[best]])
 
     def keep(self, name: str, shared_before: list[np.ndarray]):
         """Ends the learning of the active task: what it does not use is let go.
@@ -96,10 +102,8 @@ class TransferModel(LifelongModel):
                 if not shared:
                     variable.assign(value)
         self.notes(name)["configuration"] = configuration
-        kept = {f"own/{name}/{i}" for i in self.own_indices(name)}
-        for key in [k for k in self.memory if k.startswith(f"own/{name}/")]:
-            if key not in kept:
-                del self.memory[key]
+        record, kept = self.memory.records[name], self.own_indices(name)
+        record.own = {i: value for i, value in record.own.items() if i in kept}
         self.store_active()
 
     def shared_values(self) -> list[np.ndarray]:
@@ -212,8 +216,11 @@ class TransferModel(LifelongModel):
 
     # As every model
 
-    def features(self, x, training=False):
-        return self.network(x, choices=self.choices(), training=training)
+    def through(self, body, x, training=False):
+        return body(x, choices=self.choices(), training=training)
+
+    def template_variables(self):
+        return [*super().template_variables(), self.evidence]
 
     def active_variables(self):
         return [*super().active_variables(), self.evidence]
@@ -259,6 +266,7 @@ class TransferModel(LifelongModel):
                 f"{sizes[1]:,} to map by task; {sizes[2]:,} if a task's own"
             )
 
-    def plain_layers(self):
+    def plain_layers(self, body, stage):
+        del stage
         choices = [int(c) for c in ops.convert_to_numpy(self.choices())]
-        return self.network.plain_layers(choices)
+        return body.plain_layers(choices)

@@ -36,7 +36,7 @@ class TaskDistances:
 
     def extract(self, x) -> np.ndarray:
         """Features (n, d) of images in the frozen extractor."""
-        if self.extractor is None and f"extractor/{FIRST_EXPERT}/0" in self.memory:
+        if self.extractor is None and ("extractor", FIRST_EXPERT, 0) in self.memory:
             self.use_first_expert()
         if self.extractor is None:
             raise ValueError(
@@ -49,15 +49,15 @@ class TaskDistances:
         """Lets the extractor take note of a new task, if it does such a thing."""
         if not isinstance(self.extractor, extractors.Extractor):
             return
-        start = "extractor/state/"
-        kept = {k[len(start) :]: v for k, v in self.memory.items() if start in k}
-        self.extractor.set_state(kept)
+        start = ("extractor", "state")
+        shared = self.memory.shared.items()
+        self.extractor.set_state({key[2]: v for key, v in shared if key[:2] == start})
         data = task.train
         if is_dataset(data):
             data = next(data.batch(1000).as_numpy_iterator())
         self.extractor.adapt(np.asarray(data[0][:1000]))
         for key, value in self.extractor.get_state().items():
-            self.memory[f"{start}{key}"] = value
+            self.memory[*start, key] = value
 
     def compared(self, features) -> np.ndarray:
         """Features, or prototypes, as they are compared."""
@@ -72,15 +72,15 @@ class TaskDistances:
 
     def use_first_expert(self):
         """Makes a frozen copy of the first expert the extractor."""
-        start = f"extractor/{FIRST_EXPERT}/"
+        start = ("extractor", FIRST_EXPERT)
         if self._experts.extractor is None:  # that expert may be removed one day
             self._experts.extractor = self._key(0)
         network = self.make_network(self._experts.extractor)
-        if f"{start}0" not in self.memory:
+        if (*start, 0) not in self.memory:
             for i, value in enumerate(self.expert_values(0)):
-                self.memory[f"{start}{i}"] = value.copy()
+                self.memory[*start, i] = value.copy()
         for i, variable in enumerate(network.variables):
-            variable.assign(self.memory[f"{start}{i}"])
+            variable.assign(self.memory[*start, i])
         self.extractor = extractors.Body(network)
 
     def compare(self, features, y) -> dict:
@@ -92,7 +92,7 @@ class TaskDistances:
         found = {}
         for t in self.task_names:
             if self.expert_of(t) is not None:
-                old = self.compared(self.memory[f"prototypes/{t}"])
+                old = self.compared(self.memory["prototypes", t])
                 found[t] = task_distance.divergence(features, y, old, reference)
         distances = {
             t: task_distance.combined([v], reference) for t, v in found.items()

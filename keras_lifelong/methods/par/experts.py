@@ -8,9 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.layers.cell import CellNetwork
 from keras_lifelong.methods.par.switched import SwitchedNetwork
 from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.state import AllInMemory
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import seed_config
@@ -74,7 +76,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
         self.experts.append({"tasks": [], "genotype": genotype, "largest": 0})
         fresh = self.make_network(self._key(k), "expert", k)
         for i, variable in enumerate(fresh.variables):
-            self.memory[f"expert/{k}/{i}"] = ops.convert_to_numpy(variable).copy()
+            self.memory["expert", k, i] = ops.convert_to_numpy(variable).copy()
         self.join(name, k)
         return k
 
@@ -88,7 +90,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
         """The weights of an expert, in the order of its network's variables."""
         self.store_active()
         count = len(self._network_of(k).variables)
-        return [self.memory[f"expert/{k}/{i}"] for i in range(count)]
+        return [self.memory["expert", k, i] for i in range(count)]
 
     def expert_params(self, k: int) -> int:
         """Trainable parameters of an expert."""
@@ -109,7 +111,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
             return
         self.store_active()
         self.forget_active()
-        k = None if name is None else self.expert_of(self._known(name))
+        k = None if name is None else self.expert_of(name)
         if k is not None:
             self.network.use(self._key(k))
         super().activate(name)
@@ -122,15 +124,39 @@ class ExpertsModel(AllInMemory, LifelongModel):
             return range(0)
         return range(len(self.own_variables()))
 
-    def own_key(self, name, index):
-        return f"expert/{self.expert_of(name)}/{index}"
+    def own_values(self, name, memory):
+        k, places = self.expert_of(name), self.own_indices(name)
+        return {i: memory["expert", k, i] for i in places}
+
+    def keep_own(self, name, index, value):
+        self.memory["expert", self.expert_of(name), index] = value
+
+    def reading_of(self, name, memory, training=None):
+        self._record(name, memory)
+        k = self.expert_of(name)
+        if k is None:  # it was added and not learned
+            body = self.network.of(GIVEN)
+            values = backend.snapshot(body.variables)
+        else:
+            body = self._network_of(k)
+            values = [memory["expert", k, i] for i in range(len(body.variables))]
+        head = self._head_of(name, memory, training)
+        return Reading(body, body.variables, values, head)
+
+    def active_body(self):
+        return self.network.current()
+
+    def task_keys(self, name):
+        k = self.expert_of(name)
+        keys = [key for key in self.memory.shared if key[:2] == ("expert", k)]
+        return super().task_keys(name) | set(keys)
 
     def network_params(self):
         return sum(self.expert_params(k) for k in range(len(self.experts)))
 
     def task_params(self):
         keys = {self.head_key(name) for name in self.task_names}
-        parts = [f"{key}/{part}" for key in keys for part in ("kernel", "bias")]
+        parts = [(*key, part) for key in keys for part in ("kernel", "bias")]
         return sum(self.memory[part].size for part in parts)
 
     def release(self, name):
@@ -143,12 +169,12 @@ class ExpertsModel(AllInMemory, LifelongModel):
             return
         counts = [len(self._network_of(j).variables) for j in range(len(self.experts))]
         for i in range(counts[k]):
-            self.memory.pop(f"expert/{k}/{i}", None)
+            self.memory.pop(("expert", k, i), None)
         for j in range(k + 1, len(self.experts)):
             for i in range(counts[j]):
-                if f"expert/{j}/{i}" in self.memory:  # a part may have been loaded
-                    value = self.memory.pop(f"expert/{j}/{i}")
-                    self.memory[f"expert/{j - 1}/{i}"] = value
+                if ("expert", j, i) in self.memory:  # a part may have been loaded
+                    value = self.memory.pop(("expert", j, i))
+                    self.memory["expert", j - 1, i] = value
         del self.experts[k]
 
     def shared_with(self, name):
@@ -167,9 +193,6 @@ class ExpertsModel(AllInMemory, LifelongModel):
 
     def log_initial(self, task):
         """Nothing to do: every expert is logged when it is allocated."""
-
-    def plain_sources(self):
-        return self.network.current().layers
 
     def summarize_network(self, print_fn, **kwargs):
         """Prints the experts, their sizes and their tasks."""

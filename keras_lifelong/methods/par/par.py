@@ -161,6 +161,8 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
             self.augment = CropFlip(**augmentation, seed=seed)
         self._searches = {}
 
+    task_forms = (("prototypes", str),)
+
     def learn(self, task):
         name = task.name
         if self.expert_of(name) is not None:  # a task that comes back
@@ -194,9 +196,9 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
         if features is None:
             self.use_first_expert()
             features = self.extract(x)
-        self.memory[f"prototypes/{name}"] = task_distance.prototypes(features, y)
+        self.memory["prototypes", name] = task_distance.prototypes(features, y)
         why["genotype"] = self.genotype(k)
-        why["prototypes"] = self.memory[f"prototypes/{name}"].size
+        why["prototypes"] = self.memory["prototypes", name].size
         self.log(name, f"expert_{k}", kind, added, **why)
 
     # Section 3.1: what to do with a task
@@ -247,7 +249,7 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
             return
         values = self.expert_values(k)
         heads = [
-            (self.memory[f"{key}/kernel"], self.memory[f"{key}/bias"])
+            (self.memory[*key, "kernel"], self.memory[*key, "bias"])
             for key in map(self.head_key, others)
         ]
         arguments = {
@@ -368,16 +370,15 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
             Dict of "experts" and "heads", of which `count_params()` is the sum, and
             of "prototypes" and "extractor", which the paper leaves out.
         """
-        prototypes = [v.size for k, v in self.memory.items() if k.startswith("proto")]
+        prototypes = [
+            v.size for key, v in self.memory.items() if key[0] == "prototypes"
+        ]
         return {
             "experts": self.network_params(),
             "heads": self.task_params(),
             "prototypes": sum(prototypes),
             "extractor": getattr(self.extractor, "count_params", lambda: 0)(),
         }
-
-    def task_keys(self, name):
-        return super().task_keys(name) | {f"prototypes/{name}"}
 
     def structure(self):
         return {**super().structure(), "extractor": self._experts.extractor}

@@ -1,0 +1,194 @@
+"""Using a task: a pure function of the input and of the weights that the task has.
+
+Nothing here assigns a variable. The network, its layers and variables serve as the
+form of the computation; the values come from the model's memory, or, of what all tasks
+share, from the variables as they stand. So any thread, compiled function, callback or
+interrupt may use any task at any time.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong import backend
+from keras_lifelong.training.program import Programs
+
+ROWS = (32, 128, 1024)  # of the batches that are evaluated: few shapes are compiled
+READY = 64  # lists of values kept as tensors, so that a switch copies nothing
+
+
+@dataclasses.dataclass
+class Reading:
+    """What the outputs of a task are a function of, beside the input.
+
+    Attributes:
+        body: the network that the input goes through.
+        variables: the variables that it reads.
+        values: what they are for the task: arrays or tensors, as many.
+        head: its head's kernel (width, units) and bias (units,).
+    """
+
+    body: keras.layers.Layer
+    variables: list
+    values: list
+    head: tuple
+
+    def check(self, name: str) -> None:
+        """Raises a ValueError if a value has not the shape of its variable."""
+        for variable, value in zip(self.variables, self.values, strict=True):
+            if tuple(np.shape(value)) != tuple(variable.shape):
+                raise ValueError(
+                    f"task {name!r} has a value of shape {tuple(np.shape(value))} for "
+                    f"{variable.path}, which has shape {tuple(variable.shape)}"
+                )
+
+
+class Reader:
+    """Compiled functions of weights, and values that are on the device already.
+
+    Args:
+        through: `through(body, x, training) -> features`, of the model.
+        lock: held while a function is traced, and by whoever changes the network's
+            structure.
+    """
+
+    def __init__(self, through: Callable, lock):
+        self._through = through
+        self._programs = Programs()
+        self._ready: collections.OrderedDict = collections.OrderedDict()
+        self._lock = lock
+
+    def outputs(self, name, reading: Reading, activation: str, x, training=False):
+        """Outputs (batch, units) under a reading; `x` is a value or being traced.
+
+        Args:
+            name: of the task, under which its values are kept ready.
+            reading: a `Reading`.
+            activation: of the head, by name.
+            x: (batch, *input_shape).
+            training: as everywhere in Keras; what layers would update is dropped.
+        """
+        if backend.is_traced(x):
+            function = self._function(reading.body, activation, training)
+            values = [ops.convert_to_tensor(v) for v in reading.values]
+            with backend.ValuesScope(reading.variables, values):
+                return function(x, *reading.head)
+        compiled = self._compiled(reading, activation, training)
+        values, head = self._tensors(name, reading)
+        n, parts = x.shape[0], []
+        rows = evaluation_rows(n)
+        for start in range(0, n, rows):
+            part = x[start : start + rows]
+            count = part.shape[0]
+            out = compiled(values, part if count == rows else _filled(part, rows), head)
+            parts.append(out if count == rows else out[:count])
+        return parts[0] if len(parts) == 1 else ops.concatenate(parts)
+
+    def _function(self, body, activation, training):
+        through, act = self._through, keras.activations.get(activation)
+
+        def function(x, kernel, bias):
+            features = through(body, x, training)
+            return act(ops.add(ops.matmul(features, kernel), bias))
+
+        return function
+
+    def _compiled(self, reading, activation, training) -> _Compiled:
+        key = (id(reading.body), activation, training, *map(id, reading.variables))
+        xla = backend.prefers_xla(any(len(v.shape) > 3 for v in reading.variables))
+        return self._programs.get(
+            (*key, xla),
+            lambda: _Compiled(
+                self._function(reading.body, activation, training),
+                reading.variables,
+                xla,
+                self._lock,
+            ),
+            owns=(reading.body, reading.variables),
+        )
+
+    def _tensors(self, name, reading):
+        """The values and the head as tensors; arrays are copied to the device once."""
+        given = [*reading.values, *reading.head]
+        with self._lock:
+            kept = self._ready.get(name)
+            if kept is None or len(kept[0]) != len(given):
+                kept = ([None] * len(given), [None] * len(given))
+            for i, value in enumerate(given):
+                if kept[0][i] is not value:
+                    kept[1][i] = ops.convert_to_tensor(value)
+                    kept[0][i] = value
+            found = list(kept[1])
+            self._ready[name] = kept
+            self._ready.move_to_end(name)
+            while len(self._ready) > READY:
+                self._ready.popitem(last=False)
+        return found[:-2], found[-2:]
+
+    def forget(self, name: str | None = None) -> None:
+        """Lets go of what is kept ready of a task, or of all."""
+        with self._lock:
+            if name is None:
+                self._ready.clear()
+            else:
+                self._ready.pop(name, None)
+
+
+class _Compiled:
+    """A compiled function of `(values, x, head)`, traced by one thread at a time."""
+
+    def __init__(self, function, variables, xla, lock):
+        self._run = backend.compile_function(function, variables, xla)
+        self._traced: set = set()
+        self._lock = lock
+
+    def __call__(self, values, x, head):
+        shapes = tuple(tuple(v.shape) for v in (*values, x, *head))
+        if (shapes, x.dtype) in self._traced:
+            return self._run(values, x, *head)
+        with self._lock:
+            out = self._run(values, x, *head)
+            self._traced.add((shapes, x.dtype))
+        return out
+
+
+def evaluation_rows(n: int) -> int:
+    """Rows of the batches in which n examples are evaluated."""
+    return next((r for r in ROWS if n <= r), ROWS[-1])
+
+
+def _filled(x, rows: int):
+    """Rows of zeros added up to `rows`."""
+    missing = (rows - x.shape[0], *x.shape[1:])
+    if isinstance(x, np.ndarray):
+        return np.concatenate([x, np.zeros(missing, x.dtype)])
+    return ops.concatenate([x, ops.zeros(missing, x.dtype)])
+
+
+def by_task(task: Sequence, rows: int) -> dict[Any, np.ndarray]:
+    """The rows of each task, in the order in which the tasks first come.
+
+    Raises:
+        ValueError: if there is not one name for each row.
+
+    >>> {name: rows.tolist() for name, rows in by_task(["b", "a", "b"], 3).items()}
+    {'b': [0, 2], 'a': [1]}
+    """
+    names = list(task)
+    if len(names) != rows:
+        raise ValueError(
+            f"`task` must be a name, or one for each of the {rows} rows of `x`. "
+            f"Received: {len(names)} names."
+        )
+    found: dict[Any, list[int]] = {}
+    for row, name in enumerate(names):
+        found.setdefault(name, []).append(row)
+    return {name: np.array(places) for name, places in found.items()}

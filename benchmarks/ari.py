@@ -219,7 +219,7 @@ def exploring():
 
         def explore(loaded):
             model.make_hypernetwork()
-            model.memory["signature/task_0"] = model.sign_task(loaded)
+            model.memory["signature", "task_0"] = model.sign_task(loaded)
             candidates = model.candidates("task_0")
             for model.options.at_once in (True, False):
                 for _ in range(2):  # the first compiles

@@ -79,7 +79,7 @@ SAME = (
     model.network.set_weights(
         [draw(0, 0.5, w.shape).astype("float32") for w in model.network.get_weights()]
     )
-    model.memory["head/own/t1/kernel"] = draw(0, 0.5, (5, 2)).astype("float32")
+    model.memory["head", "own", "t1", "kernel"] = draw(0, 0.5, (5, 2)).astype("float32")
     more(model, 1)
     np.save(sys.argv[1], model.predict(X, task="t1"))
 """

@@ -49,11 +49,11 @@ def test_independent_starts_every_task_from_fresh_weights():
     model = new("Independent", keras.optimizers.SGD(0.0))
     fit(model, 0, 1)
     fit(model, 1, 1)
-    first, second = model.memory["own/t0/0"], model.memory["own/t1/0"]
+    first, second = model.memory["own", "t0", 0], model.memory["own", "t1", 0]
     assert (first != second).all()
     again = new("Independent", keras.optimizers.SGD(0.0))
     fit(again, 1, 1)
-    assert (again.memory["own/t1/0"] == second).all()
+    assert (again.memory["own", "t1", 0] == second).all()
 
 
 def test_joint_learns_all_tasks_at_once():

@@ -48,10 +48,10 @@ def test_old_heads_move_and_are_stored():
     fit(model, "a", 0)
     fit(model, "b", 1, kl.TaskSpec(2, kind="binary"))
     keys = [model.head_key(name) for name in "ab"]
-    before = [model.memory[f"{key}/kernel"].copy() for key in keys]
+    before = [model.memory[*key, "kernel"].copy() for key in keys]
     fit(model, "c", 2)
     for key, kernel in zip(keys, before, strict=True):
-        now = model.memory[f"{key}/kernel"]
+        now = model.memory[*key, "kernel"]
         assert now.shape == kernel.shape and (now != kernel).any()
 
 
@@ -59,9 +59,9 @@ def test_a_task_that_comes_back_distils_the_others():
     model = new()
     fit(model, "a", 0)
     fit(model, "b", 1)
-    before = model.memory[f"{model.head_key('b')}/kernel"].copy()
+    before = model.memory[*model.head_key("b"), "kernel"].copy()
     fit(model, "a", 0)
-    assert (model.memory[f"{model.head_key('b')}/kernel"] != before).any()
+    assert (model.memory[*model.head_key("b"), "kernel"] != before).any()
     assert model.task_names == ["a", "b"] and accuracy(model, "b", 1) > 0.8
 
 

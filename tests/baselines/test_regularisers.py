@@ -139,7 +139,7 @@ def test_the_penalty_reaches_the_training(eager):
         model = new(method, keras.optimizers.SGD(1e-4), strength=strength)
         fit(model, "a")
         before = shared(model)
-        importance = [model.memory.get(f"ewc/f/{i}", 1.0) for i in range(2)]
+        importance = [model.memory.get(("ewc", "f", i), 1.0) for i in range(2)]
         fit(model, "b", epochs=5)
         moved[method, bool(strength)] = sum(
             (f * (a - b) ** 2).sum()
@@ -200,13 +200,13 @@ def test_independent_begins_every_task_with_pretrained_weights(eager, tmp_path):
     model = kl.Independent(backbone, pretrained=True)
     model.compile(keras.optimizers.Adam(0.1))
     fit(model, "a", "b")
-    assert (model.memory["own/a/0"] != backbone.get_weights()[0]).any()
+    assert (model.memory["own", "a", 0] != backbone.get_weights()[0]).any()
     model.save_to_preset(tmp_path / "p")
     loaded = kl.LifelongModel.from_preset(tmp_path / "p")
     for m in (model, loaded):
         m.compile(keras.optimizers.SGD(0.0))
         fit(m, "c")
-        kept = [m.memory["own/c/0"], m.memory["own/c/1"]]
+        kept = [m.memory["own", "c", i] for i in range(2)]
         for ours, given in zip(kept, backbone.get_weights(), strict=True):
             assert (ours == given).all()
     assert model.count_params() == 3 * model.base_params()
@@ -216,7 +216,7 @@ def test_independent_starts_depend_on_the_seed_and_the_task(eager):
     def start(seed, *names):
         model = new("Independent", keras.optimizers.SGD(0.0), seed=seed)
         fit(model, *names)
-        return model.memory[f"own/{names[-1]}/0"]
+        return model.memory["own", names[-1], 0]
 
     assert (start(0, "a", "b") == start(0, "b")).all()
     assert (start(0, "b") != start(1, "b")).all()
@@ -228,12 +228,13 @@ def test_joint_goes_on_learning_the_earlier_tasks(eager):
     fit(model, "a")
     before = {k: v.copy() for k, v in model.memory.items()}
     fit(model, "b", epochs=20)
-    assert (model.memory["head/own/a/kernel"] != before["head/own/a/kernel"]).any()
+    key = ("head", "own", "a", "kernel")
+    assert (model.memory[key] != before[key]).any()
     finetune = new("Finetune")
     fit(finetune, "a")
-    head = finetune.memory["head/own/a/kernel"].copy()
+    head = finetune.memory[key].copy()
     fit(finetune, "b", epochs=20)
     finetune.activate("b")
-    assert (finetune.memory["head/own/a/kernel"] == head).all()
+    assert (finetune.memory[key] == head).all()
     scores = [m.evaluate(X, LABELS[0], task="a")["loss"] for m in (model, finetune)]
     assert scores[0] < scores[1]

@@ -420,8 +420,8 @@ def test_pruning_goes_from_the_top_down_and_spares_old_units():
     assert (lower.kernel_array()[:, [7, 8]] == 0).all()
     assert (upper.kernel_array()[[7, 8]] == 0).all()
     assert (upper.kernel_array()[:, 5] == 0).all()
-    assert (model.memory["head/own/b/kernel"][5] == 0).all()
-    assert (model.memory["head/own/b/kernel"][6] == 1).all()
+    assert (model.memory["head", "own", "b", "kernel"][5] == 0).all()
+    assert (model.memory["head", "own", "b", "kernel"][6] == 1).all()
 
 
 # Splitting

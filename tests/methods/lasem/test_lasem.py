@@ -171,7 +171,7 @@ def test_old_tasks_keep_only_what_they_use(sharing, choices):
     by_task += count(model.network.always_own) + (8 + 1) * 2
     shared = sum(count(x.shared_variables) for x, _ in pairs)
     assert model.count_params() == shared + 2 * by_task
-    kept = sum(a.size for k, a in model.memory.items() if "t0" in k)
+    kept = sum(a.size for key, a in model.memory.items() if "t0" in key)
     assert kept == by_task + len(model.configurations)
 
 

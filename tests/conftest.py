@@ -98,6 +98,38 @@ def fake_method(monkeypatch):
     return fake
 
 
+# === Compilation ===
+
+_xla_is_wanted = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before any fixture of a test, those of its whole file included."""
+    global _xla_is_wanted
+    _xla_is_wanted = item.get_closest_marker("compiled") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def xla_where_it_is_tested():
+    """XLA compiles dense networks only in tests that are marked `compiled`.
+
+    To compile one takes seconds, and tests learn for milliseconds. TensorFlow's graphs
+    are traced all the same. JAX has no other compiler, so there nothing changes.
+    """
+    from keras_lifelong import backend
+
+    prefers_xla = backend.prefers_xla
+
+    def prefers(has_convolution):
+        wanted = _xla_is_wanted or backend.NAME == "jax"
+        return wanted and prefers_xla(has_convolution)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "prefers_xla", prefers)
+        yield
+
+
 @pytest.fixture
 def eager():
     """Runs steps uncompiled: for tests of many tiny models, where compiling is all."""

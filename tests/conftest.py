@@ -98,6 +98,31 @@ def fake_method(monkeypatch):
     return fake
 
 
+# === Order ===
+
+# A file is run by one process, and these take longest: begun last, they would leave
+# the other processes idle.
+LONGEST = [
+    "backend/test_contract_on_jax.py",
+    "methods/ari/test_ari.py",
+    "contract/test_learning.py",
+    "contract/test_names.py",
+    "methods/par/test_par.py",
+    "test_faults.py",
+    "methods/bind_and_grow/test_bind_and_grow.py",
+    "search/test_oracle.py",
+    "search/test_distributed.py",
+    "test_resume.py",
+    "contract/test_reading.py",
+    "contract/test_compiled.py",
+]
+
+
+def pytest_collection_modifyitems(items):
+    place = {ROOT / "tests" / name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))  # stable
+
+
 # === Compilation ===
 
 _xla_is_wanted = False

@@ -98,6 +98,63 @@ def fake_method(monkeypatch):
     return fake
 
 
+# === Order ===
+
+# A file is run by one process, and these take longest: begun last, they would leave
+# the other processes idle.
+LONGEST = [
+    "backend/test_contract_on_jax.py",
+    "methods/ari/test_ari.py",
+    "contract/test_learning.py",
+    "contract/test_names.py",
+    "methods/par/test_par.py",
+    "test_faults.py",
+    "methods/bind_and_grow/test_bind_and_grow.py",
+    "search/test_oracle.py",
+    "search/test_distributed.py",
+    "test_resume.py",
+    "contract/test_reading.py",
+    "contract/test_compiled.py",
+]
+
+
+def pytest_collection_modifyitems(items):
+    place = {ROOT / "tests" / name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))  # stable
+
+
+# === Compilation ===
+
+_xla_is_wanted = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before any fixture of a test, those of its whole file included."""
+    global _xla_is_wanted
+    _xla_is_wanted = item.get_closest_marker("compiled") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def xla_where_it_is_tested():
+    """XLA compiles dense networks only in tests that are marked `compiled`.
+
+    To compile one takes seconds, and tests learn for milliseconds. TensorFlow's graphs
+    are traced all the same. JAX has no other compiler, so there nothing changes.
+    """
+    from keras_lifelong import backend
+
+    prefers_xla = backend.prefers_xla
+
+    def prefers(has_convolution):
+        wanted = _xla_is_wanted or backend.NAME == "jax"
+        return wanted and prefers_xla(has_convolution)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "prefers_xla", prefers)
+        yield
+
+
 @pytest.fixture
 def eager():
     """Runs steps uncompiled: for tests of many tiny models, where compiling is all."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,14 +247,22 @@ def test_an_interrupt_leaves_the_model_as_it_was(error):
 # Broken or foreign checkpoints
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """Where the one interrupted run of this file is kept, once a test has made it."""
+    return tmp_path_factory.mktemp("stopped") / "checkpoint"
+
+
 @pytest.fixture
-def interrupted(tmp_path, writes):
+def interrupted(tmp_path, writes, stopped):
     """A directory in which the second task's first phase was the last one stored."""
+    if not stopped.exists():
+        writes.stop_at = 8
+        with pytest.raises(Stop):
+            learn(new(), stopped)
+        writes.stop_at = None
     directory = tmp_path / "checkpoint"
-    writes.stop_at = 8
-    with pytest.raises(Stop):
-        learn(new(), directory)
-    writes.stop_at = None
+    shutil.copytree(stopped, directory)
     names = {path.name for path in directory.iterdir()}
     assert names == {"state.json", "model-1.npz", "phase-1-0.npz"}
     return directory

@@ -8,7 +8,10 @@ from small import OPTIONS
 
 from keras_lifelong.model import registry
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.compiled,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 RNG = np.random.default_rng(0)
 X = RNG.random((24, 8, 8, 1)).astype("float32")

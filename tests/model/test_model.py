@@ -1,5 +1,6 @@
 """Tasks, heads, prediction, and one task as a plain Keras model."""
 
+import functools
 import subprocess
 import sys
 
@@ -46,6 +47,12 @@ def learned(method="DEN", conv=False, tasks=2, **kwargs):
     return model
 
 
+@pytest.fixture(scope="module")
+def kept():
+    """`learned`, once for all tests that only read the model."""
+    return functools.cache(learned)
+
+
 @pytest.mark.parametrize("method", ["DEN", "Finetune"])
 def test_heads_of_every_kind_in_one_model(method):
     model = learned(method, tasks=0)
@@ -86,16 +93,16 @@ def test_shared_head():
         model.fit(kl.Task("c", other, train=(X, np.arange(60) % 3)), verbose=0)
 
 
-def test_call_predict_and_evaluate_agree():
-    model = learned()
+def test_call_predict_and_evaluate_agree(kept):
+    model = kept("DEN", False)
     y = (FLAT[:, 1] > 0).astype("int32")
     out = model.predict(X, task="t1")
     np.testing.assert_allclose(np.array(model(X, task="t1")), out, atol=1e-6)
     assert model.evaluate(X, y, task="t1")["accuracy"] == (out.argmax(1) == y).mean()
 
 
-def test_unknown_tasks_and_shapes_are_refused():
-    model = learned()
+def test_unknown_tasks_and_shapes_are_refused(kept):
+    model = kept("DEN", False)
     with pytest.raises(ValueError, match=r"\['t0', 't1'\]. Received: 'nine'"):
         model.predict(X, task="nine")
     with pytest.raises(ValueError, match="must name one of"):
@@ -113,13 +120,13 @@ def test_a_known_task_is_learned_again_without_growing():
     assert model.task_names == ["t0", "t1"] and model.count_params() == size
 
 
-def test_parameters_are_those_of_the_plain_models():
-    model = learned("Finetune")
+def test_parameters_are_those_of_the_plain_models(kept):
+    model = kept("Finetune", False)
     one = model.task_model("t0").count_params()
     head = 6 * 2 + 2
     assert model.count_params() == one + head
     assert model.base_params() == one
-    den = learned("DEN")
+    den = kept("DEN", False)
     last = den.task_model("t1").count_params()
     earlier = (den.network.input_rows(1, 1).size + 1) * 2
     assert den.count_params() == last + earlier
@@ -129,8 +136,8 @@ def test_parameters_are_those_of_the_plain_models():
     ("method", "conv"),
     [("DEN", False), ("DEN", True), ("Finetune", True), ("LASEM", False)],
 )
-def test_task_model_is_plain_and_predicts_the_same(method, conv, tmp_path):
-    model = learned(method, conv)
+def test_task_model_is_plain_and_predicts_the_same(method, conv, tmp_path, kept):
+    model = kept(method, conv)
     np.save(tmp_path / "x.npy", X)
     for name in model.task_names:
         single = model.task_model(name)
@@ -148,15 +155,16 @@ def test_task_model_is_plain_and_predicts_the_same(method, conv, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), out, atol=1e-6)
 
 
-def test_summary_says_what_there_is(capsys):
-    learned().summary()
-    learned("Finetune").summary()
+def test_summary_says_what_there_is(capsys, kept):
+    kept("DEN", False).summary()
+    kept("Finetune", False).summary()
     printed = capsys.readouterr().out
     assert "t1: categorical, 2 classes" in printed and "Parameters:" in printed
 
 
-def test_same_seed_same_numbers():
-    a, b, c = learned(), learned(), learned(seed=1)
+def test_same_seed_same_numbers(kept):
+    a, b, c = kept("DEN", False), learned(), learned(seed=1)
+    a.activate("t1")  # as it was when it had been learned
     assert all(
         (u == v).all() for u, v in zip(a.get_active(), b.get_active(), strict=True)
     )

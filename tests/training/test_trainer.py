@@ -15,6 +15,8 @@ from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData
 from keras_lifelong.training.data import round_up
 
+pytestmark = pytest.mark.compiled
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(70, 6)).astype("float32")
 Y = (X[:, 0] > 0).astype("int32")

@@ -26,10 +26,12 @@ QUICK = {
     "exemplars": 24,
     "interval": 2,
     "horizon": None,
-    "storing_steps": 400,
-    "estimator_epochs": 200,
+    "storing_steps": 50,
+    "estimator_epochs": 40,
     "hypernetwork": {"name": "chunked", "chunk": 20, "units": [24, 24]},
 }
+# Where the subject is how well a set is kept, and how well it is found again.
+KEPT_WELL = {"storing_steps": 400, "estimator_epochs": 200}
 
 
 def data(classes, each=20, seed=0):
@@ -63,7 +65,21 @@ def fit(model, *tasks):
 
 @pytest.fixture(scope="module")
 def learned():
-    return fit(new(), *TASKS)
+    return fit(new(**KEPT_WELL), *TASKS)
+
+
+@pytest.fixture(scope="module")
+def _two():
+    """Two tasks, learned once: a copy of it costs no training."""
+    return fit(new(), *TASKS[:2]).get_state()
+
+
+@pytest.fixture
+def two(_two):
+    """Two tasks, by the quick settings, in a model that a test may change."""
+    model = new()
+    model.set_state(*_two)
+    return model
 
 
 def entries(model, kind, name=None):
@@ -449,8 +465,8 @@ def test_the_loss_of_storing_is_of_values_and_of_answers():
     assert float(found) == pytest.approx(np.mean(expected), rel=1e-3)
 
 
-def test_probes_are_training_images_and_then_what_examples_are_made_of():
-    model = fit(new(), *TASKS[:2])
+def test_probes_are_training_images_and_then_what_examples_are_made_of(two):
+    model = two
     kept = model.knowledge()
     old = [c.task == "a" for c in kept]
     assert 0 < sum(old) < len(old)
@@ -514,7 +530,7 @@ def test_every_probe_of_a_set_comes_equally_often():
 
 def test_a_stored_set_does_what_it_did_when_it_was_trained():
     """Before any fine-tuning, on test data: 95 % of it, and still after more tasks."""
-    model, trained = new(adaptation=0), []
+    model, trained = new(adaptation=0, **KEPT_WELL), []
     for one in TASKS:
         fit(model, one)
         explored = entries(model, "explore", one.name)
@@ -526,7 +542,7 @@ def test_a_stored_set_does_what_it_did_when_it_was_trained():
 
 def test_yes_or_no_is_stored():
     """The one output of a binary task is an answer beside a constant 0."""
-    model = new(adaptation=0)
+    model = new(adaptation=0, **KEPT_WELL)
     for name, classes in (("a", [0, 1]), ("b", [2, 3])):
         x, y = data(classes)
         spec = kl.TaskSpec(2, "binary")
@@ -541,10 +557,10 @@ def test_yes_or_no_is_stored():
 @pytest.mark.slow
 def test_storing_outputs_keeps_what_a_set_does():
     """By values alone, a small hypernetwork keeps less of a set than by its outputs."""
-    drops = {}
+    drops, longer = {}, {"adaptation": 0, **KEPT_WELL}
     for function in (0.0, 1.0):
         small = {"name": "chunked", "chunk": 20, "units": [6]}
-        model = fit(new(function=function, hypernetwork=small, adaptation=0), *TASKS)
+        model = fit(new(function=function, hypernetwork=small, **longer), *TASKS)
         scores = []
         for one in TASKS:
             model.activate(one.name)
@@ -647,7 +663,7 @@ def test_bad_tasks():
     many = kl.Task("r", kl.TaskSpec(2, "regression"), train=(data([0, 1])[0], y))
     with pytest.raises(ValueError, match="categorical and binary.*regression"):
         model.fit(many, verbose=0)
-    fit(model, TASKS[0])
+    model.add_task("a", TASKS[0].spec)
     with pytest.raises(ValueError, match="have 2 outputs.*`outputs=`.*with 3"):
         model.fit(task("wide", [1, 2, 3]), verbose=0)
     assert model.task_names == ["a"]

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.scores import higher_is_better
+from keras_lifelong.metrics.scores import sign
 from keras_lifelong.report import registry
 from keras_lifelong.report import style
 
@@ -25,7 +26,7 @@ def losses(result: Result) -> np.ndarray:
     Positive is worse, for metrics and errors alike; NaN where not measured.
     """
     change = result.matrix.diagonal() - result.matrix[-1]
-    return change if higher_is_better(result.metric) else -change
+    return sign(result.metric) * change
 
 
 def faded(result: Result) -> np.ndarray:

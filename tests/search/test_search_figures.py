@@ -32,3 +32,13 @@ def test_hypervolume_grows_to_the_whole():
     for draw in (figures.front, figures.hypervolume):
         with pytest.raises(ValueError, match="one trial or more"):
             draw([])
+
+
+def test_errors_are_to_be_small():
+    rows = [{"mse": e, "params": p} for e, p in [(0.1, 100), (0.2, 50), (0.2, 100)]]
+    figure = figures.front(rows, high="mse")
+    found = texts(figure)
+    assert any("2 trade-offs of 3 trials" in text for text in found)
+    assert any("no other has less params and less mse" in text for text in found)
+    heights = figure.axes[0].collections[1].get_offsets()[:, 1]
+    assert sorted(heights) == [0.1, 0.2]  # as they are, not with their sign

@@ -13,16 +13,16 @@ Parts:
     memory      fifty permutations: memory of the process and numbers held, by task
 """
 
-import json
-import pathlib
 import resource
 import time
 import types
 
 import keras
 import numpy as np
+import results_file
 from absl import app
 from absl import flags
+from results_file import table
 
 import keras_lifelong as kl
 
@@ -41,37 +41,9 @@ ROWS = flags.DEFINE_list("rows", None, "only these rows")
 
 
 def run(part, rows, measure):
-    """Adds what is missing of rows x seeds to the file, and returns the part's rows."""
-    out = pathlib.Path(OUT.value)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.touch()
-
-    def done():
-        found = [json.loads(line) for line in out.read_text().splitlines()]
-        return [r for r in found if r["part"] == part]
-
-    for seed in range(FIRST.value, FIRST.value + SEEDS.value):
-        for row in rows:
-            if ROWS.value and row not in ROWS.value:
-                continue
-            if any((r["row"], r["seed"]) == (row, seed) for r in done()):
-                continue
-            found = {"part": part, "row": row, "seed": seed, **measure(row, seed)}
-            with out.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            print(found, flush=True)
-    return done()
-
-
-def table(results, keys):
-    for row in dict.fromkeys(r["row"] for r in results):
-        same = [r for r in results if r["row"] == row]
-        cells = []
-        for key in keys:
-            values = np.array([r[key] for r in same if key in r], float)
-            if len(values):
-                cells.append(f"{key} {values.mean():.4f} +- {values.std():.4f}")
-        print(f"{row:18s} {'  '.join(cells)}  ({len(same)} seeds)")
+    seeds = range(FIRST.value, FIRST.value + SEEDS.value)
+    names = {"part": part}
+    return results_file.run(OUT.value, names, rows, seeds, measure, ROWS.value)
 
 
 def backbone():

@@ -23,7 +23,6 @@ Parts:
 """
 
 import itertools
-import json
 import pathlib
 import tempfile
 import time
@@ -31,8 +30,10 @@ import time
 import keras
 import keras_tuner as kt
 import numpy as np
+import results_file
 from absl import app
 from absl import flags
+from results_file import table
 
 import keras_lifelong as kl
 from keras_lifelong.methods.bind_and_grow.similarity import nucleus
@@ -62,34 +63,7 @@ REFERENCE = {"gain": -20.0, "params": 40_000.0}
 
 
 def run(part, rows, seeds, measure):
-    """Adds what is missing of rows x seeds to the file, and returns the part's rows."""
-    out = pathlib.Path(OUT.value)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.touch()
-
-    def done():
-        found = [json.loads(line) for line in out.read_text().splitlines()]
-        return [r for r in found if r["part"] == part]
-
-    for seed in range(seeds):
-        for row in rows:
-            if any((r["row"], r["seed"]) == (row, seed) for r in done()):
-                continue
-            found = {"part": part, "row": row, "seed": seed, **measure(row, seed)}
-            with out.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            print(found, flush=True)
-    return done()
-
-
-def table(results, keys):
-    for row in dict.fromkeys(r["row"] for r in results):
-        same = [r for r in results if r["row"] == row]
-        cells = []
-        for key in keys:
-            values = np.array([r[key] for r in same], float)
-            cells.append(f"{key} {values.mean():.4f} +- {values.std():.4f}")
-        print(f"{row:22s} {'  '.join(cells)}  ({len(same)} seeds)")
+    return results_file.run(OUT.value, {"part": part}, rows, range(seeds), measure)
 
 
 def build_digits():

@@ -14,12 +14,12 @@ The second measures milliseconds a step of batch 10 and prints ratios to the sta
 transfer of all layers, timed in turns.
 """
 
-import json
 import pathlib
 import time
 
 import keras
 import numpy as np
+import results_file
 from absl import app
 from absl import flags
 
@@ -76,9 +76,6 @@ def learn(sharing, row, seed, out):
     )
     configurations = [model.configuration(name) for name in model.task_names]
     return {
-        "sharing": sharing,
-        "row": row,
-        "seed": seed,
         "epochs": epochs,
         "tasks": TASKS.value,
         "peak": float(np.mean(result.peak_by_task)),
@@ -90,38 +87,21 @@ def learn(sharing, row, seed, out):
     }
 
 
-def table(out):
-    done = [json.loads(line) for line in out.read_text().splitlines()]
-    for sharing in SHARING.value:
-        for row in SETTINGS:
-            rows = [r for r in done if (r["sharing"], r["row"]) == (sharing, row)]
-            if rows:
-                peak, acc, kept = (
-                    np.array([r[k] for r in rows])
-                    for k in ("peak", "acc", "forgetting_ratio")
-                )
-                print(
-                    f"{sharing:6s} {row:8s} peak {peak.mean():.4f} +- {peak.std():.4f} "
-                    f"ACC {acc.mean():.4f}  forgetting ratio {kept.mean():.3f}  "
-                    f"({len(rows)} seeds)"
-                )
-
-
 def learn_all(out):
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.touch()
     for seed in range(FIRST.value, FIRST.value + SEEDS.value):
         for sharing in SHARING.value:
-            for row in ROWS.value:
-                done = [json.loads(line) for line in out.read_text().splitlines()]
-                key = (sharing, row, seed)
-                if any((r["sharing"], r["row"], r["seed"]) == key for r in done):
-                    continue
-                found = learn(sharing, row, seed, out)
-                with out.open("a") as file:
-                    file.write(json.dumps(found) + "\n")
-                print(found, flush=True)
-    table(out)
+
+            def measure(row, seed, sharing=sharing):
+                return learn(sharing, row, seed, out)
+
+            names = {"sharing": sharing}
+            results_file.run(out, names, ROWS.value, [seed], measure)
+    done = []
+    for sharing in SHARING.value:
+        for row in SETTINGS:
+            same = results_file.read(out, sharing=sharing, row=row)
+            done += [{**r, "row": f"{sharing} {row}"} for r in same]
+    results_file.table(done, ["peak", "acc", "forgetting_ratio"])
 
 
 class Steps(keras.callbacks.Callback):

@@ -8,11 +8,9 @@ and given to every method. Results are added to FILE as lines of JSON, and what 
 there already is not computed again.
 """
 
-import json
-import pathlib
-
 import keras
 import numpy as np
+import results_file
 from absl import app
 from absl import flags
 
@@ -51,9 +49,6 @@ def run(row, seed, stream):
         stream, epochs=EPOCHS.value, batch_size=BATCH.value, verbose=0
     )
     return {
-        "row": row,
-        "seed": seed,
-        "epochs": EPOCHS.value,
         "auroc": result.acc,
         "bwt": result.bwt,
         "capacity": result.capacity,
@@ -62,9 +57,7 @@ def run(row, seed, stream):
 
 
 def main(_):
-    out = pathlib.Path(OUT.value)
-    lines = out.read_text().splitlines() if out.exists() else []
-    done = [json.loads(line) for line in lines]
+    names = {"epochs": EPOCHS.value}
     for seed in range(FIRST.value, FIRST.value + SEEDS.value):
         stream = kl.streams.get(
             "mnist_variation",
@@ -72,17 +65,14 @@ def main(_):
             standardize=True,
             images_per_class=[1000, 200, TEST.value],
         )
-        for name in ROWS.value or METHODS:
-            key = (name, seed, EPOCHS.value)
-            if any((r["row"], r["seed"], r["epochs"]) == key for r in done):
-                continue
-            row = run(name, seed, stream)
-            done.append(row)
-            with out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(row, flush=True)
+
+        def measure(row, seed, stream=stream):
+            return run(row, seed, stream)
+
+        rows = ROWS.value or METHODS
+        done = results_file.run(OUT.value, names, rows, [seed], measure)
     for name in dict.fromkeys([*METHODS, *(r["row"] for r in done)]):
-        rows = [r for r in done if r["row"] == name and r["epochs"] == EPOCHS.value]
+        rows = [r for r in done if r["row"] == name]
         if rows:
             auroc = np.array([r["auroc"] for r in rows])
             capacity = np.mean([r["capacity"] for r in rows])

@@ -17,25 +17,21 @@ Parts:
     scale       a hundred five-way tasks: time by task
 """
 
-import dataclasses
-import json
 import pathlib
 import time
 
 import keras
 import numpy as np
+import par_cells
+import par_streams
+import results_file
 from absl import app
 from absl import flags
+from results_file import table
 
 import keras_lifelong as kl
 from keras_lifelong.layers import extractors
-from keras_lifelong.layers.cell import CellNetwork
-from keras_lifelong.layers.operations import OPERATIONS
-from keras_lifelong.methods.par import cell_search
-from keras_lifelong.methods.par.mdl import genotype_of
 from keras_lifelong.metrics import task_distance
-from keras_lifelong.streams import tfds
-from keras_lifelong.streams.cifar import SUPERCLASS
 
 PART = flags.DEFINE_enum(
     "part",
@@ -92,57 +88,13 @@ THRESHOLDS = {
     "beta 1": {"alpha": ALPHA, "beta": 1.0},
 }
 
-TRAININGS = 3  # of each cell that is compared: one alone is much by chance
-# "published": the defaults of `search_cell`, with the rule of MDL's authors
-SEARCHES = {
-    "found": {
-        "sampled": "cells",
-        "sample_every": 1,
-        "batch_statistics": True,
-        "validations": 8,
-        "warmup": 0.5,
-        "memory": 0.97,
-        "step": 0.005,
-    },
-    "published": {},
-}
-
 # Rows
 
 
-def run(part, rows, measure, seeds=None):
-    """Adds what is missing of rows x seeds to the file, and returns the part's rows."""
-    out = pathlib.Path(OUT.value)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.touch()
-
-    def done():
-        found = [json.loads(line) for line in out.read_text().splitlines()]
-        return [r for r in found if r["part"] == part]
-
-    for seed in seeds or range(FIRST.value, FIRST.value + SEEDS.value):
-        for row in rows:
-            if ROWS.value and row not in ROWS.value:
-                continue
-            if any((r["row"], r["seed"]) == (row, seed) for r in done()):
-                continue
-            start = time.perf_counter()
-            found = {"part": part, "row": row, "seed": seed, **measure(row, seed)}
-            found["wall"] = time.perf_counter() - start
-            with out.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            print(found, flush=True)
-    return done()
-
-
-def table(results, keys):
-    for row in dict.fromkeys(r["row"] for r in results):
-        same = [r for r in results if r["row"] == row]
-        cells = []
-        for key in keys:
-            values = np.array([r[key] for r in same], float)
-            cells.append(f"{key} {values.mean():.4f} +- {values.std():.4f}")
-        print(f"{row:26s} {'  '.join(cells)}  ({len(same)} seeds)")
+def run(part, rows, measure):
+    seeds = range(FIRST.value, FIRST.value + SEEDS.value)
+    names = {"part": part}
+    return results_file.run(OUT.value, names, rows, seeds, measure, ROWS.value)
 
 
 def learn(model, stream, name, epochs, batch_size):
@@ -278,55 +230,12 @@ def group(divergences, alpha):
 # Related and unrelated tasks
 
 
-def mixed_stream(seed):
-    """Digits, animals, digits, vehicles, other animals, and the first digits again."""
-    mnist = tfds.load_splits("mnist", 0.1, 0, None)
-    cifar = tfds.load_splits("cifar100", 0.1, 0, None)
-    rng = np.random.default_rng([seed, 7])
-    of = np.array(SUPERCLASS)
-    animals = rng.permutation(np.flatnonzero(np.isin(of, (0, 8, 11, 12, 16))))
-    vehicles = rng.permutation(np.flatnonzero(np.isin(of, (18, 19))))
-    digits = np.arange(10)
-    plan = [
-        ("digits", mnist, digits, 2000),
-        ("animals", cifar, animals[:10], 2000),
-        ("few digits", mnist, digits, 200),
-        ("vehicles", cifar, vehicles, 400),
-        ("other animals", cifar, animals[10:20], 400),
-        ("digits again", mnist, digits, 100),
-    ]
-    tasks = []
-    for name, splits, classes, size in plan:
-        data = {}
-        held_out = max(200, size // 5)  # as in CTrL, 20 a class or more
-        amounts = {"train": size, "validation": held_out, "test": 1000}
-        for part, count in amounts.items():
-            x, y = splits[part]
-            rows = [
-                rng.permutation(np.flatnonzero(y == c))[: count // len(classes)]
-                for c in classes
-            ]
-            labels = np.repeat(np.arange(len(classes)), [len(r) for r in rows])
-            data[part] = (as_colour(x[np.concatenate(rows)]), labels)
-        tasks.append(kl.Task(name, kl.TaskSpec(10, input_shape=(32, 32, 3)), **data))
-    return kl.TaskStream(tasks, name="digits, animals and vehicles")
-
-
-def as_colour(x):
-    """Images as 32x32 in three colours, float32 in [0, 1]."""
-    x = np.asarray(x, "float32")
-    x = x / 255 if x.max() > 1 else x
-    if x.shape[1] == 28:
-        x = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    return np.repeat(x, 3, -1) if x.shape[-1] == 1 else x
-
-
 def related():
     def measure(row, seed):
         backbone = kl.backbones.get("cnn", (32, 32, 3), filters=[16, 32], units=[64])
         model = METHODS[row](backbone, seed)
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
-        stream = mixed_stream(seed)
+        stream = par_streams.mixed(seed)
         return learn(model, stream, f"related_{row}_{seed}", EPOCHS.value or 30, 10)
 
     results = run("related", METHODS, measure)
@@ -370,105 +279,12 @@ def cifar100(rows):
 
 
 def search():
-    """Found cells against random ones of nearly as many parameters.
-
-    All are trained at a rate that falls to 0: under a constant one accuracy differs by
-    .1 from epoch to epoch, more than from cell to cell. By default images are of 16x16
-    pixels, on which cells do as well, in a quarter of the time. How cells do under
-    shared weights says nothing of how they do alone until these have had a thousand
-    steps or so.
-    """
-    first = kl.streams.get("split_cifar100", num_tasks=1)[0]
-    (x, y), side = first.train, 32
-    pairs = zip(first.validation, first.test, strict=True)
-    test = tuple(np.concatenate(pair) for pair in pairs)
-    if not PAPER.value:
-        x, test, side = halved(x), (halved(test[0]), test[1]), 16
-    spec = kl.TaskSpec(10, input_shape=(side, side, 3))
-    data = {"train": (x, y), "validation_split": 0}
-    width = WIDTH.value
-    epochs, training = (100, 100) if PAPER.value else (EPOCHS.value or 80, 8)
-    body = keras.Sequential([keras.Input((side, side, 3)), keras.layers.Flatten()])
-    searching = kl.Finetune(body)
-    searching.compile(keras.optimizers.SGD(0.05, momentum=0.9))
-    settings = cell_search.SearchSettings(filters=width)
-    searched = cell_search.CellSearch(searching, (side, side, 3), 10, settings)
-
-    def network(genotype, seed=None):
-        cells = CellNetwork(genotype, filters=width, seed=seed)
-        return keras.Sequential([keras.Input((side, side, 3)), cells])
-
-    def size(genotype):
-        weights = network(genotype).trainable_variables
-        return sum(int(np.prod(v.shape)) for v in weights)
-
-    def random_like(target, seed):
-        rng, best = np.random.default_rng([seed, 3]), None
-        for _ in range(200):
-            p = rng.random((2, 14, len(OPERATIONS)))
-            genotype = genotype_of(p)
-            difference = abs(size(genotype) - target)
-            if best is None or difference < best[0]:
-                best = difference, genotype
-            if difference <= 0.02 * target:
-                break
-        return best[1]
-
-    found = {}
-
-    def cells_of(row, seed):
-        """As `search_cell` does, but all searches share what is compiled."""
-        kind = row if row in SEARCHES else "found"
-        if (kind, seed) not in found:
-            start, searching.seed = time.perf_counter(), seed
-            searched.settings = dataclasses.replace(settings, **SEARCHES[kind])
-
-            def learn(task):
-                result = yield from searched.search(*task.train, seed, 0.05, epochs)
-                found[kind, seed] = result
-
-            task = kl.Task("search", spec, **data)
-            searching.fit(task, epochs=epochs, batch_size=64, verbose=0, learn=learn)
-            found[kind, seed] += (time.perf_counter() - start,)
-        genotype, _, probabilities, seconds = found[kind, seed]
-        if row != kind:
-            genotype = random_like(size(genotype), 100 * seed + int(row[-1]))
-        return genotype, np.max(probabilities), seconds
-
-    def measure(row, seed):
-        genotype, largest, seconds = cells_of(row, seed)
-        model, scores = kl.Finetune(network(genotype)), []
-        steps = training * -(-len(x) // 64)
-        rate = keras.optimizers.schedules.CosineDecay(0.05, steps)
-        model.compile(keras.optimizers.SGD(rate, momentum=0.9))
-        for k in range(TRAININGS):  # afresh, by the step that is compiled
-            fresh = network(genotype, 100 * seed + k)
-            model.network.set_weights(fresh.get_weights())
-            task = kl.Task(f"ten classes {k}", spec, test=test, **data)
-            model.fit(task, epochs=training, batch_size=64, verbose=0)
-            scores.append(model.evaluate(task)["accuracy"])
-        return {
-            "accuracy": float(np.mean(scores)),
-            "accuracies": scores,
-            "params": size(genotype),
-            "genotype": genotype,
-            "largest_probability": float(largest),
-            "search_compilations": searching.trainer.compile_count,
-            "search_seconds": seconds,
-        }
-
-    rows = ["found", *[f"random {i}" for i in range(3)], "published"]
+    """Found cells against random ones of nearly as many parameters."""
+    rows, measure = par_cells.comparison(WIDTH.value, EPOCHS.value, PAPER.value)
     results = run("search", rows, measure)
     for r in results:
         r["row"] = "random" if r["row"].startswith("random") else r["row"]
     table(results, ["accuracy", "params", "largest_probability", "search_compilations"])
-
-
-def halved(images):
-    """Means of 2x2 pixels."""
-    n, height, width, channels = images.shape
-    blocks = images.reshape(n, height // 2, 2, width // 2, 2, channels)
-    return blocks.mean((2, 4)).astype("float32")
 
 
 # Scale
@@ -477,31 +293,13 @@ def halved(images):
 def scale():
     """A hundred five-way tasks: of digits' or CIFAR-100's classes, 150 images each."""
 
-    def stream(seed):
-        mnist = tfds.load_splits("mnist", 0.1, 0, None)
-        cifar = tfds.load_splits("cifar100", 0.1, 0, None)
-        rng = np.random.default_rng(seed)
-        tasks = []
-        for t in range(100):
-            splits, classes = (mnist, 10) if rng.random() < 0.5 else (cifar, 100)
-            chosen, data = rng.permutation(classes)[:5], {}
-            for part, each in (("train", 30), ("validation", 10), ("test", 40)):
-                x, y = splits[part]
-                rows = [rng.permutation(np.flatnonzero(y == c))[:each] for c in chosen]
-                labels = np.repeat(np.arange(5), [len(r) for r in rows])
-                data[part] = (as_colour(x[np.concatenate(rows)]), labels)
-            name = f"{'mnist' if classes == 10 else 'cifar'}_{t}"
-            spec = kl.TaskSpec(5, input_shape=(32, 32, 3))
-            tasks.append(kl.Task(name, spec, **data))
-        return kl.TaskStream(tasks, name="a hundred")
-
     def measure(row, seed):
         del row
         backbone = kl.backbones.get("cnn", (32, 32, 3), filters=[8, 16], units=[32])
         model = kl.PAR(backbone, seed=seed, schedule=None, weight_decay=0.0)
         model.compile(keras.optimizers.Adam(1e-3))
         seconds, counted = [], 0
-        for task in stream(seed):
+        for task in par_streams.hundred(seed):
             start = time.perf_counter()
             model.fit(task, epochs=EPOCHS.value or 10, batch_size=16, verbose=0)
             seconds.append(time.perf_counter() - start)

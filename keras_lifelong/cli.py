@@ -299,6 +299,7 @@ def _report(arguments: SimpleNamespace) -> None:
 
     with _asked_wrongly():
         directory = RunDirectory(arguments.run)
+    _import_keras(arguments.verbose)  # which the figures of methods bring
     directory.write_report()
     print(f"Written to {directory.path}: report.html, figures/")
 

@@ -28,6 +28,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_lifelong.metrics.scores import sign
+
 
 def check_matrix(R: np.ndarray, name: str = "R") -> np.ndarray:
     """Returns `R` as a float64 array of shape `(T, T)`, T >= 1.
@@ -230,4 +232,4 @@ def multi_task_gain(
                 f"`points=True`. Received: single={theirs.tolist()}"
             )
         difference = difference / theirs
-    return float(100.0 * difference.mean()) * (1.0 if higher_is_better else -1.0)
+    return float(100.0 * difference.mean()) * sign(higher_is_better)

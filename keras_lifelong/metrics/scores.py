@@ -137,6 +137,7 @@ class Score:
     Attributes:
         name: its key in `results.json`.
         higher_is_better: False for errors and losses.
+        sign: 1, or -1 for errors and losses; see `sign`.
     """
 
     def __init__(
@@ -145,6 +146,10 @@ class Score:
         self.name = name
         self.higher_is_better = higher_is_better
         self._function = function
+
+    @property
+    def sign(self) -> int:
+        return sign(self)
 
     def __call__(self, y: np.ndarray, p: np.ndarray, spec: Any) -> float:
         return self._function(y, p, spec)
@@ -312,3 +317,22 @@ def higher_is_better(name: str) -> bool:
     (True, False)
     """
     return not _sounds_like_error(name)
+
+
+def sign(metric: Score | str | bool) -> int:
+    """1 where more is better, -1 where less is: `sign * value` is better the greater.
+
+    The one place where a direction becomes a number.
+
+    Args:
+        metric: a `Score`; or the name of a metric, as far as that tells; or whether
+            more is better.
+
+    >>> sign("accuracy"), sign("mse"), sign(get("mse")), sign(False)
+    (1, -1, -1, -1)
+    """
+    if isinstance(metric, Score):
+        metric = metric.higher_is_better
+    elif isinstance(metric, str):
+        metric = higher_is_better(metric)
+    return 1 if metric else -1

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from keras_lifelong.metrics.result import Result
+from keras_lifelong.metrics import matrix as measures
 
 # A matrix of more tasks would not fit a terminal; then a line per task is shown.
 MAX_MATRIX = 20
@@ -53,7 +52,7 @@ def _grid(rows: list[list[str]]) -> list[str]:
     return lines
 
 
-def _matrix_lines(result: Result) -> list[str]:
+def _matrix_lines(result: Any) -> list[str]:
     tasks = len(result.task_names)
     digits = 4 if tasks <= 10 else 3 if tasks <= 14 else 2
     names = [clip(name, NAME_WIDTH if tasks <= 6 else 9) for name in result.task_names]
@@ -65,7 +64,7 @@ def _matrix_lines(result: Result) -> list[str]:
     return _grid(rows)
 
 
-def _task_lines(result: Result) -> list[str]:
+def _task_lines(result: Any) -> list[str]:
     learned, last = result.matrix.diagonal(), result.matrix[-1]
     rows = [[result.metric, "learned", "in the end", "change"]]
     for j, name in enumerate(result.task_names):
@@ -74,10 +73,13 @@ def _task_lines(result: Result) -> list[str]:
     return _grid(rows)
 
 
-def result_table(result: Result) -> str:
-    """Returns the text of `print(result)`: matrix, ACC, BWT, size, time."""
-    from keras_lifelong.metrics import matrix as measures
+def result_table(result: Any) -> str:
+    """Returns the text of `print(result)`: matrix, ACC, BWT, size, time.
 
+    Args:
+        result: a `metrics.Result`, which is printed by this and so is not imported
+            here: its attributes are all that is used.
+    """
     tasks = len(result.task_names)
     lines = [
         f"{result.method} on {result.stream}, {tasks} task{'s' * (tasks > 1)} "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from keras_lifelong.report.figures import accuracy_matrix
 from keras_lifelong.report.figures import accuracy_over_tasks
-from keras_lifelong.report.figures import growth
 from keras_lifelong.report.page import write
+from keras_lifelong.report.registry import figure
+from keras_lifelong.report.units import growth
 
-__all__ = ["accuracy_matrix", "accuracy_over_tasks", "growth", "write"]
+__all__ = ["accuracy_matrix", "accuracy_over_tasks", "figure", "growth", "write"]

@@ -1,4 +1,4 @@
-"""The figures of a run: accuracy over tasks, accuracy matrix, growth."""
+"""Figures of any run: accuracy over tasks, accuracy matrix."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ import numpy as np
 
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.scores import higher_is_better
+from keras_lifelong.metrics.scores import sign
+from keras_lifelong.report import registry
 from keras_lifelong.report import style
-from keras_lifelong.report.experts import cells as cells
-from keras_lifelong.report.experts import distance_map as distance_map
-from keras_lifelong.report.experts import tree_of_groups as tree_of_groups
-from keras_lifelong.report.knowledge import adaptation as adaptation
-from keras_lifelong.report.knowledge import knowledge_base as knowledge_base
-from keras_lifelong.report.routes import conflict_map as conflict_map
-from keras_lifelong.report.routes import joint_net as joint_net
-from keras_lifelong.report.transfer import configuration_table as configuration_table
-from keras_lifelong.report.transfer import posterior as posterior
-from keras_lifelong.report.units import growth as growth  # the third figure
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -34,7 +26,7 @@ def losses(result: Result) -> np.ndarray:
     Positive is worse, for metrics and errors alike; NaN where not measured.
     """
     change = result.matrix.diagonal() - result.matrix[-1]
-    return change if higher_is_better(result.metric) else -change
+    return sign(result.metric) * change
 
 
 def faded(result: Result) -> np.ndarray:
@@ -60,7 +52,13 @@ def verdict(result: Result) -> str:
     return f"{name} lost{most} ({lost[worst]:.{places}f})"
 
 
-@style.styled
+@registry.figure(
+    "Accuracy over tasks",
+    "Each thin line is one task, from the moment it was learned (the dot) to the "
+    "end; the thick line is the mean over the tasks learned so far. A line that "
+    "stays level is a task that was kept; the task that lost most is red. The mean "
+    "also falls when a new task is harder than the earlier ones.",
+)
 def accuracy_over_tasks(result: Result) -> Figure:
     """Each task's metric from when it was learned to the end, and their mean.
 
@@ -198,7 +196,13 @@ def _labels_at_end(axes, result: Result, mean: np.ndarray, worst: int | None) ->
         )
 
 
-@style.styled
+@registry.figure(
+    "Accuracy matrix",
+    "Row i is the test score on every task right after learning task i; the bold "
+    "diagonal is each task when it was new. Read down a column to see one task "
+    "age: if the colour stays, nothing was forgotten. Empty cells were not "
+    "measured.",
+)
 def accuracy_matrix(result: Result) -> Figure:
     """The accuracy matrix as a heat map: rows after a task, columns the task tested.
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from collections.abc import Iterable
 from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,166 +20,8 @@ from keras_lifelong.metrics import matrix as measures
 from keras_lifelong.metrics.scores import higher_is_better
 from keras_lifelong.metrics.table import duration
 from keras_lifelong.metrics.table import number
-from keras_lifelong.report import figures
-from keras_lifelong.report.experts import distances
-from keras_lifelong.report.experts import experts
-from keras_lifelong.report.experts import genotypes
-from keras_lifelong.report.knowledge import curves
-from keras_lifelong.report.knowledge import slots
-from keras_lifelong.report.routes import routes
-from keras_lifelong.report.style import to_png
-from keras_lifelong.report.transfer import configurations
-from keras_lifelong.report.transfer import traces
-from keras_lifelong.report.units import count_units
-
-# Figure -> what it shows and how to read it.
-FIGURES: dict[str, tuple[Callable, str, str]] = {
-    "accuracy_over_tasks": (
-        figures.accuracy_over_tasks,
-        "Accuracy over tasks",
-        "Each thin line is one task, from the moment it was learned (the dot) to the "
-        "end; the thick line is the mean over the tasks learned so far. A line that "
-        "stays level is a task that was kept; the task that lost most is red. The mean "
-        "also falls when a new task is harder than the earlier ones.",
-    ),
-    "accuracy_matrix": (
-        figures.accuracy_matrix,
-        "Accuracy matrix",
-        "Row i is the test score on every task right after learning task i; the bold "
-        "diagonal is each task when it was new. Read down a column to see one task "
-        "age: if the colour stays, nothing was forgotten. Empty cells were not "
-        "measured.",
-    ),
-    "growth": (
-        figures.growth,
-        "Growth",
-        "Grey is the network as it started; each colour is the task that made the "
-        "network grow. Columns that stop growing mean that later tasks found what "
-        "they needed in the units already there.",
-    ),
-    "configurations": (
-        figures.configuration_table,
-        "Shared layers",
-        "One row for each task, one column for each layer that tasks may share, from "
-        "the input up. Blue layers are the same for all tasks that share them; grey "
-        "ones belong to the task alone. The bars count the tasks that share a layer.",
-    ),
-    "posterior": (
-        figures.posterior,
-        "The search for what to share",
-        "For each task, how much was believed in each configuration after each epoch. "
-        "A blue band that fills the panel is a clear choice; one that stays narrow "
-        "means that several configurations explain the task almost equally well.",
-    ),
-    "distances": (
-        figures.distance_map,
-        "Distances of tasks",
-        "Each row is a task when it was new, each column one learned before. Dark: the "
-        "two are alike. A frame says that they share an expert. Distances from which "
-        "the choice was made are means over the tasks of an expert.",
-    ),
-    "groups": (
-        figures.tree_of_groups,
-        "Who shares an expert",
-        "Tasks on one branch use the same network, with a head each. New: an expert of "
-        "its own; shared: trained on, held by distillation; frozen: used as it was.",
-    ),
-    "cells": (
-        figures.cells,
-        "Cells",
-        "What the experts are made of. Every node adds up two operations; the output "
-        "is all nodes together. A reduction cell halves the image.",
-    ),
-    "joint_net": (
-        figures.joint_net,
-        "Whose layers each task uses",
-        "One row for each task, one column for each layer, from the input up. A cell "
-        "has the colour and the name of the task that the layer was made for.",
-    ),
-    "conflicts": (
-        figures.conflict_map,
-        "Conflicts",
-        "How little each new task agreed with those before it, on its own examples; it "
-        "was bound to the framed one. At the right, the similarity of each layer to "
-        "that task's: by default the most similar layers grow.",
-    ),
-    "knowledge_base": (
-        figures.knowledge_base,
-        "The knowledge base",
-        "Each row is a slot for one set of parameters, each column the base after one "
-        "more task. The colour is the task that the set was last trained on; the "
-        "number is how well the set, as it is generated, still does that task.",
-    ),
-    "adaptation": (
-        figures.adaptation,
-        "How fast sets adapted",
-        "Left: the accuracy of every candidate while a new task was learned. Right: "
-        "what the estimator predicted for it before, against what it turned out to "
-        "be; points along a rising line mean that it can tell candidates apart.",
-    ),
-}
-# Figures that only some methods have, and when.
-ONLY_IF: dict[str, Callable] = {
-    "configurations": lambda result: configurations(result)[0],
-    "posterior": traces,
-    "distances": lambda result: np.isfinite(distances(result)[1]).any(),
-    "groups": experts,
-    "cells": genotypes,
-    "joint_net": lambda result: routes(result)[0],
-    "conflicts": lambda result: routes(result)[0],
-    "knowledge_base": lambda result: slots(result)[0].size,
-    "adaptation": curves,
-}
-NOT_GROWN = (
-    "The units of each hidden layer (or, where no log of units is kept, the "
-    "parameters after each task). This run added no units to its layers: all tasks "
-    "were learned by what is drawn here."
-)
-
-_CSS = """
-:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#1b2430;--muted:#5b6673;
---line:#dfe4ea;--accent:#0072b2;--tint:0,114,178}
-@media (prefers-color-scheme:dark){:root{--bg:#12161c;--card:#1a2029;--ink:#e6eaf0;
---muted:#9aa6b4;--line:#2d3642;--accent:#56b4e9;--tint:86,180,233}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
-main{max-width:980px;margin:0 auto;padding:32px 20px 64px}
-h1{font-size:28px;line-height:1.2;margin:0 0 4px;overflow-wrap:anywhere}
-h2{font-size:19px;margin:40px 0 8px}
-p{margin:0 0 12px;max-width:86ch}
-.muted,.note{color:var(--muted)}
-.note{font-size:13.5px}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));
-gap:12px;margin:24px 0 0}
-.card{background:var(--card);border:1px solid var(--line);border-radius:10px;
-padding:12px 14px}
-.card b{display:block;font-size:25px;line-height:1.25;font-weight:650;
-font-variant-numeric:tabular-nums}
-.card span{font-size:12.5px;color:var(--muted);display:block;line-height:1.35}
-.card .name{color:var(--ink);font-weight:600;font-size:13px}
-figure{margin:12px 0 0}
-figure img{display:block;width:100%;height:auto;background:#fff;
-border:1px solid var(--line);border-radius:10px}
-figcaption{margin-top:10px;max-width:86ch;color:var(--muted)}
-.scroll{overflow:auto;max-height:520px;background:var(--card);
-border:1px solid var(--line);border-radius:10px}
-table{border-collapse:collapse;width:100%;font-size:13.5px;
-font-variant-numeric:tabular-nums}
-th,td{padding:6px 10px;text-align:right;white-space:nowrap;
-border-bottom:1px solid var(--line)}
-tr:last-child td,tr:last-child th{border-bottom:0}
-thead th{position:sticky;top:0;background:var(--card);color:var(--muted);
-font-weight:600;box-shadow:inset 0 -1px var(--line);z-index:1}
-tbody th{font-weight:600;position:sticky;left:0;background:var(--card)}
-th:first-child,td:first-child,.l{text-align:left}
-td.own{font-weight:700}
-summary{cursor:pointer;margin:14px 0 8px;color:var(--accent)}
-pre{margin:0;padding:14px 16px;font:13px/1.5 ui-monospace,"Liberation Mono",Menlo,
-monospace;overflow:auto;background:var(--card);border:1px solid var(--line);
-border-radius:10px}
-footer{margin-top:48px;font-size:13px;color:var(--muted)}
-"""
+from keras_lifelong.report import registry
+from keras_lifelong.report import style
 
 
 def write(result: Result, output_dir: str | os.PathLike) -> Path:
@@ -200,11 +43,8 @@ def write(result: Result, output_dir: str | os.PathLike) -> Path:
     ```
     """
     output_dir = Path(output_dir)
-    pictures = {
-        name: to_png(draw(result))
-        for name, (draw, _, _) in FIGURES.items()
-        if name not in ONLY_IF or ONLY_IF[name](result)
-    }
+    figures = registry.figures_for(result)
+    pictures = {figure.name: style.to_png(figure.draw(result)) for figure in figures}
     for name, content in pictures.items():
         write_atomic(output_dir / "figures" / f"{name}.png", content)
     path = output_dir / "report.html"
@@ -223,16 +63,14 @@ def html(result: Result, pictures: dict[str, bytes]) -> str:
         f"{escape(result.metric)} · {duration(result.wall_seconds)} in all</p>",
         _cards(result),
     ]
-    grown = any(count_units(result)[2].flat)
     for name, content in pictures.items():
-        _, headline, caption = FIGURES[name]
-        if name == "growth" and not grown:
-            caption = NOT_GROWN
+        figure = registry.get(name)
+        title, caption = escape(figure.title), escape(figure.explain(result))
         data = base64.b64encode(content).decode()
         parts.append(
-            f'<h2>{headline}</h2><figure><img alt="{headline}: {escape(caption)}" '
+            f'<h2>{title}</h2><figure><img alt="{title}: {caption}" '
             f'src="data:image/png;base64,{data}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            f"<figcaption>{caption}</figcaption></figure>"
         )
     parts += ["<h2>The numbers</h2>", _matrices(result)]
     parts += ["<h2>Task by task</h2>", _tasks(result)]
@@ -240,10 +78,11 @@ def html(result: Result, pictures: dict[str, bytes]) -> str:
     parts += ["<h2>Configuration</h2>", _config(result)]
     parts += ["<h2>Versions</h2>", _versions(result)]
     body = "\n".join(parts)
+    css = resources.files(__package__).joinpath("page.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(heading)}</title>\n<style>{_CSS}</style></head>\n"
+        f"<title>{escape(heading)}</title>\n<style>\n{css}</style></head>\n"
         f"<body><main>\n{body}\n<footer>Written by keras-lifelong from results.json, "
         "which lies beside this page.</footer>\n</main></body></html>\n"
     )

@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_lifelong.metrics import Result
+from keras_lifelong.report import registry
 from keras_lifelong.report import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NOT_GROWN = (
+    "The units of each hidden layer (or, where no log of units is kept, the "
+    "parameters after each task). This run added no units to its layers: all tasks "
+    "were learned by what is drawn here."
+)
+GROWN = (
+    "Grey is the network as it started; each colour is the task that made the "
+    "network grow. Columns that stop growing mean that later tasks found what "
+    "they needed in the units already there."
+)
 # Kinds of log entries that say what was retrained or reused, not what was added.
 NOT_GROWTH = ("select", "share", "configuration")
 
@@ -41,7 +52,11 @@ def count_units(result: Result) -> tuple[list[str], np.ndarray, np.ndarray, np.n
     return layers, initial, added, split
 
 
-@style.styled
+def _caption(result: Result) -> str:
+    return GROWN if count_units(result)[2].any() else NOT_GROWN
+
+
+@registry.figure("Growth", _caption)
 def growth(result: Result) -> Figure:
     """Units per layer, coloured by the task that added them.
 

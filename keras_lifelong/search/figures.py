@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_lifelong.metrics.scores import higher_is_better
+from keras_lifelong.metrics.scores import sign
 from keras_lifelong.report import style
 from keras_lifelong.search import pareto
 
@@ -17,7 +19,8 @@ def _points(rows, low: str, high: str) -> np.ndarray:
     """Objectives (n, 2) to be minimised: `low` as it is, `high` with its sign."""
     if not rows:
         raise ValueError("`rows` must have one trial or more. Received: none")
-    return np.array([[float(row[low]), -float(row[high])] for row in rows])
+    turned = -sign(high)
+    return np.array([[float(row[low]), turned * float(row[high])] for row in rows])
 
 
 @style.styled
@@ -26,7 +29,8 @@ def front(rows: list[dict], low: str = "params", high: str = "gain") -> Figure:
 
     Args:
         rows: of the trials, as of `ParetoTuner.rows`.
-        low, high: names of the objectives, to be small and to be great.
+        low, high: names of the objectives, to be small and to be great; `high` may be
+            an error, as far as its name tells, which is to be small too.
 
     Returns:
         A `matplotlib.figure.Figure`: trials on the front are blue and numbered, the
@@ -41,7 +45,7 @@ def front(rows: list[dict], low: str = "params", high: str = "gain") -> Figure:
     """
     points = _points(rows, low, high)
     best = pareto.non_dominated(points)
-    x, y = points[:, 0], -points[:, 1]
+    x, y = points[:, 0], -sign(high) * points[:, 1]
     figure = style.new_figure(8.4, 4.6)
     axes = figure.add_axes((0.1, 0.12, 0.87, 0.68))
     axes.scatter(x[~best], y[~best], s=22, color=style.BASE, lw=0)
@@ -63,7 +67,8 @@ def front(rows: list[dict], low: str = "params", high: str = "gain") -> Figure:
     style.title(
         figure,
         f"{len(seen)} trade-offs of {len(rows)} trials are beaten by none",
-        f"Blue, numbered by trial: no other has less {low} and more {high}",
+        f"Blue, numbered by trial: no other has less {low} and "
+        f"{'more' if higher_is_better(high) else 'less'} {high}",
     )
     return figure
 

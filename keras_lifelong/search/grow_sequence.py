@@ -235,16 +235,16 @@ class GrowSequenceTuner(ParetoTuner):
         for name in names:
             task = self.tasks[name]
             model.fit(task, epochs=self.epochs, batch_size=self.batch_size, verbose=0)
-        metric, alone = model.main_metric.name, model.single_task_scores(self.split)
+        metric, alone = model.main_metric, model.single_task_scores(self.split)
         together = [
-            model.evaluate(self.tasks[n], split=self.split)[metric] for n in names
+            model.evaluate(self.tasks[n], split=self.split)[metric.name] for n in names
         ]
-        single = [alone[n] for n in names]
+        single, up = [alone[n] for n in names], metric.higher_is_better
         found = {
-            "gain": multi_task_gain(together, single),
+            "gain": multi_task_gain(together, single, higher_is_better=up),
             "params": model.count_params(),
-            "points": 100 * float(np.mean(np.subtract(together, single))),
-            metric: float(np.mean(together)),
+            "points": multi_task_gain(together, single, True, up),
+            metric.name: float(np.mean(together)),
         }
         return found, model
 

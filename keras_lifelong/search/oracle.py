@@ -13,6 +13,7 @@ import numpy as np
 from keras_tuner.engine import trial as trial_module
 
 from keras_lifelong.files import write_atomic
+from keras_lifelong.metrics.scores import sign
 from keras_lifelong.search import pareto
 from keras_lifelong.search.samplers import Sampler
 from keras_lifelong.search.samplers import Space
@@ -100,7 +101,7 @@ class ParetoOracle(kt.Oracle):
             seed=seed + 1,  # KerasTuner takes 0 for "none"
             max_consecutive_failed_trials=None,  # its error would hold a lock for ever
         )
-        self.signs = [1 if o.direction == "min" else -1 for o in objectives]
+        self.signs = [-sign(o.direction != "min") for o in objectives]
         self.names = [o.name for o in objectives]
         self._space = Space(hyperparameters)
         self._sampler = Sampler(sampler, self._space, seed, start)

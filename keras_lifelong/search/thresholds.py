@@ -59,9 +59,10 @@ class ThresholdTuner(ParetoTuner):
         axes = kt.HyperParameters()
         axes.Float("alpha", 0.0, 1.0, step=step, default=0.5)
         axes.Float("gap", 0.0, 1.0, step=step, default=0.25)
-        name = build(0.5, 0.75).main_metric.name
+        metric = build(0.5, 0.75).main_metric
+        direction = "max" if metric.higher_is_better else "min"
         oracle = ParetoOracle(
-            [kt.Objective(name, "max"), kt.Objective("params", "min")],
+            [kt.Objective(metric.name, direction), kt.Objective("params", "min")],
             max_trials,
             axes,
             sampler=sampler,

@@ -9,6 +9,7 @@ import pytest
 
 from keras_lifelong import metrics
 from keras_lifelong.metrics.scores import higher_is_better
+from keras_lifelong.metrics.scores import sign
 
 
 def spec(kind, units):
@@ -163,3 +164,13 @@ def test_direction_by_name():
     assert higher_is_better("auroc") and higher_is_better("top_k_categorical_accuracy")
     assert not higher_is_better("mse") and not higher_is_better("mean_absolute_error")
     assert not higher_is_better("binary_crossentropy")
+
+
+@pytest.mark.parametrize(
+    "metric, expected",
+    [("accuracy", 1), ("mse", -1), ("hinge", -1), (True, 1), (False, -1)],
+)
+def test_signed_values_are_better_the_greater(metric, expected):
+    assert sign(metric) == expected
+    if isinstance(metric, str):
+        assert sign(metrics.get(metric)) == metrics.get(metric).sign == expected

@@ -7,27 +7,20 @@ import sys
 
 import numpy as np
 import pytest
+from fake_results import fake
+from fake_results import texts
 
 from keras_lifelong.report import figures
 from keras_lifelong.report import style
-from keras_lifelong.report import transfer
-from keras_lifelong.report.units import count_units
+from keras_lifelong.report import units
 
-ALL = (figures.accuracy_over_tasks, figures.accuracy_matrix, figures.growth)
+ALL = (figures.accuracy_over_tasks, figures.accuracy_matrix, units.growth)
 NAN = float("nan")
-
-
-def texts(figure):
-    found = [t.get_text() for t in figure.texts]
-    for axes in figure.axes:
-        found += [t.get_text() for t in axes.texts]
-        found += [t.get_text() for t in axes.get_xticklabels()]
-    return found
 
 
 @pytest.mark.parametrize("draw", ALL)
 @pytest.mark.parametrize("tasks", [1, 5, 20, 30])
-def test_valid_png_at_twice_the_resolution(fake, draw, tasks):
+def test_valid_png_at_twice_the_resolution(draw, tasks):
     png = style.to_png(draw(fake(tasks, forget=0.05)))
     assert png[:8] == b"\x89PNG\r\n\x1a\n" and png[-8:-4] == b"IEND"
     width = int.from_bytes(png[16:20], "big")
@@ -35,7 +28,7 @@ def test_valid_png_at_twice_the_resolution(fake, draw, tasks):
 
 
 @pytest.mark.parametrize("draw", ALL)
-def test_text_stays_inside_the_picture(fake, draw):
+def test_text_stays_inside_the_picture(draw):
     name = "a very very long name of a task " * 3
     result = fake(10, method="M" * 80, forget=0.1, task_names=[name + str(i)
                   for i in range(10)], growth=[])  # fmt: skip
@@ -54,12 +47,12 @@ def test_text_stays_inside_the_picture(fake, draw):
         assert box.y0 <= extent.y0 and extent.y1 <= box.y1, text
 
 
-def test_same_result_same_picture(fake):
-    pngs = [style.to_png(figures.growth(fake(5))) for _ in range(2)]
+def test_same_result_same_picture():
+    pngs = [style.to_png(units.growth(fake(5))) for _ in range(2)]
     assert pngs[0] == pngs[1]
 
 
-def test_titles_say_the_finding(fake):
+def test_titles_say_the_finding():
     R = [[0.9, NAN, NAN], [0.5, 0.9, NAN], [0.4, 0.8, 0.9]]
     result = fake(3, matrices={"accuracy": R}, method="EWC", log=False)
     found = texts(figures.accuracy_over_tasks(result))
@@ -73,21 +66,21 @@ def test_titles_say_the_finding(fake):
     assert any(text.endswith("no task was forgotten") for text in found)
 
 
-def test_the_mean_is_over_the_tasks_so_far(fake):
+def test_the_mean_is_over_the_tasks_so_far():
     R = [[0.9, NAN], [0.5, 0.8]]
     figure = figures.accuracy_over_tasks(fake(2, matrices={"accuracy": R}))
     lines = [line.get_ydata().tolist() for line in figure.axes[0].lines]
     assert any(np.allclose(line, [0.9, 0.65]) for line in lines if len(line) == 2)
 
 
-def test_errors_are_read_the_other_way_round(fake):
+def test_errors_are_read_the_other_way_round():
     R = [[0.2, NAN, NAN], [0.5, 0.3, NAN], [0.9, 0.1, 0.3]]
     result = fake(3, metric="mse", matrices={"mse": R})
     np.testing.assert_allclose(figures.losses(result), [0.7, -0.2, 0.0])
     assert figures.verdict(result) == "task_0 lost most (0.700)"
 
 
-def test_a_matrix_measured_only_in_the_end(fake):
+def test_a_matrix_measured_only_in_the_end():
     R = [[NAN, NAN], [0.8, 0.9]]
     result = fake(2, method="Joint", matrices={"accuracy": R}, log=False)
     for draw in ALL:
@@ -99,7 +92,7 @@ def test_a_matrix_measured_only_in_the_end(fake):
         style.to_png(draw(fake(2, matrices={"accuracy": R})))
 
 
-def test_units_are_counted_by_layer_and_task(fake):
+def test_units_are_counted_by_layer_and_task():
     def entry(task, layer, kind, count):
         return {"task": task, "layer": layer, "kind": kind, "count": count, "why": {}}
 
@@ -112,11 +105,11 @@ def test_units_are_counted_by_layer_and_task(fake):
         entry("task_2", "b", "add", 1),
     ]
     result = fake(3, growth=log)
-    layers, initial, added, split = count_units(result)
+    layers, initial, added, split = units.count_units(result)
     assert layers == ["a", "b"] and initial.tolist() == [10, 4]
     assert added.tolist() == [[0, 5, 0], [0, 0, 1]]
     assert split.tolist() == [[0, 2, 0], [0, 0, 0]]
-    figure = figures.growth(result)
+    figure = units.growth(result)
     found = texts(figure)
     assert "DEN added 6 units to 14, 43 % more (2 of them by splitting)" in found
     assert "15\n+5" in found
@@ -125,14 +118,14 @@ def test_units_are_counted_by_layer_and_task(fake):
     assert max(tops) == 15
     # What was added before this stream, as after loading, is where it began.
     log = [entry("task_0", "a", "initial", 10), entry("monday", "a", "add", 3)]
-    _, initial, added, _ = count_units(fake(3, growth=log))
+    _, initial, added, _ = units.count_units(fake(3, growth=log))
     assert initial.tolist() == [13] and not added.any()
 
 
-def test_baselines_do_not_grow(fake):
-    found = texts(figures.growth(fake(3, method="L2", grow=False)))
+def test_baselines_do_not_grow():
+    found = texts(units.growth(fake(3, method="L2", grow=False)))
     assert "L2 did not grow: 440 units from start to end" in found
-    found = texts(figures.growth(fake(3, method="L2", log=False)))
+    found = texts(units.growth(fake(3, method="L2", log=False)))
     assert "L2 ends with 308,274 parameters, 1.08x the base network" in found
 
 
@@ -157,36 +150,3 @@ def test_the_users_style_and_pyplot_are_left_alone():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.stdout.split() == ["False", "33.0"], out.stderr
-
-
-def test_configurations_are_read_off_the_growth_log(fake):
-    result = fake(2, method="LASEM", log=False)
-    growth = []
-    for t, task in enumerate(result.task_names):
-        for layer, kind, p in (("a", "share", 0.9), ("b", "own", 0.25)):
-            why = {"probability_of_sharing": p - 0.1 * t}
-            growth.append(
-                {"task": task, "layer": layer, "kind": kind, "count": 4, "why": why}
-            )
-        why = {"configuration": [1, 0], "trace": [[0.2] * 4, [0.1, 0.1, 0.6, 0.2]]}
-        growth.append(
-            {
-                "task": task,
-                "layer": "configuration",
-                "kind": "configuration",
-                "count": 0,
-                "why": {**why, "trace_every": 5},
-            }
-        )
-    result.growth = growth
-    tasks, layers, table = transfer.configurations(result)
-    assert (tasks, layers) == (result.task_names, ["a", "b"])
-    np.testing.assert_allclose(table, [[0.9, -0.25], [0.8, -0.15]])
-    trace, every = transfer.traces(result)["task_0"]
-    assert every == 5 and trace.shape == (2, 4)
-    texts = [t.get_text() for t in transfer.configuration_table(result).axes[0].texts]
-    assert texts == ["100%", "0%"]
-    titles = [a.get_title(loc="left") for a in transfer.posterior(result).axes]
-    assert titles == ["task_0: 10", "task_1: 10"]
-    with pytest.raises(ValueError, match="no choices of shared layers"):
-        transfer.configuration_table(fake(2))

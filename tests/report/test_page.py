@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from fake_results import fake
 
 from keras_lifelong.report import write
 
@@ -34,7 +35,7 @@ def read(path):
     return page, Reader(page)
 
 
-def test_everything_is_written(fake, tmp_path):
+def test_everything_is_written(tmp_path):
     path = write(fake(5), tmp_path / "run")
     assert path == tmp_path / "run" / "report.html"
     pictures = sorted(os.listdir(tmp_path / "run" / "figures"))
@@ -67,7 +68,7 @@ def test_everything_is_written(fake, tmp_path):
     assert "prefers-color-scheme:dark" in page
 
 
-def test_nothing_is_fetched_or_run(fake, tmp_path):
+def test_nothing_is_fetched_or_run(tmp_path):
     page, reader = read(write(fake(3), tmp_path))
     assert "http" not in page
     assert not re.search(r"@import|url\(", page)
@@ -80,7 +81,7 @@ def test_nothing_is_fetched_or_run(fake, tmp_path):
         assert "href" not in attrs
 
 
-def test_strings_of_users_are_escaped(fake, tmp_path):
+def test_strings_of_users_are_escaped(tmp_path):
     quote = '"><img src=x onerror=alert(1)>'
     names = [EVIL, quote, "$\\frac{", "two\nlines", "Aufgabe ö \ud800"]
     log = [
@@ -103,7 +104,7 @@ def test_strings_of_users_are_escaped(fake, tmp_path):
 
 
 @pytest.mark.parametrize("tasks", [1, 20])
-def test_other_runs(fake, tmp_path, tasks):
+def test_other_runs(tmp_path, tasks):
     result = fake(tasks, method="Independent", log=False, config={}, versions={})
     result.peak_by_task = None
     page, reader = read(write(result, tmp_path))
@@ -113,7 +114,7 @@ def test_other_runs(fake, tmp_path, tasks):
     assert "nan" not in text.lower().replace("independent", "")
 
 
-def test_a_failure_leaves_the_old_page(fake, tmp_path, monkeypatch):
+def test_a_failure_leaves_the_old_page(tmp_path, monkeypatch):
     path = write(fake(2), tmp_path)
     old = path.read_bytes()
     real = os.replace

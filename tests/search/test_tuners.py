@@ -168,6 +168,35 @@ def test_thresholds_of_par(tmp_path):
         assert model.options.beta <= 1
 
 
+def test_an_error_is_to_be_small(tmp_path):
+    """A gain over networks whose error is greater is positive."""
+
+    def regression():
+        found = []
+        for i in range(2):
+            data = X[:40], X[:40, i : i + 1]
+            spec = kl.TaskSpec(1, kind="regression", input_shape=(6,))
+            parts = {"train": data, "validation": data, "test": data}
+            found.append(kl.Task(f"t{i}", spec, **parts))
+        return found
+
+    def build(*thresholds):
+        kind = kl.PAR if thresholds else kl.BindAndGrow
+        model = kind(body())
+        model.compile(keras.optimizers.Adam(0.02), metrics=["mse"])
+        return model
+
+    tuner = ThresholdTuner(build, regression(), directory=str(tmp_path / "a"))
+    assert tuner.oracle.signs == [1, 1]
+    tuner = GrowSequenceTuner(build, regression(), directory=str(tmp_path / "b"))
+    found, model = tuner.measure({"delta": 0.5})
+    alone = np.array(list(model.single_task_scores("validation").values()))
+    scores = [model.evaluate(t, split="validation")["mse"] for t in regression()]
+    better = 100 * np.mean((alone - scores) / alone)
+    assert found["gain"] == pytest.approx(better)
+    assert found["points"] == pytest.approx(100 * np.mean(alone - scores))
+
+
 def test_what_is_recalled_stays_within_its_limit():
     recall = Recall(limit=1000)
     for i in range(5):

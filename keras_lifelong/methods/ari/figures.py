@@ -1,4 +1,4 @@
-"""A knowledge base: which sets it held, how well, and how fast they adapted."""
+"""Figures of ARI: the sets it held, how well, and how fast they adapted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_lifelong.metrics import Result
+from keras_lifelong.report import registry
 from keras_lifelong.report import style
+from keras_lifelong.report import tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +62,13 @@ def estimates(result: Result) -> list[tuple[str, float, float]]:
     ]
 
 
-@style.styled
+@registry.figure(
+    "The knowledge base",
+    "Each row is a slot for one set of parameters, each column the base after one "
+    "more task. The colour is the task that the set was last trained on; the "
+    "number is how well the set, as it is generated, still does that task.",
+    when=lambda result: slots(result)[0].size,
+)
 def knowledge_base(result: Result) -> Figure:
     """Which task each slot's set came from, after each task, and how well it is kept.
 
@@ -89,17 +97,10 @@ def knowledge_base(result: Result) -> Figure:
     colours = style.task_colours(steps)
     for slot, step in zip(*np.nonzero(tasks >= 0), strict=True):
         colour = colours[tasks[slot, step]]
-        axes.add_patch(_tile(step, slot, colour))
+        tables.cell(axes, step, slot, colour)
         if steps <= 12 and np.isfinite(accuracy[slot, step]):
-            axes.text(
-                step,
-                slot,
-                f"{accuracy[slot, step]:.2f}",
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                color=style.ink_on(colour),
-            )
+            text = f"{accuracy[slot, step]:.2f}"
+            tables.write(axes, step, slot, text, style.ink_on(colour), 6.5)
     for step, colour in enumerate(colours[: 24 if steps > 12 else steps]):
         name = style.plain(result.task_names[step], 14)
         at = count * (step + 0.5) / len(colours[:24]) - 0.5
@@ -127,15 +128,13 @@ def knowledge_base(result: Result) -> Figure:
     return figure
 
 
-def _tile(column, row, colour):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle(
-        (column - 0.47, row - 0.45), 0.94, 0.9, facecolor=colour, edgecolor="none"
-    )
-
-
-@style.styled
+@registry.figure(
+    "How fast sets adapted",
+    "Left: the accuracy of every candidate while a new task was learned. Right: "
+    "what the estimator predicted for it before, against what it turned out to "
+    "be; points along a rising line mean that it can tell candidates apart.",
+    when=curves,
+)
 def adaptation(result: Result) -> Figure:
     """How fast known and new sets learned new tasks, and how well that was foreseen.
 

@@ -1,9 +1,8 @@
-"""A maker of results as a run would give them, without a run."""
+"""Results as a run would give them, without a run, and what their figures say."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from keras_lifelong.metrics import Result
 
@@ -79,6 +78,10 @@ def fake(
     return Result(**(defaults | fields))
 
 
-@pytest.fixture(name="fake")
-def fake_fixture():
-    return fake
+def texts(figure) -> list[str]:
+    """All that is written in a figure: titles, labels of columns, notes."""
+    found = [t.get_text() for t in figure.texts]
+    for axes in figure.axes:
+        found += [t.get_text() for t in axes.texts] + [axes.get_title(loc="left")]
+        found += [t.get_text() for t in axes.get_xticklabels()]
+    return found

@@ -1,4 +1,4 @@
-"""Transfer configurations: which layers tasks share, and how sure that was."""
+"""Figures of LASEM: which layers tasks share, and how sure that was."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_lifelong.metrics import Result
+from keras_lifelong.report import registry
 from keras_lifelong.report import style
+from keras_lifelong.report import tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +40,14 @@ def _why(entry) -> dict:
     return why if isinstance(why, dict) else {}
 
 
-@style.styled
+@registry.figure(
+    "Shared layers",
+    "One row for each task, one column for each layer that tasks may share, from "
+    "the input up. Blue layers are the same for all tasks that share them; grey "
+    "ones belong to the task alone. The bars count the tasks that share a layer.",
+    when=lambda result: configurations(result)[0],
+    name="configurations",
+)
 def configuration_table(result: Result) -> Figure:
     """The layers each task shares, and the share of tasks that share each layer.
 
@@ -79,18 +88,12 @@ def configuration_table(result: Result) -> Figure:
     for t in range(len(tasks)):
         for i in range(len(layers)):
             colour = style.BLUE if shared[t, i] else style.BASE
-            axes.add_patch(_box(i, t, colour))
+            tables.cell(axes, i, t, colour, 0.88)
             if len(tasks) <= 30:
                 ink = "white" if shared[t, i] else style.INK
                 text = f"{abs(table[t, i]):.2f}"
-                axes.text(i, t, text, color=ink, ha="center", va="center", fontsize=8)
-    axes.set_xlim(-0.5, len(layers) - 0.5)
-    axes.set_ylim(len(tasks) - 0.5, -0.5)
-    style.ticks(axes.xaxis, x, [style.plain(n, 14) for n in layers])
-    style.ticks(axes.yaxis, np.arange(len(tasks)), [style.plain(n, 14) for n in tasks])
-    axes.tick_params(length=0)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
+                tables.write(axes, i, t, text, ink, 8)
+    tables.frame(axes, layers, tasks, (14, 14))
     style.title(
         figure,
         f"{style.plain(result.method, 24)}: {shared.mean():.0%} of all layers are "
@@ -99,12 +102,6 @@ def configuration_table(result: Result) -> Figure:
         "of sharing",
     )
     return figure
-
-
-def _box(i: int, t: int, colour: str):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((i - 0.47, t - 0.44), 0.94, 0.88, color=colour, lw=0)
 
 
 def traces(result: Result) -> dict[str, tuple[np.ndarray, int]]:
@@ -118,7 +115,13 @@ def traces(result: Result) -> dict[str, tuple[np.ndarray, int]]:
     return found
 
 
-@style.styled
+@registry.figure(
+    "The search for what to share",
+    "For each task, how much was believed in each configuration after each epoch. "
+    "A blue band that fills the panel is a clear choice; one that stays narrow "
+    "means that several configurations explain the task almost equally well.",
+    when=traces,
+)
 def posterior(result: Result) -> Figure:
     """How belief in the configurations changed while each task was learned.
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from fake_results import fake
+from fake_results import texts
 
-from keras_lifelong.report import knowledge
+from keras_lifelong.methods.ari import figures
 from keras_lifelong.report import page
 
 
@@ -29,7 +31,7 @@ def explored(task, learned, curve, predicted=0.5):
 
 
 @pytest.fixture
-def result(fake):
+def result():
     result = fake(3, method="ARI", log=False)
     a, b, c = result.task_names
     result.growth = [
@@ -46,35 +48,28 @@ def result(fake):
     return result
 
 
-def texts(figure):
-    found = [t.get_text() for t in figure.texts]
-    for axes in figure.axes:
-        found += [t.get_text() for t in axes.texts]
-    return found
-
-
 def test_slots_over_tasks(result):
-    tasks, accuracy = knowledge.slots(result)
+    tasks, accuracy = figures.slots(result)
     assert tasks.tolist() == [[0, 0, 2], [-1, 1, 1]]
     assert accuracy[1, 2] == 0.95 and np.isnan(accuracy[1, 0])
-    found = texts(knowledge.knowledge_base(result))
+    found = texts(figures.knowledge_base(result))
     assert "0.95" in found and any("2 of 3 tasks" in t for t in found)
 
 
 def test_curves_leave_the_first_task_out(result):
-    found = knowledge.curves(result)
+    found = figures.curves(result)
     assert [drawn for _, drawn, _ in found] == [False, True, False]
-    assert len(knowledge.estimates(result)) == 3
-    shown = texts(knowledge.adaptation(result))
+    assert len(figures.estimates(result)) == 3
+    shown = texts(figures.adaptation(result))
     assert any("learn faster: 0.08" in t for t in shown)
 
 
-def test_only_a_knowledge_base_has_them(result, fake, tmp_path):
+def test_only_a_knowledge_base_has_them(result, tmp_path):
     page.write(result, tmp_path / "a")
     page.write(fake(3), tmp_path / "b")
     shown = [{p.stem for p in (tmp_path / n / "figures").iterdir()} for n in "ab"]
     assert {"knowledge_base", "adaptation"} <= shown[0]
     assert not {"knowledge_base", "adaptation"} & shown[1]
-    for draw in (knowledge.knowledge_base, knowledge.adaptation):
+    for draw in (figures.knowledge_base, figures.adaptation):
         with pytest.raises(ValueError, match="`result` has no"):
             draw(fake(3))

@@ -1,4 +1,4 @@
-"""Routes: whose layer each task uses, and the conflicts that said so."""
+"""Figures of BindAndGrow: whose layer each task uses, and the conflicts of tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_lifelong.metrics import Result
+from keras_lifelong.report import registry
 from keras_lifelong.report import style
+from keras_lifelong.report import tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +56,12 @@ def conflicts(result: Result) -> tuple[list[str], np.ndarray, list[int]]:
     return tasks, table, to
 
 
-@style.styled
+@registry.figure(
+    "Whose layers each task uses",
+    "One row for each task, one column for each layer, from the input up. A cell "
+    "has the colour and the name of the task that the layer was made for.",
+    when=lambda result: routes(result)[0],
+)
 def joint_net(result: Result) -> Figure:
     """Whose layers each task uses, as a table of tasks and layers.
 
@@ -83,12 +90,11 @@ def joint_net(result: Result) -> Figure:
     for t in range(len(tasks)):
         for u in range(len(units)):
             colour = colours[table[t, u]]
-            _box(axes, u, t, colour)
+            tables.cell(axes, u, t, colour)
             if len(units) <= 12:
                 name = style.plain(tasks[table[t, u]], 12)
-                ink = style.ink_on(colour)
-                _write(axes, u, t, name, ink, 7.5)
-    _frame(axes, units, tasks)
+                tables.write(axes, u, t, name, style.ink_on(colour), 7.5)
+    tables.frame(axes, units, tasks)
     own = np.mean([table[t] == t for t in range(len(tasks))])
     style.title(
         figure,
@@ -99,7 +105,14 @@ def joint_net(result: Result) -> Figure:
     return figure
 
 
-@style.styled
+@registry.figure(
+    "Conflicts",
+    "How little each new task agreed with those before it, on its own examples; it "
+    "was bound to the framed one. At the right, the similarity of each layer to "
+    "that task's: by default the most similar layers grow.",
+    when=lambda result: routes(result)[0],
+    name="conflicts",
+)
 def conflict_map(result: Result) -> Figure:
     """How much each task was in conflict with those before it.
 
@@ -126,7 +139,7 @@ def conflict_map(result: Result) -> Figure:
     figure = style.new_figure(8.4, 2.2 + 0.3 * max(len(tasks), 4))
     height = figure.get_size_inches()[1]
     low, tall = 0.95 / height, 1 - 1.95 / height
-    shades = _shades()
+    shades = tables.shades()
     for values, left, width, names, label, flip in (
         (table, 0.13, 0.4, tasks, "conflict with", True),
         (rho, 0.6, 0.38, units, "similarity by layer, to the one bound to", False),
@@ -137,12 +150,14 @@ def conflict_map(result: Result) -> Figure:
         for i, j in zip(*np.nonzero(np.isfinite(values)), strict=True):
             level = (values[i, j] - bottom) / (top - bottom)
             colour = shades(1 - level if flip else level)
-            _box(axes, j, i, colour)
+            tables.cell(axes, j, i, colour)
             if len(names) <= 10:
-                _write(axes, j, i, f"{values[i, j]:.2f}", style.ink_on(colour), 7)
+                text = f"{values[i, j]:.2f}"
+                tables.write(axes, j, i, text, style.ink_on(colour), 7)
             if flip and to[i] == j:
-                _outline(axes, j, i)
-        _frame(axes, names, tasks if flip else [""] * len(tasks), rotate=True)
+                tables.outline(axes, j, i, 0.84, 0.8)
+        rows = tasks if flip else [""] * len(tasks)
+        tables.frame(axes, names, rows, (10, 12), rotate=True)
         axes.set_title(label, fontsize=8.5, loc="left")
     style.title(
         figure,
@@ -150,50 +165,3 @@ def conflict_map(result: Result) -> Figure:
         "Dark: alike. Framed: bound to. Numbers: norm of conflict; Spearman's ρ",
     )
     return figure
-
-
-def _shades():
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("alike", ["#f1f4f7", style.BLUE])
-
-
-def _box(axes, column, row, colour):
-    from matplotlib.patches import Rectangle
-
-    place = (column - 0.47, row - 0.45)
-    axes.add_patch(Rectangle(place, 0.94, 0.9, color=colour, lw=0))
-
-
-def _outline(axes, column, row):
-    from matplotlib.patches import Rectangle
-
-    place = (column - 0.42, row - 0.4)
-    line = {"fill": False, "edgecolor": style.RED, "lw": 1.6}
-    axes.add_patch(Rectangle(place, 0.84, 0.8, **line))
-
-
-def _write(axes, column, row, text, ink, size):
-    axes.text(
-        column,
-        row,
-        text,
-        color=ink,
-        ha="center",
-        va="center",
-        fontsize=size,
-        parse_math=False,
-    )
-
-
-def _frame(axes, columns, rows, rotate=False):
-    axes.set_xlim(-0.5, len(columns) - 0.5)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    shown = [style.plain(n, 10 if rotate else 14) for n in columns]
-    style.ticks(axes.xaxis, np.arange(len(columns)), shown)
-    style.ticks(axes.yaxis, np.arange(len(rows)), [style.plain(n, 12) for n in rows])
-    axes.tick_params(length=0)
-    if rotate:
-        axes.tick_params(axis="x", rotation=90)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)

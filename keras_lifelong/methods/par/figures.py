@@ -1,4 +1,4 @@
-"""Experts: how far tasks were from each other, who shares one, and found cells."""
+"""Figures of PAR: how far tasks were apart, who shares an expert, and found cells."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_lifelong.metrics import Result
+from keras_lifelong.report import registry
 from keras_lifelong.report import style
+from keras_lifelong.report import tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +70,14 @@ def genotypes(result: Result) -> list[tuple[list[str], dict]]:
     return found
 
 
-@style.styled
+@registry.figure(
+    "Distances of tasks",
+    "Each row is a task when it was new, each column one learned before. Dark: the "
+    "two are alike. A frame says that they share an expert. Distances from which "
+    "the choice was made are means over the tasks of an expert.",
+    when=lambda result: np.isfinite(distances(result)[1]).any(),
+    name="distances",
+)
 def distance_map(result: Result) -> Figure:
     """How far each task was from those before it, and what was decided.
 
@@ -94,7 +103,7 @@ def distance_map(result: Result) -> Figure:
     figure = style.new_figure(8.4, side + 1.75)
     width, height = figure.get_size_inches()
     axes = figure.add_axes((1.5 / width, 0.85 / height, side / width, side / height))
-    shade = _shades()
+    shade = tables.shades().reversed()  # near is dark
     for i in range(count):
         for j in range(i):
             if np.isfinite(table[i, j]):
@@ -111,15 +120,7 @@ def distance_map(result: Result) -> Figure:
             fontsize=8,
             color=style.MUTED,
         )
-    axes.set_xlim(-0.5, count - 0.5)
-    axes.set_ylim(count - 0.5, -0.5)
-    shown = [style.plain(n, 10) for n in names]
-    style.ticks(axes.yaxis, np.arange(count), shown)
-    style.ticks(axes.xaxis, np.arange(count), shown)
-    axes.tick_params(length=0)
-    axes.tick_params(axis="x", rotation=90)
-    for spine in ("left", "bottom"):
-        axes.spines[spine].set_visible(False)
+    tables.frame(axes, names, names, (10, 10), rotate=True)
     shared = sum(e["kind"] != "allocate" for e in entries)
     style.title(
         figure,
@@ -131,26 +132,22 @@ def distance_map(result: Result) -> Figure:
     return figure
 
 
-def _shades():
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("near", [style.BLUE, "#f1f4f7"])
-
-
 def _cell(axes, i, j, value, shade, same, count):
-    from matplotlib.patches import Rectangle
-
-    box = {"color": shade(value), "lw": 0}
-    axes.add_patch(Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, **box))
+    tables.cell(axes, j, i, shade(value), 0.94)
     if same:
-        frame = {"fill": False, "edgecolor": style.RED, "lw": 1.6}
-        axes.add_patch(Rectangle((j - 0.43, i - 0.43), 0.86, 0.86, **frame))
+        tables.outline(axes, j, i, 0.86, 0.86)
     if count <= 12:
         ink = "white" if value < 0.45 else style.INK
-        axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=7)
+        tables.write(axes, j, i, f"{value:.2f}", ink, 7)
 
 
-@style.styled
+@registry.figure(
+    "Who shares an expert",
+    "Tasks on one branch use the same network, with a head each. New: an expert of "
+    "its own; shared: trained on, held by distillation; frozen: used as it was.",
+    when=experts,
+    name="groups",
+)
 def tree_of_groups(result: Result) -> Figure:
     """The experts and the tasks that share them, as a tree.
 
@@ -235,7 +232,12 @@ def _branch(axes, x, y, to_x, to_y):
     axes.plot([x, middle, middle, to_x], [y, y, to_y, to_y], color=style.LINE, lw=1)
 
 
-@style.styled
+@registry.figure(
+    "Cells",
+    "What the experts are made of. Every node adds up two operations; the output "
+    "is all nodes together. A reduction cell halves the image.",
+    when=genotypes,
+)
 def cells(result: Result) -> Figure:
     """The cells of the experts, drawn as graphs.
 

@@ -8,12 +8,16 @@ outputs of the head, `(n, units)`: probabilities, or values for regression.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from keras_lifelong.registry import Registry
+
+_OURS = Registry("metric")
+register = _OURS.register  # of functions (y, p, spec) -> float
 
 # Bounds the memory of thresholded metrics (keras.metrics.AUC: 200 x n x C).
 _ROWS = 4096
@@ -47,6 +51,7 @@ def _check(y: Any, p: Any, spec: Any, kinds: tuple[str, ...], metric: str):
     return y, p
 
 
+@register("accuracy")
 def accuracy(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """Share of right answers in [0, 1].
 
@@ -72,6 +77,7 @@ def accuracy(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     return float(np.mean((p > 0.5) == (y > 0.5)))
 
 
+@register("auroc")
 def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """Area under the ROC curve in [0, 1], 0.5 being chance.
 
@@ -109,6 +115,7 @@ def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     return float(np.mean([roc_auc_score(y[:, c], p[:, c]) for c in scored]))
 
 
+@register("mse")
 def mse(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """Mean squared error of a regression task, over examples and outputs.
 
@@ -120,6 +127,7 @@ def mse(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     return float(np.mean((y - p) ** 2))
 
 
+@register("mae")
 def mae(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """Mean absolute error of a regression task, over examples and outputs.
 
@@ -153,7 +161,6 @@ class Score:
         return f"Score({self.name!r})"
 
 
-_OURS = {"accuracy": accuracy, "auroc": auroc, "mse": mse, "mae": mae}
 _ALIASES = {
     "acc": "accuracy",
     "mean_squared_error": "mse",
@@ -191,7 +198,7 @@ def get(metric: Any) -> Score:
     if isinstance(metric, str):
         name = _ALIASES.get(metric, metric)
         if name in _OURS:
-            return Score(name, _OURS[name], name not in ("mse", "mae"))
+            return Score(name, _OURS.get(name), higher_is_better(name))
     elif not callable(metric) and not isinstance(metric, dict):
         raise ValueError(
             "`metric` must be the name of a metric, a keras.metrics.Metric or a "
@@ -225,14 +232,12 @@ def get(metric: Any) -> Score:
 def _unknown(metric: Any, error: Exception | None) -> ValueError:
     import keras
 
-    known = [*_OURS, *_ALIASES, *(n for n in dir(keras.metrics) if n[0] != "_")]
-    near = difflib.get_close_matches(str(metric), known, n=3)
-    reason = f" ({error})" if error and not isinstance(metric, str) else ""
-    return ValueError(
-        f"There is no metric {metric!r}{reason}. "
-        + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
-        + f"Accepted: {', '.join(_OURS)}, the names in keras.metrics, a "
-        "keras.metrics.Metric or a function (y, p) -> number"
+    return _OURS.unknown(
+        metric,
+        unlisted=[*_ALIASES, *(n for n in dir(keras.metrics) if n[0] != "_")],
+        reason=f" ({error})" if error and not isinstance(metric, str) else "",
+        also=", the names in keras.metrics, a keras.metrics.Metric or a function "
+        "(y, p) -> number",
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong import heads
 from keras_lifelong.registry import Registry
 
 _OURS = Registry("metric")
@@ -23,19 +24,21 @@ register = _OURS.register  # of functions (y, p, spec) -> float
 _ROWS = 4096
 
 
-def _check(y: Any, p: Any, spec: Any, kinds: tuple[str, ...], metric: str):
-    """Returns y and p as arrays of the shapes that `spec` says."""
-    if spec.kind not in kinds:
+def _check(y: Any, p: Any, spec: Any, metric: str):
+    """Returns y and p as arrays of the shapes that `spec` says, and its kind."""
+    kind = heads.get(spec.kind)
+    if metric not in kind.metrics:
+        kinds = heads.that(lambda kind: metric in kind.metrics)
         raise ValueError(
             f"The metric {metric!r} is for {', '.join(kinds)} tasks. "
             f"Received: spec.kind={spec.kind!r}"
         )
     y, p = np.asarray(y), np.asarray(p, dtype="float64")
-    if spec.kind != "categorical" and y.ndim == 1:
+    if not kind.by_index and y.ndim == 1:
         y = y[:, None]
     if p.ndim == 1 and spec.units == 1:
         p = p[:, None]
-    expected = (len(p),) if spec.kind == "categorical" else (len(p), spec.units)
+    expected = (len(p),) if kind.by_index else (len(p), spec.units)
     if p.shape != (len(p), spec.units) or y.shape != expected or not len(p):
         raise ValueError(
             f"The metric {metric!r} needs predictions `p` of shape (n, {spec.units}) "
@@ -48,7 +51,7 @@ def _check(y: Any, p: Any, spec: Any, kinds: tuple[str, ...], metric: str):
             f"{int((~np.isfinite(p)).sum())} of {p.size} are NaN or infinite "
             "(did training diverge?)"
         )
-    return y, p
+    return y, p, kind
 
 
 @register("accuracy")
@@ -70,11 +73,8 @@ def accuracy(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     >>> accuracy([0, 1], [[0.9, 0.1], [0.8, 0.2]], Spec(kind="categorical", units=2))
     0.5
     """
-    kinds = ("categorical", "binary", "multilabel")
-    y, p = _check(y, p, spec, kinds, "accuracy")
-    if spec.kind == "categorical":
-        return float(np.mean(p.argmax(axis=1) == y))
-    return float(np.mean((p > 0.5) == (y > 0.5)))
+    y, p, kind = _check(y, p, spec, "accuracy")
+    return float(np.mean(kind.labels(p) == (y if kind.by_index else kind.labels(y))))
 
 
 @register("auroc")
@@ -100,9 +100,8 @@ def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
-    kinds = ("categorical", "binary", "multilabel")
-    y, p = _check(y, p, spec, kinds, "auroc")
-    if spec.kind == "categorical":
+    y, p, kind = _check(y, p, spec, "auroc")
+    if kind.by_index:
         y = y[:, None] == np.arange(spec.units)
     y = y > 0.5
     scored = [c for c in range(spec.units) if 0 < y[:, c].sum() < len(y)]
@@ -123,7 +122,7 @@ def mse(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     >>> mse([[1.0], [2.0]], [[1.0], [4.0]], Spec(kind="regression", units=1))
     2.0
     """
-    y, p = _check(y, p, spec, ("regression",), "mse")
+    y, p, _ = _check(y, p, spec, "mse")
     return float(np.mean((y - p) ** 2))
 
 
@@ -135,7 +134,7 @@ def mae(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     >>> mae([[1.0], [2.0]], [[1.0], [4.0]], Spec(kind="regression", units=1))
     1.0
     """
-    y, p = _check(y, p, spec, ("regression",), "mae")
+    y, p, _ = _check(y, p, spec, "mae")
     return float(np.mean(np.abs(y - p)))
 
 
@@ -259,7 +258,7 @@ def _keras_score(metric: Any, function: Callable | None = None) -> Score:
 
     def score(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
         y, p = np.asarray(y), np.asarray(p, dtype="float32")
-        if one_hot and spec.kind == "categorical":
+        if one_hot and heads.get(spec.kind).by_index:
             y = (y[:, None] == np.arange(spec.units)).astype("float32")
         metric.reset_state()
         for start in range(0, len(p), _ROWS):

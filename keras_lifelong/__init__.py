@@ -10,18 +10,8 @@ import importlib
 __version__ = "0.1.0"
 
 # Public names are imported when first used, so that importing the package is free.
+# Methods and baselines are not listed here: they are found by their files.
 _WHERE = {
-    "DEN": "methods.den",
-    "BindAndGrow": "methods.bind_and_grow",
-    "ARI": "methods.ari",
-    "LASEM": "methods.lasem",
-    "PAR": "methods.par",
-    "Finetune": "baselines.finetune",
-    "Independent": "baselines.independent",
-    "Joint": "baselines.joint",
-    "L2": "baselines.l2",
-    "EWC": "baselines.ewc",
-    "LwF": "baselines.lwf",
     "LifelongModel": "model",
     "Phase": "training.phase",
     "Result": "metrics",
@@ -32,17 +22,24 @@ _WHERE = {
 }
 _ROOMS = ("backbones", "metrics", "report", "search", "streams", "zoo")
 
-__all__ = [*_WHERE, *_ROOMS]
+
+def _methods():
+    # not `from keras_lifelong import …`, which would ask `__getattr__` first
+    return importlib.import_module("keras_lifelong.method_files").methods()
 
 
 def __getattr__(name):
+    if name == "__all__":
+        return [*_methods(), *_WHERE, *_ROOMS]
     if name in _WHERE:
         module = importlib.import_module(f"keras_lifelong.{_WHERE[name]}")
         return getattr(module, name)
     if name in _ROOMS:
         return importlib.import_module(f"keras_lifelong.{name}")
+    if not name.startswith("_") and name in _methods():
+        return getattr(importlib.import_module(_methods()[name]), name)
     raise AttributeError(f"module 'keras_lifelong' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -34,6 +34,25 @@ def seed_config(config, *parts):
     return config
 
 
+def seeded_copy(network, *parts) -> keras.Sequential:
+    """A copy of a network whose weights are drawn anew, by seeds of `parts` alone.
+
+    A seed that the user gave a layer stays as it is.
+
+    Args:
+        network: `keras.Sequential`; it is not changed.
+        parts: integers and strings.
+
+    Example:
+
+    >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    >>> a, b = (seeded_copy(network, 0, "task_1").get_weights() for _ in range(2))
+    >>> bool((a[0] == b[0]).all())
+    True
+    """
+    return keras.Sequential.from_config(seed_config(network.get_config(), *parts))
+
+
 def reseeded(initializer, seed: int):
     """A copy of a Keras initializer that draws from `seed`."""
     config = initializer.get_config()

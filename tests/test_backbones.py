@@ -78,7 +78,7 @@ def test_den_conv_pools_while_it_fits(side, last):
 @pytest.mark.parametrize(
     ("name", "shape", "arguments", "words"),
     [
-        ("mpl", (4,), {}, "Unknown backbone. Received: 'mpl'. Accepted: cells, cnn"),
+        ("mpl", (4,), {}, "no backbone 'mpl'. Did you mean 'mlp'. Known: cells, cnn"),
         ("mlp", (4,), {"units": []}, "`units` must be a list of one or more"),
         ("mlp", (4,), {"units": [0]}, r"positive integers. Received: \[0\]"),
         ("mlp", (4,), {"units": [True]}, "positive integers"),

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
+from keras_lifelong.registry import Registry
+
 if TYPE_CHECKING:
     import keras
 
 Shape = tuple[int, ...]
 
-_BACKBONES: dict[str, Callable[..., keras.Sequential]] = {}
+_BACKBONES = Registry("backbone")
 
 
 def register(name: str) -> Callable:
@@ -25,32 +27,21 @@ def register(name: str) -> Callable:
     Raises:
         ValueError: if the name is taken.
     """
-
-    def decorate(function: Callable[..., keras.Sequential]) -> Callable:
-        if name in _BACKBONES:
-            raise ValueError(f"A backbone of this name exists. Received: {name!r}")
-        _BACKBONES[name] = function
-        return function
-
-    return decorate
+    return _BACKBONES.register(name)
 
 
 def names() -> list[str]:
     """The names that `get` knows, sorted."""
-    return sorted(_BACKBONES)
+    return _BACKBONES.names()
 
 
 def function(name: str) -> Callable[..., keras.Sequential]:
     """The function behind a name; its signature says what it accepts.
 
     Raises:
-        ValueError: if no backbone has this name.
+        ValueError: if no backbone has this name, with the nearest ones.
     """
-    if name not in _BACKBONES:
-        raise ValueError(
-            f"Unknown backbone. Received: {name!r}. Accepted: {', '.join(names())}"
-        )
-    return _BACKBONES[name]
+    return _BACKBONES.get(name)
 
 
 def get(name: str, input_shape: Sequence[int], **arguments: Any) -> keras.Sequential:

@@ -8,7 +8,7 @@ from keras import ops
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.seeds import seed_config
+from keras_lifelong.seeds import seeded_copy
 from keras_lifelong.seeds import without_seed_states
 
 
@@ -25,7 +25,6 @@ class Independent(LifelongModel):
 
     def begin_task(self, name):
         """Draws the task's initial weights from (seed, task), or takes those given."""
-        config = self.backbone_copy().get_config()
         seed = derive_seed(self.seed, "independent", name)
         if self.pretrained and ("pretrained", 0) not in self.memory:
             for i, v in enumerate(self.own_variables()):  # as given: this task is first
@@ -34,7 +33,7 @@ class Independent(LifelongModel):
             count = len(self.own_variables())
             fresh = [self.memory["pretrained", i].copy() for i in range(count)]
         else:
-            network = type(self.network).from_config(seed_config(config, seed))
+            network = seeded_copy(self.backbone_copy(), seed)
             fresh = [
                 ops.convert_to_numpy(v).copy()
                 for v in without_seed_states(network.variables)

@@ -19,9 +19,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.registry import Registry
 from keras_lifelong.seeds import derive_seed
 
 ROWS = 256  # images at a time
+
+_NAMED = Registry("extractor", "An")
+register = _NAMED.register
 
 
 class Extractor:
@@ -137,6 +141,7 @@ class Whitening:
         return sum(np.size(array) for array in self.state.values())
 
 
+@register("random_convolutions")
 class RandomConvolutions(Extractor):
     """Layers of random 3x3 filters with ReLU and 2x2 pooling between them.
 
@@ -209,6 +214,7 @@ class RandomConvolutions(Extractor):
             self._whiten.set_state(state)
 
 
+@register("pca")
 class PCA(Extractor):
     """The values of an example as they are, compared by whitened components.
 
@@ -270,6 +276,7 @@ class Body(Extractor):
         return sum(int(np.prod(v.shape)) for v in self.network.variables)
 
 
+@register("application")
 class Application(Extractor):
     """A network of `keras.applications` with ImageNet weights, downloaded at first use.
 
@@ -327,6 +334,7 @@ class Application(Extractor):
         return 0 if self._network is None else self._network.count_params()
 
 
+@register("hub")
 class Hub(Extractor):
     """A backbone of keras-hub, downloaded at first use; global average of its output.
 
@@ -374,32 +382,22 @@ class Hub(Extractor):
         return 0 if self._network is None else self._network.count_params()
 
 
-_NAMED: dict[str, Callable[..., Extractor]] = {
-    "random_convolutions": RandomConvolutions,
-    "pca": PCA,
-    "application": Application,
-    "hub": Hub,
-}
-
-
 def names() -> list[str]:
     """The names that `get` knows."""
-    return sorted(_NAMED)
+    return _NAMED.names()
 
 
 def get(extractor, **arguments) -> Callable:
     """An extractor by name, by configuration, or the callable itself.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these, with the nearest ones.
     """
     if isinstance(extractor, dict):
         arguments = {**extractor, **arguments}
         extractor = arguments.pop("name", None)
-    if isinstance(extractor, str) and extractor in _NAMED:
-        return _NAMED[extractor](**arguments)
     if callable(extractor) and not arguments:
         return extractor
-    raise ValueError(
-        f"An extractor is one of {names()} or a callable. Received: {extractor!r}"
-    )
+    if extractor not in _NAMED:
+        raise _NAMED.unknown(extractor, also=", or a callable without arguments")
+    return _NAMED.get(extractor)(**arguments)

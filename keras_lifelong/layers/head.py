@@ -1,4 +1,7 @@
-"""Heads: what a task's outputs are, and the loss they are trained with."""
+"""Heads as layers: where they are trained, how drawn, and their losses by name.
+
+What a kind of head is stands in `keras_lifelong.heads`.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +9,43 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import heads
 from keras_lifelong.seeds import derive_seed
 
-LOSSES = (None, "softmax", "sigmoid")
+
+def __getattr__(name):
+    if name == "LOSSES":  # what `compile(loss=)` takes: kinds may be added
+        return (None, *heads.loss_choices())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def loss_kind(kind: str, loss: str | None) -> str:
-    """What a head of `kind` is trained with: softmax, sigmoid or squared error.
+    """The name of the loss that a head is trained with, such as "softmax".
 
     Args:
         kind: of the `TaskSpec`.
-        loss: None for the kind's own, or "softmax" or "sigmoid" (one-versus-rest, as
-            DEN's heads) for categorical heads.
+        loss: what `compile` was given: None for the kind's own, or one of `LOSSES`,
+            which counts for the kinds that have it.
     """
-    if kind == "categorical":
-        return loss or "softmax"
-    return {"binary": "sigmoid", "multilabel": "sigmoid", "regression": "squared"}[kind]
+    return heads.get(kind).loss(loss)
 
 
-def per_sample_loss(kind: str, y, logits):
+def per_sample_loss(loss: str, y, logits):
     """Loss of each sample, (batch,).
 
     Args:
-        kind: "softmax" (cross-entropy), "sigmoid" (binary cross-entropy, the mean over
-            the outputs) or "squared" (mean over the outputs).
+        loss: its name, such as "softmax" (cross-entropy), "sigmoid" (binary
+            cross-entropy, the mean over the outputs) or "squared" (mean over the
+            outputs); see `keras_lifelong.heads.losses`.
         y: class indices (batch,), or targets (batch, outputs).
         logits: (batch, outputs).
     """
-    if kind == "softmax":
-        shifted = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-        target = ops.one_hot(y, logits.shape[-1], dtype=logits.dtype)
-        chosen = ops.sum(shifted * target, axis=-1)
-        return ops.log(ops.sum(ops.exp(shifted), axis=-1)) - chosen
-    if kind == "sigmoid":
-        if len(y.shape) == 1:
-            y = ops.one_hot(y, logits.shape[-1], dtype=logits.dtype)
-        return ops.mean(ops.softplus(logits) - y * logits, axis=-1)
-    return ops.mean(ops.square(logits - y), axis=-1)
+    return heads.get_loss(loss).per_sample(y, logits)
 
 
-def activation(kind: str) -> str:
+def activation(loss: str) -> str:
     """The Keras activation that turns logits into what `predict` returns."""
-    return {"softmax": "softmax", "sigmoid": "sigmoid", "squared": "linear"}[kind]
+    return heads.get_loss(loss).activation
 
 
 def draw(rows: int, units: int, *seed_parts) -> np.ndarray:
@@ -71,6 +69,6 @@ class HeadSlot(keras.layers.Dense):
         pass
 
 
-def mean_loss(kind: str, y, logits, weight):
+def mean_loss(loss: str, y, logits, weight):
     """Mean of `per_sample_loss` under the sample weights (batch,)."""
-    return ops.sum(per_sample_loss(kind, y, logits) * weight) / ops.sum(weight)
+    return ops.sum(per_sample_loss(loss, y, logits) * weight) / ops.sum(weight)

@@ -25,8 +25,13 @@ import keras
 from keras import ops
 
 from keras_lifelong.layers.hypernetwork_base import Hypernetwork
+from keras_lifelong.registry import Registry
+
+_KINDS = Registry("hypernetwork")
+register = _KINDS.register
 
 
+@register("chunked")
 @keras.saving.register_keras_serializable(package="keras_lifelong")
 class ChunkedHypernetwork(Hypernetwork):
     """One inner network makes equal pieces of the whole parameter vector.
@@ -63,6 +68,7 @@ class ChunkedHypernetwork(Hypernetwork):
         return {**super().get_config(), "chunk": self.chunk}
 
 
+@register("structured")
 @keras.saving.register_keras_serializable(package="keras_lifelong")
 class StructuredChunkedHypernetwork(Hypernetwork):
     """Pieces follow the layers: each makes some output channels of one of them.
@@ -153,20 +159,10 @@ def layers_of(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
     return layers
 
 
-KINDS = {
-    "chunked": ChunkedHypernetwork,
-    "structured": StructuredChunkedHypernetwork,
-}
-
-
 def get(kind: str, shapes, slots, **arguments) -> Hypernetwork:
     """A hypernetwork by name.
 
     Raises:
-        ValueError: for an unknown name or argument.
+        ValueError: for an unknown name, with the nearest ones, or argument.
     """
-    if kind not in KINDS:
-        raise ValueError(
-            f"A hypernetwork is one of {sorted(KINDS)}. Received: {kind!r}"
-        )
-    return KINDS[kind](shapes, slots, **arguments)
+    return _KINDS.get(kind)(shapes, slots, **arguments)

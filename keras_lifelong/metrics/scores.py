@@ -8,30 +8,37 @@ outputs of the head, `(n, units)`: probabilities, or values for regression.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from keras_lifelong import heads
+from keras_lifelong.registry import Registry
+
+_OURS = Registry("metric")
+register = _OURS.register  # of functions (y, p, spec) -> float
+
 # Bounds the memory of thresholded metrics (keras.metrics.AUC: 200 x n x C).
 _ROWS = 4096
 
 
-def _check(y: Any, p: Any, spec: Any, kinds: tuple[str, ...], metric: str):
-    """Returns y and p as arrays of the shapes that `spec` says."""
-    if spec.kind not in kinds:
+def _check(y: Any, p: Any, spec: Any, metric: str):
+    """Returns y and p as arrays of the shapes that `spec` says, and its kind."""
+    kind = heads.get(spec.kind)
+    if metric not in kind.metrics:
+        kinds = heads.that(lambda kind: metric in kind.metrics)
         raise ValueError(
             f"The metric {metric!r} is for {', '.join(kinds)} tasks. "
             f"Received: spec.kind={spec.kind!r}"
         )
     y, p = np.asarray(y), np.asarray(p, dtype="float64")
-    if spec.kind != "categorical" and y.ndim == 1:
+    if not kind.by_index and y.ndim == 1:
         y = y[:, None]
     if p.ndim == 1 and spec.units == 1:
         p = p[:, None]
-    expected = (len(p),) if spec.kind == "categorical" else (len(p), spec.units)
+    expected = (len(p),) if kind.by_index else (len(p), spec.units)
     if p.shape != (len(p), spec.units) or y.shape != expected or not len(p):
         raise ValueError(
             f"The metric {metric!r} needs predictions `p` of shape (n, {spec.units}) "
@@ -44,9 +51,10 @@ def _check(y: Any, p: Any, spec: Any, kinds: tuple[str, ...], metric: str):
             f"{int((~np.isfinite(p)).sum())} of {p.size} are NaN or infinite "
             "(did training diverge?)"
         )
-    return y, p
+    return y, p, kind
 
 
+@register("accuracy")
 def accuracy(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """Share of right answers in [0, 1].
 
@@ -65,13 +73,11 @@ def accuracy(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     >>> accuracy([0, 1], [[0.9, 0.1], [0.8, 0.2]], Spec(kind="categorical", units=2))
     0.5
     """
-    kinds = ("categorical", "binary", "multilabel")
-    y, p = _check(y, p, spec, kinds, "accuracy")
-    if spec.kind == "categorical":
-        return float(np.mean(p.argmax(axis=1) == y))
-    return float(np.mean((p > 0.5) == (y > 0.5)))
+    y, p, kind = _check(y, p, spec, "accuracy")
+    return float(np.mean(kind.labels(p) == (y if kind.by_index else kind.labels(y))))
 
 
+@register("auroc")
 def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """Area under the ROC curve in [0, 1], 0.5 being chance.
 
@@ -94,9 +100,8 @@ def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
-    kinds = ("categorical", "binary", "multilabel")
-    y, p = _check(y, p, spec, kinds, "auroc")
-    if spec.kind == "categorical":
+    y, p, kind = _check(y, p, spec, "auroc")
+    if kind.by_index:
         y = y[:, None] == np.arange(spec.units)
     y = y > 0.5
     scored = [c for c in range(spec.units) if 0 < y[:, c].sum() < len(y)]
@@ -109,6 +114,7 @@ def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     return float(np.mean([roc_auc_score(y[:, c], p[:, c]) for c in scored]))
 
 
+@register("mse")
 def mse(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """Mean squared error of a regression task, over examples and outputs.
 
@@ -116,10 +122,11 @@ def mse(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     >>> mse([[1.0], [2.0]], [[1.0], [4.0]], Spec(kind="regression", units=1))
     2.0
     """
-    y, p = _check(y, p, spec, ("regression",), "mse")
+    y, p, _ = _check(y, p, spec, "mse")
     return float(np.mean((y - p) ** 2))
 
 
+@register("mae")
 def mae(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """Mean absolute error of a regression task, over examples and outputs.
 
@@ -127,7 +134,7 @@ def mae(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     >>> mae([[1.0], [2.0]], [[1.0], [4.0]], Spec(kind="regression", units=1))
     1.0
     """
-    y, p = _check(y, p, spec, ("regression",), "mae")
+    y, p, _ = _check(y, p, spec, "mae")
     return float(np.mean(np.abs(y - p)))
 
 
@@ -158,7 +165,6 @@ class Score:
         return f"Score({self.name!r})"
 
 
-_OURS = {"accuracy": accuracy, "auroc": auroc, "mse": mse, "mae": mae}
 _ALIASES = {
     "acc": "accuracy",
     "mean_squared_error": "mse",
@@ -196,7 +202,7 @@ def get(metric: Any) -> Score:
     if isinstance(metric, str):
         name = _ALIASES.get(metric, metric)
         if name in _OURS:
-            return Score(name, _OURS[name], name not in ("mse", "mae"))
+            return Score(name, _OURS.get(name), higher_is_better(name))
     elif not callable(metric) and not isinstance(metric, dict):
         raise ValueError(
             "`metric` must be the name of a metric, a keras.metrics.Metric or a "
@@ -230,14 +236,12 @@ def get(metric: Any) -> Score:
 def _unknown(metric: Any, error: Exception | None) -> ValueError:
     import keras
 
-    known = [*_OURS, *_ALIASES, *(n for n in dir(keras.metrics) if n[0] != "_")]
-    near = difflib.get_close_matches(str(metric), known, n=3)
-    reason = f" ({error})" if error and not isinstance(metric, str) else ""
-    return ValueError(
-        f"There is no metric {metric!r}{reason}. "
-        + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
-        + f"Accepted: {', '.join(_OURS)}, the names in keras.metrics, a "
-        "keras.metrics.Metric or a function (y, p) -> number"
+    return _OURS.unknown(
+        metric,
+        unlisted=[*_ALIASES, *(n for n in dir(keras.metrics) if n[0] != "_")],
+        reason=f" ({error})" if error and not isinstance(metric, str) else "",
+        also=", the names in keras.metrics, a keras.metrics.Metric or a function "
+        "(y, p) -> number",
     )
 
 
@@ -259,7 +263,7 @@ def _keras_score(metric: Any, function: Callable | None = None) -> Score:
 
     def score(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
         y, p = np.asarray(y), np.asarray(p, dtype="float32")
-        if one_hot and spec.kind == "categorical":
+        if one_hot and heads.get(spec.kind).by_index:
             y = (y[:, None] == np.arange(spec.units)).astype("float32")
         metric.reset_state()
         for start in range(0, len(p), _ROWS):

@@ -23,7 +23,7 @@ from keras_lifelong.model.state import StateMixin
 from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.model.tasks import TasksMixin
 from keras_lifelong.model.tasks import fitted
-from keras_lifelong.seeds import seed_config
+from keras_lifelong.seeds import seeded_copy
 from keras_lifelong.training.trainer import Trainer
 
 
@@ -84,9 +84,7 @@ class LifelongModel(
         config = keras.saving.serialize_keras_object(backbone)
         self._backbone_config = json.dumps(config)
         self.backbone_input_shape = tuple(backbone.input_shape[1:])
-        seeded = keras.Sequential.from_config(
-            seed_config(backbone.get_config(), self.seed, "backbone")
-        )
+        seeded = seeded_copy(backbone, self.seed, "backbone")
         if pretrained:
             seeded.set_weights(backbone.get_weights())
         self.network = self.build_network(seeded)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import errno
-import importlib
 import inspect
 import json
 import os
@@ -20,6 +19,7 @@ from keras_lifelong import report
 from keras_lifelong.layers import cell  # noqa: F401 - backbones may hold these
 from keras_lifelong.layers import residual  # noqa: F401
 from keras_lifelong.metrics import Result
+from keras_lifelong.model import registry
 from keras_lifelong.model.results import versions
 from keras_lifelong.model.task_memory import key_text
 from keras_lifelong.presets import card
@@ -284,9 +284,8 @@ def _restore(model, preset, structure, listed, kept, arrays, metrics):
 
 def _class(cls, name):
     """The class of that name, `cls` or a subclass of it."""
-    package = importlib.import_module("keras_lifelong")
-    if name in package.__all__:
-        getattr(package, name)  # public classes are imported when first used
+    if name in registry.names():
+        registry.get(name)  # imported when first used
     found = next((c for c in _subclasses(cls) if c.__name__ == name), None)
     if found is None:
         raise ValueError(f"it holds a {name}, which is no {cls.__name__} known here")

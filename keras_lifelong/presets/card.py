@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from keras_lifelong import heads
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.table import number
 
@@ -83,7 +84,8 @@ def front_matter(name, method, tasks, input_shape, result) -> dict[str, Any]:
     """What hubs read: library, tags, and the results as a model index."""
     kinds = {task["spec"]["kind"] for task in tasks}
     data = "image" if len(input_shape) == 3 else "tabular"
-    goal = "regression" if kinds == {"regression"} else "classification"
+    goals = {heads.get(kind).goal for kind in kinds}
+    goal = "regression" if goals == {"regression"} else "classification"
     front: dict[str, Any] = {
         "library_name": "keras",
         "license": "apache-2.0",

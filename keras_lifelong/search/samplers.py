@@ -14,11 +14,21 @@ import itertools
 
 import numpy as np
 
+from keras_lifelong.registry import Registry
 from keras_lifelong.search import ehvi
 from keras_lifelong.seeds import derive_seed
 
-SAMPLERS = ("ehvi", "tpe", "nsga2", "gp", "random", "grid")
-WITH_OPTUNA = ("tpe", "nsga2", "gp")
+_SAMPLERS = Registry("sampler")  # and the packages that each one needs
+for _name, _needs in {
+    "ehvi": (),
+    "tpe": ("optuna",),
+    "nsga2": ("optuna",),
+    "gp": ("optuna", "torch"),
+    "random": (),
+    "grid": (),
+}.items():
+    _SAMPLERS.register(_name)(_needs)
+SAMPLERS = tuple(_SAMPLERS.names())
 CANDIDATES = 1024  # compared by expected improvement, where there are more
 
 
@@ -172,12 +182,16 @@ class Sampler:
         space: a `Space`.
         seed: integer.
         start: trials drawn at random before a model is fitted.
+
+    Raises:
+        ValueError: if there is no such sampler, with the nearest ones; if "grid" is
+            asked for a continuum.
+        ImportError: if a package that it needs is not installed.
     """
 
     def __init__(self, name: str, space: Space, seed: int, start: int | None = None):
-        if name not in SAMPLERS:
-            raise ValueError(f"`sampler` must be one of {SAMPLERS}. Received: {name!r}")
-        if name in WITH_OPTUNA:
+        self.with_optuna = "optuna" in _SAMPLERS.get(name)
+        if self.with_optuna:
             _optuna(name)
         self.name, self.space, self.seed = name, space, seed
         self.start = min(8, 2 * len(space.axes) + 2) if start is None else start
@@ -207,7 +221,7 @@ class Sampler:
             if self.name == "grid":
                 return left[0], {}
         rng = np.random.default_rng(derive_seed(self.seed, "ask", index))
-        if self.name in WITH_OPTUNA:
+        if self.with_optuna:
             for attempt in range(10):
                 values, attributes = self._suggested(index, attempt, tried)
                 if key(values) not in seen:
@@ -336,7 +350,7 @@ def _optuna(name: str):
     Raises:
         ImportError: if it, or what the sampler needs beside it, is not installed.
     """
-    needs = {"gp": ("optuna", "torch")}.get(name, ("optuna",))
+    needs = _SAMPLERS.get(name)
     missing = [m for m in needs if importlib.util.find_spec(m) is None]
     if missing:
         raise ImportError(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_lifelong import checks
+from keras_lifelong.registry import Registry
 from keras_lifelong.streams.task import Task
 
 
@@ -147,7 +148,7 @@ class TaskStream:
         return f"<TaskStream {self.name!r}: {tasks} tasks>"
 
 
-_FACTORIES: dict[str, Callable[..., TaskStream]] = {}
+_STREAMS = Registry("stream")  # of functions that return one
 _SOURCES: dict[str, str] = {}
 
 
@@ -158,6 +159,9 @@ def register(name: str, source: str = "") -> Callable:
         name: for `get` and `stream: {name: ...}` of a configuration, whose keys and
             types are checked against the function's signature.
         source: where the data or the protocol is from, for `describe`.
+
+    Raises:
+        ValueError: if the name is taken.
 
     Example:
 
@@ -170,7 +174,7 @@ def register(name: str, source: str = "") -> Callable:
     """
 
     def decorate(factory):
-        _FACTORIES[name] = factory
+        _STREAMS.register(name)(factory)
         _SOURCES[name] = source
         return factory
 
@@ -208,19 +212,14 @@ def factory(name: str) -> Callable[..., TaskStream]:
     """The function that makes a stream; its signature says what `get` takes.
 
     Raises:
-        ValueError: if there is none of that name, with the nearest one.
+        ValueError: if there is none of that name, with the nearest ones.
     """
-    if name not in _FACTORIES:
-        raise ValueError(
-            f"Unknown stream. Received: {name!r}. Nearest: "
-            f"{checks.nearest(str(name), names())!r}. Accepted: {', '.join(names())}"
-        )
-    return _FACTORIES[name]
+    return _STREAMS.get(name)
 
 
 def names() -> list[str]:
     """Names of all streams."""
-    return sorted(_FACTORIES)
+    return _STREAMS.names()
 
 
 def describe(name: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong import heads
 from keras_lifelong.streams.sampling import hold_out
 
-KINDS = ("categorical", "binary", "multilabel", "regression")
 HEADS = ("per_task", "shared")
 
 
@@ -27,7 +27,8 @@ class TaskSpec:
     Args:
         num_classes: C; at least 2 for categorical, exactly 2 for binary. For
             regression, the number of values to predict.
-        kind: "categorical", "binary", "multilabel" or "regression".
+        kind: "categorical", "binary", "multilabel" or "regression", or another one
+            that `keras_lifelong.heads` knows.
         input_shape: shape of one example, `None` where a dimension is free; None if
             it isn't known.
         head: "per_task", or "shared" by all tasks that say so.
@@ -49,35 +50,28 @@ class TaskSpec:
     head: str = "per_task"
 
     def __post_init__(self):
-        for name, options in (("kind", KINDS), ("head", HEADS)):
-            if getattr(self, name) not in options:
-                raise ValueError(
-                    f"`{name}` of a TaskSpec must be one of {', '.join(options)}. "
-                    f"Received: {getattr(self, name)!r}"
-                )
-        least = 2 if self.kind in ("categorical", "binary") else 1
-        classes = self.num_classes
-        is_integer = isinstance(classes, int | np.integer)
-        if (
-            not is_integer
-            or classes < least
-            or (self.kind == "binary" and classes != 2)
-        ):
-            accepted = (
-                "2" if self.kind == "binary" else f"an integer of {least} or more"
-            )
+        try:
+            kind = heads.get(self.kind)
+        except ValueError as error:
+            raise ValueError(f"`kind` of a TaskSpec: {error}") from error
+        if self.head not in HEADS:
             raise ValueError(
-                f"`num_classes` of a {self.kind} TaskSpec must be {accepted}. "
-                f"Received: {classes!r}"
+                f"`head` of a TaskSpec must be one of {', '.join(HEADS)}. "
+                f"Received: {self.head!r}"
             )
-        object.__setattr__(self, "num_classes", int(classes))
+        if not kind.accepts_classes(self.num_classes):
+            raise ValueError(
+                f"`num_classes` of a {self.kind} TaskSpec must be "
+                f"{kind.accepted_classes()}. Received: {self.num_classes!r}"
+            )
+        object.__setattr__(self, "num_classes", int(self.num_classes))
         if self.input_shape is not None:
             object.__setattr__(self, "input_shape", tuple(self.input_shape))
 
     @property
     def units(self) -> int:
         """Outputs of the head."""
-        return 1 if self.kind == "binary" else self.num_classes
+        return heads.get(self.kind).units(self)
 
     def to_config(self) -> dict[str, Any]:
         """The arguments as JSON-able data; `from_config` is the inverse."""
@@ -105,15 +99,12 @@ class TaskSpec:
         x, y = _as_numbers(x, what, "x"), _as_numbers(y, what, "y")
         _require(y.size, what, "y", "hold at least one label", f"shape {y.shape}")
         _require(y.ndim < 3, what, "y", "be (n,) or (n, C)", f"shape {y.shape}")
-        shape = x.shape[1:]
-        wide = y.shape[1] if y.ndim == 2 else 1
-        if wide > 1 and np.isin(y, (0, 1)).all():
-            return cls(wide, "multilabel", shape)
-        if wide == 1 and y.dtype.kind != "f":
-            return cls(max(int(y.max()) + 1, 2), "categorical", shape)
+        for kind in heads.names():
+            classes = heads.get(kind).infer(y)
+            if classes is not None:
+                return cls(classes, kind, x.shape[1:])
         accepted = "be floats, or 0 and 1, in several columns without a spec"
-        _require(y.dtype.kind == "f", what, "y", accepted, f"dtype {y.dtype}")
-        return cls(wide, "regression", shape)
+        raise _error(what, "y", accepted, f"dtype {y.dtype}")
 
 
 class Task:
@@ -234,7 +225,7 @@ class Task:
     def _remainder_and_held_out(self):
         what = f"train of task {self.name!r}"
         x, y = check_split(*self._read("train"), self.spec, what)
-        has_classes = self.spec.kind in ("categorical", "binary")
+        has_classes = heads.get(self.spec.kind).has_classes
         classes = y if has_classes else np.zeros(len(y))
         try:
             kept, held = hold_out(classes, self._validation_split, self._seed)
@@ -321,27 +312,15 @@ def check_split(
         x = x if x.dtype == "int32" else x.astype("float32", copy=False)
     require(_is_finite(x), "x", "be finite", "NaN, infinity or beyond float32")
 
-    kind, classes = spec.kind, spec.num_classes
-    shapes = [(len(y), spec.units)]
-    if kind == "categorical" or spec.units == 1:
-        shapes = [(len(y),), (len(y), 1)]
-    accepted = f"have shape {' or '.join(map(str, shapes))} for a {kind} task"
+    kind = heads.get(spec.kind)
+    shapes = kind.label_shapes(len(y), spec)
+    accepted = f"have shape {' or '.join(map(str, shapes))} for a {spec.kind} task"
     require(y.shape in shapes, "y", accepted, f"shape {y.shape}")
     require(_is_finite(y), "y", "be finite", "NaN or infinity")
-    span = f"labels from {y.min()} to {y.max()}"
-    if kind == "categorical":
-        require(y.dtype.kind in "biu", "y", "be integers", f"dtype {y.dtype}")
-        accepted = f"be in 0 ... {classes - 1} ({classes} classes)"
-        require(y.min() >= 0 and y.max() < classes, "y", accepted, span)
-        y = y.reshape(-1).astype("int32", copy=False)
-    else:
-        if kind != "regression":
-            is_label = ((y == 0) | (y == 1)).all()
-            require(is_label, "y", f"be 0 or 1 for a {kind} task", span)
-        with np.errstate(over="ignore"):
-            y = y.reshape(len(y), spec.units).astype("float32", copy=False)
-        require(_is_finite(y), "y", "be finite", "values beyond float32")
-    if kind in ("categorical", "binary") and what.startswith("train"):
+    y = kind.check_labels(
+        y, spec, lambda condition, *texts: require(condition, "y", *texts)
+    )
+    if kind.has_classes and what.startswith("train"):
         alone = f"{len(y)} labels, all {y.min():g}"
         require(y.min() != y.max(), "y", "hold two classes at least", alone)
     return x, y
@@ -349,7 +328,11 @@ def check_split(
 
 def _require(condition, what, argument, accepted, received):
     if not condition:
-        raise ValueError(f"{what}: `{argument}` must {accepted}. Received: {received}")
+        raise _error(what, argument, accepted, received)
+
+
+def _error(what, argument, accepted, received):
+    return ValueError(f"{what}: `{argument}` must {accepted}. Received: {received}")
 
 
 def _as_numbers(values, what, argument):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from keras_lifelong import heads as kinds
 from keras_lifelong.training.data import power_of_two
 
 ABSENT = -1e9  # the logit of an output that a head has not
@@ -50,13 +51,19 @@ def unstack_head(kernel, bias, like) -> tuple[np.ndarray, np.ndarray]:
     return kernel[:, : like.size].copy(), bias[: like.size].copy()
 
 
+def check_kind(method: str, name: str, spec, why: str = "") -> None:
+    """Raises a ValueError if a task's head does not say how probable classes are."""
+    if not kinds.get(spec.kind).distillable:
+        accepted = " and ".join(kinds.that(lambda kind: kind.distillable))
+        raise ValueError(
+            f"{method} learns {accepted} tasks{why}. "
+            f"Received task {name!r} of kind {spec.kind!r}."
+        )
+
+
 def check_head(method: str, name: str, spec) -> None:
     """Raises a ValueError if the outputs of a task's head cannot be distilled."""
-    if spec.kind not in ("categorical", "binary"):
-        raise ValueError(
-            f"{method} learns categorical and binary tasks: it compares what heads say "
-            f"of classes. Received task {name!r} of kind {spec.kind!r}."
-        )
+    check_kind(method, name, spec, ": it compares what heads say of classes")
     if spec.head != "per_task":
         raise ValueError(
             f"{method} gives each task a head of its own. "

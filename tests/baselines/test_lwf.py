@@ -78,7 +78,9 @@ def test_bad_arguments(arguments, message):
 
 
 def test_heads_that_cannot_be_distilled():
-    with pytest.raises(ValueError, match="LwF learns categorical.*'multilabel'"):
+    with pytest.raises(
+        ValueError, match="LwF learns binary and categorical.*'multilabel'"
+    ):
         spec = kl.TaskSpec(2, kind="multilabel")
         one = kl.Task("a", spec, train=(X, (X[:, :2] > 0).astype("float32")))
         new().fit(one, epochs=1, verbose=0)

@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 from keras import layers
 
+import keras_lifelong as kl
+from keras_lifelong.layers.growable import Growable
 from keras_lifelong.layers.growable import GrowableConv2D
 from keras_lifelong.layers.growable import GrowableDense
+from keras_lifelong.layers.growable import carries
+from keras_lifelong.layers.growable import grows
 from keras_lifelong.layers.growable import resize_inputs
+from keras_lifelong.layers.growable import table
 from keras_lifelong.methods.den.growable_network import GrowableNetwork
 
 RNG = np.random.default_rng(0)
@@ -223,3 +228,74 @@ def test_refusals_of_order():
                 ]
             )
         )
+
+
+@pytest.fixture
+def growable_conv1d(monkeypatch):
+    """A growable layer of one's own, and a pooling that is carried; then forgotten."""
+    for name in ("_GROWN", "_CARRIED"):
+        monkeypatch.setattr(table, name, dict(getattr(table, name)))
+
+    @grows(layers.Conv1D)
+    @keras.saving.register_keras_serializable(package="test_growable")
+    class GrowableConv1D(Growable):
+        spatial = groups_filters = True
+
+        @classmethod
+        def from_plain(cls, layer, bucket):
+            if layer.kernel_size != (3,) or layer.padding != "same":
+                raise ValueError("only windows of three grow here.")
+            given = {**cls.shared_arguments(layer), "bucket": bucket}
+            return cls.from_config({**given, "units": layer.filters})
+
+        def _kernel_shape(self, inputs, units):
+            return (3, inputs, units)
+
+        def call(self, x, stage):
+            kernel = keras.ops.convert_to_tensor(self.kernel)
+            x = keras.ops.conv(x, kernel, padding="same") + self.bias
+            return self.activation(x) * self.alive(stage)
+
+        def compute_output_shape(self, input_shape, **kwargs):
+            return (*input_shape[:-1], self.capacity)
+
+        def plain(self, inputs, units):
+            layer = layers.Conv1D(
+                len(units), 3, padding="same", activation=self.activation
+            )
+            return layer, self.plain_weights(inputs, units)
+
+    carries(layers.GlobalAveragePooling1D)
+    return GrowableConv1D
+
+
+def test_a_new_growable_layer_is_one_class(growable_conv1d):
+    backbone = keras.Sequential(
+        [
+            keras.Input((6, 2)),
+            layers.Conv1D(3, 3, padding="same", activation="relu"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(4, activation="relu"),
+        ]
+    )
+    model = kl.DEN(backbone, growth=2, loss_threshold=0.0)
+    assert isinstance(model.network.growable[0], growable_conv1d)
+    model.compile("adam")
+    y = np.arange(40) % 2
+    x = RNG.normal(size=(40, 6, 2)).astype("float32") + y[:, None, None]
+    for name in ("a", "b"):
+        task = kl.Task(name, kl.TaskSpec(2), train=(x, y), test=(x, y))
+        model.fit(task, epochs=2, verbose=0)
+    assert any(entry["task"] == "b" for entry in model.growth)
+    for name in ("a", "b"):
+        plain = model.task_model(name).predict(x, verbose=0)
+        np.testing.assert_allclose(plain, model.predict(x, task=name), atol=1e-5)
+
+
+def test_a_new_growable_layer_says_what_it_refuses(growable_conv1d):
+    wide = keras.Sequential([keras.Input((6, 2)), layers.Conv1D(3, 5, name="wide")])
+    with pytest.raises(ValueError, match="DEN cannot carry.*'wide' .Conv1D.*of three"):
+        GrowableNetwork(wide)
+    other = keras.Sequential([keras.Input((6, 2)), layers.LSTM(3)])
+    with pytest.raises(ValueError, match="made of .*Conv2D.*Dense.*, Conv1D, "):
+        GrowableNetwork(other)

@@ -171,5 +171,5 @@ def test_bad_weights_and_slots():
         layer.store({})
     with pytest.raises(ValueError, match="`width` must divide"):
         StructuredChunkedHypernetwork([(3, 6), (6, 2)], 2, width=4)
-    with pytest.raises(ValueError, match="is one of.*'whole'"):
+    with pytest.raises(ValueError, match="no hypernetwork 'whole'.*: chunked, struc"):
         hypernetwork.get("whole", [(3, 2)], 2)

@@ -62,7 +62,10 @@ def test_errors_of_regression():
 @pytest.mark.parametrize("name", ["accuracy", "auroc"])
 def test_wrong_input_is_refused(name):
     score = metrics.get(name)
-    with pytest.raises(ValueError, match=f"{name!r} is for categorical.*Received"):
+    with pytest.raises(
+        ValueError,
+        match=f"{name!r} is for binary, categorical, multilabel tasks.*Received",
+    ):
         score(Y, P, spec("regression", 3))
     with pytest.raises(ValueError, match=r"shape \(n, 3\).*Received: p.shape=\(4, 2\)"):
         score(Y, P[:, :2], THREE)

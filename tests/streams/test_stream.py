@@ -136,7 +136,7 @@ def test_common_arguments(name, fake_data):
         (
             "permuted_mnst",
             {},
-            "Unknown stream.*'permuted_mnst'.*Nearest: 'permuted_mnist'",
+            "no stream 'permuted_mnst'. Did you mean 'permuted_mnist'.*Known: cifar",
         ),
         ("digits", {"num_task": 2}, "`digits.num_task`.*Nearest: `digits.num_tasks`"),
         ("digits", {"num_tasks": "2"}, "`digits.num_tasks`.*integer.*'2'"),
@@ -168,8 +168,9 @@ def test_numpy_values_and_paths_are_plain_data(fake_data):
 
 
 def test_register(monkeypatch):
-    for table in ("_FACTORIES", "_SOURCES"):
-        monkeypatch.setattr(stream_module, table, dict(getattr(stream_module, table)))
+    for table in (stream_module._STREAMS, stream_module):
+        name = "_SOURCES" if table is stream_module else "_entries"
+        monkeypatch.setattr(table, name, dict(getattr(table, name)))
 
     @streams.register("mine", source="me")
     def mine(num_tasks: int = 3):

@@ -44,7 +44,7 @@ def test_units_and_config_round_trip(kind, classes, units):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"num_classes": 3, "kind": "ordinal"}, "`kind`.*categorical.*'ordinal'"),
+        ({"num_classes": 3, "kind": "ordinal"}, "`kind`.*'ordinal'.*categorical"),
         ({"num_classes": 3, "head": "none"}, "`head`.*shared.*'none'"),
         ({"num_classes": 1}, "`num_classes`.*2 or more.*1"),
         ({"num_classes": 3, "kind": "binary"}, "`num_classes`.*must be 2.*3"),

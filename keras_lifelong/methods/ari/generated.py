@@ -28,6 +28,7 @@ from keras_lifelong.seeds import reseeded
 from keras_lifelong.seeds import without_seed_states
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.data import filled
+from keras_lifelong.training.distillation import check_kind
 from keras_lifelong.training.distillation import features_with
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.weight_decay import decay
@@ -368,11 +369,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
 
     def check_spec(self, name, spec):
         super().check_spec(name, spec)
-        if spec.kind not in ("categorical", "binary"):
-            raise ValueError(
-                f"{type(self).__name__} learns categorical and binary tasks. "
-                f"Received task {name!r} of kind {spec.kind!r}."
-            )
+        check_kind(type(self).__name__, name, spec)
         if self.task_names or self.options.outputs:
             accepted = self.outputs_per_set
             if spec.units > accepted:

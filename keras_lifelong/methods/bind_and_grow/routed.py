@@ -12,7 +12,7 @@ from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.state import AllInMemory
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.seeds import seed_config
+from keras_lifelong.seeds import seeded_copy
 from keras_lifelong.seeds import without_seed_states
 
 SPLIT = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.BatchNormalization)
@@ -134,9 +134,8 @@ class RoutedModel(AllInMemory, LifelongModel):
 
     def fresh_nodes(self, *seed_parts) -> list[list[np.ndarray]]:
         """Nodes of newly drawn weights."""
-        config = self.backbone_copy().get_config()
         seed = derive_seed(self.seed, *seed_parts)
-        network = type(self.network).from_config(seed_config(config, seed))
+        network = seeded_copy(self.backbone_copy(), seed)
         return [
             [
                 unit.of(ops.convert_to_numpy(v))

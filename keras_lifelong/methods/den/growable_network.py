@@ -10,174 +10,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers.growable import ByChannel
 from keras_lifelong.layers.growable import Growable
-from keras_lifelong.layers.growable import GrowableConv2D
-from keras_lifelong.layers.growable import GrowableDense
+from keras_lifelong.layers.growable import GrowableBatchNormalization
+from keras_lifelong.layers.growable import table
 
 K = keras.layers
-# Layers that act on each channel by itself, so that a free unit stays free.
-BY_CHANNEL = (
-    K.Activation,
-    K.ReLU,
-    K.LeakyReLU,
-    K.ELU,
-    K.MaxPooling2D,
-    K.AveragePooling2D,
-    K.GlobalMaxPooling2D,
-    K.GlobalAveragePooling2D,
-    K.ZeroPadding2D,
-    K.Dropout,
-    K.SpatialDropout2D,
-    K.GaussianDropout,
-    K.GaussianNoise,
-    K.Flatten,
-    K.Rescaling,
-)
-_POINTWISE = (K.Activation, K.ReLU, K.LeakyReLU, K.ELU, K.Rescaling)
-
-
-@keras.saving.register_keras_serializable(package="keras_lifelong")
-class GrowableBatchNormalization(keras.layers.Layer):
-    """Batch normalisation over the channels of the growable layer before it.
-
-    Args:
-        momentum, epsilon, center, scale: as in `keras.layers.BatchNormalization`.
-
-    Call arguments:
-        x: (..., channels).
-        alive: mask (channels,), or None when nothing before it grows.
-        training: whether to use the batch's statistics and move the averages.
-    """
-
-    def __init__(self, momentum=0.99, epsilon=1e-3, center=True, scale=True, **kwargs):
-        super().__init__(**kwargs)
-        self.momentum = momentum
-        self.epsilon = epsilon
-        self.center = center
-        self.scale = scale
-
-    def build(self, input_shape):
-        shape = (int(input_shape[-1]),)
-
-        def weight(name, initializer, trainable):
-            return self.add_weight(
-                name=name, shape=shape, initializer=initializer, trainable=trainable
-            )
-
-        self.gamma = weight("gamma", "ones", True) if self.scale else None
-        self.beta = weight("beta", "zeros", True) if self.center else None
-        self.moving_mean = weight("moving_mean", "zeros", False)
-        self.moving_variance = weight("moving_variance", "ones", False)
-
-    def call(self, x, alive=None, training=False):
-        if training:
-            mean, variance = ops.moments(x, axes=list(range(len(x.shape) - 1)))
-            for moving, now in (
-                (self.moving_mean, mean),
-                (self.moving_variance, variance),
-            ):
-                moving.assign(moving * self.momentum + now * (1 - self.momentum))
-        else:
-            mean, variance = self.moving_mean, self.moving_variance
-        x = (x - mean) * ops.rsqrt(variance + self.epsilon)
-        if self.scale:
-            x = x * self.gamma
-        if self.center:
-            x = x + self.beta
-        return x if alive is None else x * alive
-
-    def compute_output_shape(self, input_shape, **kwargs):
-        return tuple(input_shape)
-
-    def plain(self, channels) -> tuple:
-        """An ordinary BatchNormalization of `channels` (None: all), and its arrays."""
-        layer = K.BatchNormalization(
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            center=self.center,
-            scale=self.scale,
-            name=self.name,
-        )
-        arrays = [self.gamma, self.beta, self.moving_mean, self.moving_variance]
-        arrays = [ops.convert_to_numpy(v) for v in arrays if v is not None]
-        return layer, arrays if channels is None else [a[channels] for a in arrays]
-
-    def set_channels(self, channels: int):
-        """Makes storage anew for `channels`; existing ones keep their place."""
-        names = ("gamma", "beta", "moving_mean", "moving_variance")
-        old = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-        old = {n: ops.convert_to_numpy(v).copy() for n, v in old.items()}
-        for name in old:
-            self._untrack_variable(getattr(self, name))
-        self._tracker.unlock()
-        self.build((channels,))
-        self._tracker.lock()
-        for name, array in old.items():
-            fresh = ops.convert_to_numpy(getattr(self, name)).copy()
-            n = min(channels, array.size)
-            fresh[:n] = array[:n]
-            getattr(self, name).assign(fresh)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "center": self.center,
-            "scale": self.scale,
-        }
-
-
-def _grown(layer, bucket: int, method: str) -> keras.layers.Layer:
-    """The growable counterpart of a backbone's layer, or a refusal that says why."""
-    config = layer.get_config()
-    shared = (
-        "name",
-        "dtype",
-        "activation",
-        "use_bias",
-        "kernel_initializer",
-        "bias_initializer",
-    )
-
-    def refuse(reason):
-        raise ValueError(
-            f"{method} cannot carry the layer {layer.name!r} "
-            f"({type(layer).__name__}) of `backbone`: {reason}"
-        )
-
-    if isinstance(layer, K.Softmax) or getattr(layer, "activation", None) in (
-        keras.activations.softmax,
-        keras.activations.log_softmax,
-    ):
-        refuse("softmax mixes the units, which come and go.")
-    if isinstance(layer, (K.Dense, K.Conv2D)):
-        for name in ("regularizer", "constraint"):
-            for key, value in config.items():
-                if key.endswith(name) and value is not None:
-                    refuse(f"its {key} would act on units that do not exist yet.")
-        arguments = {key: config[key] for key in shared}
-        arguments["bucket"] = bucket
-    if type(layer) is K.Dense:
-        return GrowableDense.from_config({**arguments, "units": config["units"]})
-    if type(layer) is K.Conv2D:
-        if config["groups"] != 1 or config["data_format"] == "channels_first":
-            refuse("only ungrouped, channels-last convolutions can grow.")
-        for key in ("kernel_size", "strides", "padding", "dilation_rate"):
-            arguments[key] = config[key]
-        return GrowableConv2D.from_config({**arguments, "units": config["filters"]})
-    if type(layer) is K.BatchNormalization:
-        return GrowableBatchNormalization(
-            **{
-                key: config[key]
-                for key in ("name", "momentum", "epsilon", "center", "scale")
-            }
-        )
-    if type(layer) not in BY_CHANNEL:
-        known = ["Dense", "Conv2D", "BatchNormalization"]
-        known += [c.__name__ for c in BY_CHANNEL]
-        refuse(f"growing networks are made of {', '.join(known)}.")
-    return type(layer).from_config(config)
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
@@ -201,10 +39,11 @@ class GrowableNetwork(keras.layers.Layer):
 
     def __init__(self, backbone, bucket: int = 64, method: str = "DEN", **kwargs):
         super().__init__(**kwargs)
-        self.layers_in_order = [_grown(x, bucket, method) for x in backbone.layers]
+        self.layers_in_order = [table.grown(x, bucket, method) for x in backbone.layers]
         if not self.growable:
+            known = " or ".join(c.__name__ for c in table.plain_classes(Growable))
             raise ValueError(
-                f"{method} needs a `backbone` with at least one Dense or Conv2D layer. "
+                f"{method} needs a `backbone` with at least one {known} layer. "
                 f"Received layers: {[x.name for x in backbone.layers]}."
             )
         self._check_order(method)
@@ -217,18 +56,16 @@ class GrowableNetwork(keras.layers.Layer):
     def _check_order(self, method):
         flat = False
         for layer in self.layers_in_order:
-            flat = (flat or isinstance(layer, K.Flatten)) and not isinstance(
+            flat = (flat or table.facts(layer).flattens) and not isinstance(
                 layer, Growable
             )
-            if flat and isinstance(layer, GrowableBatchNormalization):
+            if flat and isinstance(layer, ByChannel):
                 raise ValueError(
                     f"{method} cannot carry the layer {layer.name!r} of `backbone`: "
                     "batch normalisation after Flatten. Put it before."
                 )
         for index, layer in enumerate(self.growable[1:], 1):
-            if isinstance(layer, GrowableConv2D) and not isinstance(
-                self.growable[index - 1], GrowableConv2D
-            ):
+            if layer.spatial and not self.growable[index - 1].spatial:
                 raise ValueError(
                     f"{method} cannot carry the layer {layer.name!r} of `backbone`: a "
                     "convolution after a Dense layer."
@@ -345,7 +182,7 @@ class GrowableNetwork(keras.layers.Layer):
     def copy_channels(self, index: int, units, copies):
         """Gives copies of units the batch normalisation of their originals."""
         for layer in self._until_next(index):
-            if isinstance(layer, GrowableBatchNormalization):
+            if isinstance(layer, ByChannel):
                 for variable in layer.variables:
                     values = ops.convert_to_numpy(variable).copy()
                     values[copies] = values[units]
@@ -361,7 +198,7 @@ class GrowableNetwork(keras.layers.Layer):
         bias = layer.bias_array() if layer.use_bias else np.zeros(layer.capacity)
         x = layer.activation(ops.convert_to_tensor(bias, "float32"))
         for following in self._until_next(index):
-            if isinstance(following, _POINTWISE):
+            if table.facts(following).pointwise:
                 x = following(x)
         return ops.convert_to_numpy(x)
 
@@ -394,12 +231,10 @@ class GrowableNetwork(keras.layers.Layer):
                 rows = capacity * positions
                 layer.set_capacity(rows, layer.capacity, input_positions=positions)
                 return
-            if isinstance(layer, GrowableBatchNormalization):
+            if isinstance(layer, ByChannel):
                 layer.set_channels(capacity)
         self.output_width = capacity * positions
 
 
 def _trains(layer) -> bool:
-    return isinstance(
-        layer, (K.Dropout, K.SpatialDropout2D, K.GaussianDropout, K.GaussianNoise)
-    )
+    return table.facts(layer).random

@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 from keras import ops
 
-from keras_lifelong.methods.den.growable_network import GrowableBatchNormalization
+from keras_lifelong.layers.growable import ByChannel
 from keras_lifelong.methods.den.growable_network import GrowableNetwork
 from keras_lifelong.methods.den.regions import Region
 from keras_lifelong.model.lifelong import LifelongModel
@@ -37,7 +37,7 @@ class GrowingModel(LifelongModel):
         return [
             v
             for layer in self.network.layers_in_order
-            if isinstance(layer, GrowableBatchNormalization)
+            if isinstance(layer, ByChannel)
             for v in layer.variables
         ]
 
@@ -143,13 +143,13 @@ class GrowingModel(LifelongModel):
             for layer in network.layers_in_order:
                 if layer in network.growable:
                     below = layer
-                elif isinstance(layer, GrowableBatchNormalization):
+                elif isinstance(layer, ByChannel):
                     width = (
-                        layer.moving_mean.shape[0]
+                        layer.variables[0].shape[0]
                         if below is None
                         else below.units_at(stage).size
                     )
-                    total += width * (layer.center + layer.scale)
+                    total += width * layer.params_by_channel
         return total
 
     def summarize_network(self, print_fn, **kwargs):
@@ -169,7 +169,7 @@ class GrowingModel(LifelongModel):
                 rows = network.input_rows(network.growable.index(layer), stage)
                 units = layer.units_at(stage)
                 pairs.append(layer.plain(rows, units))
-            elif isinstance(layer, GrowableBatchNormalization):
+            elif isinstance(layer, ByChannel):
                 pairs.append(layer.plain(units))
             else:
                 pairs.append((type(layer).from_config(layer.get_config()), None))

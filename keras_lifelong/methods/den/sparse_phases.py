@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from keras_lifelong.layers.growable import GrowableConv2D
 from keras_lifelong.methods.den.regions import group_threshold
 from keras_lifelong.methods.den.regions import soft_threshold
 from keras_lifelong.streams.task import is_dataset
@@ -30,9 +29,7 @@ class SparsePhasesMixin:
         """
         o = self.options
         network = self.network
-        convolutions = [
-            id(x.kernel) for x in network.growable if isinstance(x, GrowableConv2D)
-        ]
+        grouped = [id(x.kernel) for x in network.growable if x.groups_filters]
         masks = region.masks(network)
         head_mask = np.zeros(self.head.kernel.shape, "float32")
         head_mask[region.head_rows(network)] = 1
@@ -45,7 +42,7 @@ class SparsePhasesMixin:
         for v in variables:
             regular = id(v) not in own
             mask = masks.get(id(v), np.ones(v.shape, "float32"))
-            filters = id(v) in convolutions  # (2,1)-norm in place of the l1 norm
+            filters = id(v) in grouped  # (2,1)-norm in place of the l1 norm
             arguments.append(
                 {
                     "mask": mask,

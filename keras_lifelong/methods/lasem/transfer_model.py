@@ -13,7 +13,7 @@ from keras_lifelong.methods.lasem.transfer_network import TransferNetwork
 from keras_lifelong.methods.lasem.transfer_network import configuration_bits
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.seeds import seed_config
+from keras_lifelong.seeds import seeded_copy
 
 FEW = (4, 2, 1)  # numbers of configurations that are cheaper by themselves than a tree
 
@@ -195,9 +195,8 @@ class TransferModel(LifelongModel):
     def begin_task(self, name):
         """Draws what the task begins with from (seed, task)."""
         seed = derive_seed(self.seed, "task", name)
-        config = seed_config(self.backbone_copy().get_config(), seed)
         fresh = TransferNetwork(
-            keras.Sequential.from_config(config),
+            seeded_copy(self.backbone_copy(), seed),
             self.options.sharing,
             self.options.searched,
             self.options.groups,

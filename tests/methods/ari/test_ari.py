@@ -661,7 +661,9 @@ def test_bad_tasks():
     model = new()
     y = np.zeros((40, 2), "float32")
     many = kl.Task("r", kl.TaskSpec(2, "regression"), train=(data([0, 1])[0], y))
-    with pytest.raises(ValueError, match="categorical and binary.*regression"):
+    with pytest.raises(
+        ValueError, match="learns binary and categorical tasks.*regression"
+    ):
         model.fit(many, verbose=0)
     model.add_task("a", TASKS[0].spec)
     with pytest.raises(ValueError, match="have 2 outputs.*`outputs=`.*with 3"):

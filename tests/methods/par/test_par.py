@@ -377,7 +377,7 @@ def test_bad_arguments(arguments, message):
 def test_tasks_that_it_cannot_learn():
     x, y = data(NEAR)
     multilabel = kl.TaskSpec(2, kind="multilabel")
-    with pytest.raises(ValueError, match="PAR learns categorical.*multilabel"):
+    with pytest.raises(ValueError, match="PAR learns binary and cat.*multilabel"):
         fit(new(), kl.Task("a", multilabel, train=(x, np.eye(2)[y])))
     with pytest.raises(ValueError, match="head of its own.*'a'"):
         fit(new(), kl.Task("a", kl.TaskSpec(2, head="shared"), train=(x, y)))

@@ -1,13 +1,4 @@
-"""Dense and Conv2D layers whose units come and go without changing a shape.
-
-A growable layer is stored at a *capacity*, and a vector of integer `timestamps` says
-which of its units exist: 0 is free, k > 0 was born at stage k. Calling the layer at
-stage s multiplies its outputs by `0 < timestamps <= s`, which is at once the state of
-growth, DEN's timestamp (Yoon et al., ICLR 2018, section 3.4) and the inference mask.
-Weights into and out of free units are exactly zero, so they get no gradient, move no
-prediction and cost no parameter; only when a capacity overflows is storage made anew,
-at the next multiple of `bucket`.
-"""
+"""What growable layers have in common: units, timestamps, capacity, storage."""
 
 from __future__ import annotations
 
@@ -17,9 +8,26 @@ from keras import ops
 
 from keras_lifelong.seeds import reseeded
 
+_SHARED = (
+    "name",
+    "dtype",
+    "activation",
+    "use_bias",
+    "kernel_initializer",
+    "bias_initializer",
+)
+
 
 class Growable(keras.layers.Layer):
-    """What growable Dense and Conv2D share; the kernel's last axes are (in, out).
+    """A layer whose units come and go; the kernel's last axes are (in, out).
+
+    A kind of it is a file here: it gives its kernel's shape, `call`, `plain` and
+    `from_plain`, and is decorated with `@grows`.
+
+    Attributes:
+        spatial: whether its inputs keep their places: it may follow only such layers.
+        groups_filters: whether DEN thins it out by the (2,1)-norm, a group being a
+            filter, in place of the l1 norm (Yoon et al., ICLR 2018, section 3).
 
     Args:
         units: units that exist at stage 1, a positive integer.
@@ -34,6 +42,9 @@ class Growable(keras.layers.Layer):
     Raises:
         ValueError: if an argument is out of range, or the activation mixes units.
     """
+
+    spatial = False
+    groups_filters = False
 
     def __init__(
         self,
@@ -74,6 +85,41 @@ class Growable(keras.layers.Layer):
         self.kernel = None
         self.bias = None
         self.timestamps = None
+
+    @classmethod
+    def from_plain(cls, layer: keras.layers.Layer, bucket: int) -> Growable:
+        """The growable counterpart of one of Keras' layers, weights not included.
+
+        Args:
+            layer: of the class that `@grows` names.
+            bucket: capacities are multiples of this.
+
+        Raises:
+            ValueError: if it cannot grow; the message is the reason alone.
+        """
+        raise NotImplementedError(f"{cls.__name__} says what it makes of a layer.")
+
+    @staticmethod
+    def shared_arguments(layer: keras.layers.Layer) -> dict:
+        """What a layer and its growable counterpart are both given.
+
+        Raises:
+            ValueError: if a regularizer or constraint is among it.
+        """
+        config = layer.get_config()
+        for key, value in config.items():
+            if key.endswith(("regularizer", "constraint")) and value is not None:
+                raise ValueError(f"its {key} would act on units that do not exist yet.")
+        return {key: config[key] for key in _SHARED}
+
+    def plain(self, inputs, units) -> tuple[keras.layers.Layer, list[np.ndarray]]:
+        """An ordinary layer of some units and inputs, and the arrays to give it."""
+        raise NotImplementedError(f"{type(self).__name__} says what it was made of.")
+
+    def plain_weights(self, inputs, units) -> list[np.ndarray]:
+        """Kernel and bias of some units, of some input rows."""
+        kernel = self.kernel_array()[..., inputs, :][..., units]
+        return [kernel] + ([self.bias_array()[units]] if self.use_bias else [])
 
     def _round_up(self, units: int) -> int:
         return -(-int(units) // self.bucket) * self.bucket
@@ -289,126 +335,3 @@ def resize_inputs(kernel: np.ndarray, inputs: int, positions: int = 1) -> np.nda
         resize_last(np.swapaxes(grouped, -1, -2), inputs // positions), -1, -2
     )
     return resized.reshape(*lead, inputs, units)
-
-
-@keras.saving.register_keras_serializable(package="keras_lifelong")
-class GrowableDense(Growable):
-    """A Dense layer that grows.
-
-    Call arguments:
-        x: (batch, inputs).
-        stage: integer; units born later output 0.
-
-    Returns:
-        (batch, capacity).
-
-    Example:
-
-    >>> import numpy as np
-    >>> layer = GrowableDense(3, activation="relu", bucket=4)
-    >>> x = np.ones((1, 2), "float32")
-    >>> before = np.array(layer(x, stage=1))
-    >>> new = layer.add_units(1, stage=2)
-    >>> bool((np.array(layer(x, stage=1)) == before).all())
-    True
-    """
-
-    def _kernel_shape(self, inputs, units):
-        return (inputs, units)
-
-    def call(self, x, stage):
-        x = ops.matmul(x, self.kernel)
-        if self.use_bias:
-            x = ops.add(x, self.bias)
-        return self.activation(x) * self.alive(stage)
-
-    def compute_output_shape(self, input_shape, **kwargs):
-        return (*input_shape[:-1], self.capacity)
-
-    def plain(self, inputs, units) -> keras.layers.Dense:
-        """An ordinary Dense layer of `units`, and the arrays to give it."""
-        layer = keras.layers.Dense(
-            len(units), self.activation, use_bias=self.use_bias, name=self.name
-        )
-        return layer, self._plain_weights(inputs, units)
-
-    def _plain_weights(self, inputs, units):
-        kernel = self.kernel_array()[..., inputs, :][..., units]
-        return [kernel] + ([self.bias_array()[units]] if self.use_bias else [])
-
-
-@keras.saving.register_keras_serializable(package="keras_lifelong")
-class GrowableConv2D(Growable):
-    """A Conv2D layer whose filters come and go.
-
-    Args (beside those of `Growable`, where `units` are filters):
-        kernel_size, strides, padding, dilation_rate: as in `keras.layers.Conv2D`.
-
-    Call arguments:
-        x: (batch, height, width, inputs).
-        stage: integer; filters born later output 0.
-
-    Returns:
-        (batch, height', width', capacity).
-    """
-
-    def __init__(
-        self,
-        units,
-        kernel_size=(3, 3),
-        strides=(1, 1),
-        padding="valid",
-        dilation_rate=(1, 1),
-        **kwargs,
-    ):
-        super().__init__(units, **kwargs)
-        self.kernel_size = _pair(kernel_size)
-        self.strides = _pair(strides)
-        self.padding = padding
-        self.dilation_rate = _pair(dilation_rate)
-
-    def _kernel_shape(self, inputs, units):
-        return (*self.kernel_size, inputs, units)
-
-    def call(self, x, stage):
-        x = ops.conv(
-            x,
-            ops.convert_to_tensor(self.kernel),
-            strides=self.strides,
-            padding=self.padding,
-            data_format="channels_last",
-            dilation_rate=self.dilation_rate,
-        )
-        if self.use_bias:
-            x = ops.add(x, self.bias)
-        return self.activation(x) * self.alive(stage)
-
-    def compute_output_shape(self, input_shape, **kwargs):
-        plain = keras.layers.Conv2D(self.capacity, **self._geometry())
-        return plain.compute_output_shape(input_shape)
-
-    def _geometry(self):
-        return {
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "dilation_rate": self.dilation_rate,
-        }
-
-    def plain(self, inputs, units) -> keras.layers.Conv2D:
-        """An ordinary Conv2D layer of the filters `units`, and its arrays."""
-        layer = keras.layers.Conv2D(
-            len(units),
-            activation=self.activation,
-            use_bias=self.use_bias,
-            name=self.name,
-            **self._geometry(),
-        )
-        return layer, GrowableDense._plain_weights(self, inputs, units)
-
-    def get_config(self):
-        return {**super().get_config(), **self._geometry()}
-
-
-def _pair(value) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)

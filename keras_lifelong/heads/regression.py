@@ -1,0 +1,18 @@
+"""Numbers to predict."""
+
+from __future__ import annotations
+
+from keras_lifelong.heads.kind import HeadKind
+from keras_lifelong.heads.kind import register
+from keras_lifelong.heads.multilabel import is_yes_or_no
+
+
+@register("regression")
+class Regression(HeadKind):
+    """Labels are numbers (n, C), or (n,) if C is 1; a head has C outputs."""
+
+    def infer(self, y):
+        """Floats, but for several columns of nothing but 0 and 1."""
+        if y.dtype.kind != "f" or is_yes_or_no(y):
+            return None
+        return y.shape[1] if y.ndim == 2 else 1

@@ -1,0 +1,100 @@
+"""A Conv2D layer whose filters come and go."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_lifelong.layers.growable.base import Growable
+from keras_lifelong.layers.growable.table import grows
+
+
+@grows(keras.layers.Conv2D)
+@keras.saving.register_keras_serializable(package="keras_lifelong")
+class GrowableConv2D(Growable):
+    """A Conv2D layer whose filters come and go.
+
+    Args (beside those of `Growable`, where `units` are filters):
+        kernel_size, strides, padding, dilation_rate: as in `keras.layers.Conv2D`.
+
+    Call arguments:
+        x: (batch, height, width, inputs).
+        stage: integer; filters born later output 0.
+
+    Returns:
+        (batch, height', width', capacity).
+    """
+
+    spatial = True
+    groups_filters = True
+
+    def __init__(
+        self,
+        units,
+        kernel_size=(3, 3),
+        strides=(1, 1),
+        padding="valid",
+        dilation_rate=(1, 1),
+        **kwargs,
+    ):
+        super().__init__(units, **kwargs)
+        self.kernel_size = _pair(kernel_size)
+        self.strides = _pair(strides)
+        self.padding = padding
+        self.dilation_rate = _pair(dilation_rate)
+
+    @classmethod
+    def from_plain(cls, layer, bucket):
+        arguments = {**cls.shared_arguments(layer), "bucket": bucket}
+        config = layer.get_config()
+        if config["groups"] != 1 or config["data_format"] == "channels_first":
+            raise ValueError("only ungrouped, channels-last convolutions can grow.")
+        for key in ("kernel_size", "strides", "padding", "dilation_rate"):
+            arguments[key] = config[key]
+        return cls.from_config({**arguments, "units": config["filters"]})
+
+    def _kernel_shape(self, inputs, units):
+        return (*self.kernel_size, inputs, units)
+
+    def call(self, x, stage):
+        x = ops.conv(
+            x,
+            ops.convert_to_tensor(self.kernel),
+            strides=self.strides,
+            padding=self.padding,
+            data_format="channels_last",
+            dilation_rate=self.dilation_rate,
+        )
+        if self.use_bias:
+            x = ops.add(x, self.bias)
+        return self.activation(x) * self.alive(stage)
+
+    def compute_output_shape(self, input_shape, **kwargs):
+        plain = keras.layers.Conv2D(self.capacity, **self._geometry())
+        return plain.compute_output_shape(input_shape)
+
+    def _geometry(self):
+        return {
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+        }
+
+    def plain(self, inputs, units) -> keras.layers.Conv2D:
+        """An ordinary Conv2D layer of the filters `units`, and its arrays."""
+        layer = keras.layers.Conv2D(
+            len(units),
+            activation=self.activation,
+            use_bias=self.use_bias,
+            name=self.name,
+            **self._geometry(),
+        )
+        return layer, self.plain_weights(inputs, units)
+
+    def get_config(self):
+        return {**super().get_config(), **self._geometry()}
+
+
+def _pair(value) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)

@@ -252,7 +252,7 @@ class LearningMixin:
         """What makes a run what it is: a checkpoint of another one is refused."""
         return {
             "method": type(self).__name__,
-            "arguments": {**vars(self.options), "seed": self.seed},
+            "arguments": {**self.options.as_dict(), "seed": self.seed},
             "backbone": _unnamed(json.loads(self._backbone_config)),
             "compile": _unnamed(self.get_compile_config()),
             "stream": {"name": stream.name, "config": stream.config},

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import checks
 from keras_lifelong.seeds import derive_seed
 
 ROWS = 256  # images at a time
@@ -391,15 +392,17 @@ def get(extractor, **arguments) -> Callable:
     """An extractor by name, by configuration, or the callable itself.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these, or an argument is unknown or of another
+            type.
     """
     if isinstance(extractor, dict):
         arguments = {**extractor, **arguments}
         extractor = arguments.pop("name", None)
     if isinstance(extractor, str) and extractor in _NAMED:
-        return _NAMED[extractor](**arguments)
+        made = _NAMED[extractor]
+        return made(**checks.arguments("extractor", arguments, made))
     if callable(extractor) and not arguments:
         return extractor
     raise ValueError(
-        f"An extractor is one of {names()} or a callable. Received: {extractor!r}"
+        f"`extractor` must be one of {names()} or a callable. Received: {extractor!r}"
     )

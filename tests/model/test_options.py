@@ -200,7 +200,7 @@ def test_wrong_values_are_refused_by_name(method, argument, accepted, values):
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
-        ("LASEM", {"probability": 0.5}, "`probability`.*needs one. Received: 0.5"),
+        ("LASEM", {"probability": 0.5}, "`probability` needs a `conf.*Received: 0.5"),
         (
             "LASEM",
             {"configuration": "all", "search": "brute_force"},

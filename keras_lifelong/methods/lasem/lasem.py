@@ -118,7 +118,7 @@ class LASEM(TransferModel):
         options = checked_options(LASEM, locals())
         if probability is not None and configuration is None:
             raise ValueError(
-                "`probability` is that of a `configuration`, and needs one. "
+                "`probability` needs a `configuration`, whose posterior it is. "
                 f"Received: {probability!r} and configuration=None"
             )
         if search == "brute_force" and configuration is not None:

@@ -440,9 +440,9 @@ def test_cells_are_searched_reused_and_kept(tmp_path):
         "reused",
         "searched",
     ]
-    cells = [e["genotype"] for e in model.experts]
-    assert cells[0] == cells[1] == search["why"]["genotype"]
-    assert model.genotype(2) == cells[2] != cells[0]
+    cells = [json.dumps(e["genotype"]) for e in model.experts]
+    assert cells[0] == cells[1] == json.dumps(search["why"]["genotype"])
+    assert json.dumps(model.genotype(2)) == cells[2] != cells[0]
     added = [e["count"] for e in chosen(model)]
     assert sum(added) == model.sizes()["experts"]
     x = pictures("x", [0, 1]).train[0]

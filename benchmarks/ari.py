@@ -193,11 +193,12 @@ def exploring():
             model.make_hypernetwork()
             model.memory["signature", "task_0"] = model.sign_task(loaded)
             candidates = model.candidates("task_0")
-            for model.options.at_once in (True, False):
+            for at_once in (True, False):
+                model._change_options(at_once=at_once)
                 for _ in range(2):  # the first compiles
                     start = time.perf_counter()
                     yield from model.explore(loaded, candidates)
-                    spent[model.options.at_once] = time.perf_counter() - start
+                    spent[at_once] = time.perf_counter() - start
 
         model.fit(task, epochs=epochs, batch_size=10, verbose=0, learn=explore)
         plain = keras.Sequential(
@@ -233,7 +234,6 @@ def memory():
         seen, held = [], []
         for task in stream:
             model.fit(task, epochs=1, batch_size=10, verbose=0)
-            model.seen.clear()
             with open("/proc/self/statm") as file:
                 pages = int(file.read().split()[1])
             seen.append(pages * resource.getpagesize() / 2**20)

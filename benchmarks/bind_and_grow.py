@@ -185,8 +185,7 @@ def time_of_search():
             deltas = [row["delta"] for row in tuner.rows()]
         start = time.perf_counter()
         for delta in deltas:
-            model = build_digits()
-            model.options.grow_coefficient = delta
+            model = build_digits().with_options(grow_coefficient=delta)
             for task in stream:
                 model.fit(task, epochs=20, verbose=0)
             for task in stream:

@@ -22,12 +22,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-import math
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 from typing import Any
 from typing import Literal
 
@@ -53,9 +53,9 @@ class Training:
         metrics: names; the first is the main one of `results.json`.
     """
 
-    epochs: int = 1
-    batch_size: int = 32
-    learning_rate: float | dict = 1e-3
+    epochs: Annotated[int, checks.AtLeast(1)] = 1
+    batch_size: Annotated[int, checks.AtLeast(1)] = 32
+    learning_rate: Annotated[float, checks.Above(0)] | dict[str, Any] = 1e-3
     optimizer: str | dict = "adam"
     loss: Literal["softmax", "sigmoid"] | None = None
     metrics: list[str] = ("accuracy",)
@@ -112,11 +112,11 @@ class Config:
             return backbones.from_layers(section["layers"], input_shape)
         return backbones.get(input_shape=input_shape, **section)
 
-    def build_model(self, input_shape: Sequence[int]) -> Any:
-        """The compiled `LifelongModel`."""
+    def build_model(self, input_shape: Sequence[int], **options: Any) -> Any:
+        """The compiled `LifelongModel`; `options` come before those given here."""
         from keras_lifelong.model import registry
 
-        arguments = dict(self.resolved["method"])
+        arguments = {**self.resolved["method"], **options}
         method = registry.get(arguments.pop("name"))
         backbone = self.build_backbone(input_shape)
         model = method(backbone, seed=self.seed, **arguments)
@@ -286,13 +286,6 @@ def _training(raw: dict[str, Any]) -> dict[str, Any]:
         path = "training.learning_rate"
         rate = _call(path, training["learning_rate"], known, known.get)
         training["learning_rate"] = rate
-    for key in ("epochs", "batch_size", "learning_rate"):
-        if isinstance(training[key], dict):
-            continue
-        if not 0 < training[key] < math.inf:
-            raise ValueError(
-                f"`training.{key}` must be above 0. Received: {training[key]!r}"
-            )
     metrics = training["metrics"]
     if not metrics or len(set(metrics)) < len(metrics):
         raise ValueError(
@@ -352,10 +345,7 @@ def _schedules() -> dict[str, type]:
 
 def _seed(raw: dict[str, Any]) -> int:
     seed = raw.get("seed", 0)
-    checks.check("seed", seed, int)
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"`seed` must be in [0, 2**32). Received: {seed!r}")
-    return seed
+    return checks.check("seed", seed, checks.Seed)
 
 
 def _section(raw: dict[str, Any], key: str, default: Any = None) -> dict[str, Any]:

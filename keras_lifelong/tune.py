@@ -48,10 +48,8 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
     shape = stream.input_shape  # may read data: once, not for every trial
 
     def build(alpha=None, beta=None):
-        model = config.build_model(shape)
-        if alpha is not None:
-            model.options.alpha, model.options.beta = alpha, beta
-        return model
+        thresholds = {} if alpha is None else {"alpha": alpha, "beta": beta}
+        return config.build_model(shape, **thresholds)
 
     return cls(
         build,

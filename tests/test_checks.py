@@ -77,11 +77,11 @@ def test_accepted(section):
         ({"growth": "4"}, "`p.growth` must be an integer. Received: '4' (a string)"),
         ({"growth": None}, "`p.growth` must be an integer. Received: None"),
         ({"rate": "x"}, "`p.rate` must be a number. Received: 'x' (a string)"),
-        ({"split": 1}, "`p.split` must be true or false. Received: 1"),
+        ({"split": 1}, "`p.split` must be True or False. Received: 1"),
         (
             {"mode": "dinamic"},
-            "`p.mode` must be dynamic or constant or null. Received: 'dinamic'. "
-            "Nearest: dynamic",
+            "`p.mode` must be one of 'dynamic', 'constant' or None. Received: "
+            "'dinamic'. Nearest: dynamic",
         ),
         (
             {"units": [1, "a"]},
@@ -90,9 +90,10 @@ def test_accepted(section):
         ({"units": 3}, "`p.units` must be a list, each an integer. Received: 3"),
         (
             {"names": "a"},
-            "`p.names` must be a list, each a string or null. Received: 'a' (a string)",
+            "`p.names` must be a list, each a string, or None. Received: 'a' (a "
+            "string)",
         ),
-        ({"table": [1]}, "`p.table` must be a mapping or null. Received: [1]"),
+        ({"table": [1]}, "`p.table` must be a mapping or None. Received: [1]"),
         (
             {"growht": 3},
             "Unknown key `p.growht`. Received: p.growht=3. Nearest: `p.growth`. "

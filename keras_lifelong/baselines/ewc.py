@@ -5,12 +5,17 @@ Kirkpatrick et al., PNAS 2017: the penalty λ/2 Σ_t Σ_i F_t,i (θ_i - θ*_t,i)
 
 from __future__ import annotations
 
+from typing import Annotated
+from typing import Literal
+
 import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
-from keras_lifelong.baselines.l2 import positive
+from keras_lifelong.checks import AtLeast
+from keras_lifelong.checks import Seed
 from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.task import is_dataset
@@ -37,34 +42,21 @@ class EWC(LifelongModel):
         seed, pretrained, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is of another type or range, naming it.
     """
 
     def __init__(
         self,
         backbone,
-        strength: float = 100.0,
-        fisher: str = "sampled",
-        fisher_samples: int = 1000,
-        seed: int = 0,
+        strength: Annotated[float, AtLeast(0)] = 100.0,
+        fisher: Literal["sampled", "empirical"] = "sampled",
+        fisher_samples: Annotated[int, AtLeast(1)] = 1000,
+        seed: Seed = 0,
         pretrained: bool = False,
         name: str | None = None,
     ):
-        if fisher not in ("sampled", "empirical"):
-            raise ValueError(
-                f"`fisher` must be 'sampled' or 'empirical'. Received: {fisher!r}."
-            )
-        if not isinstance(fisher_samples, int) or fisher_samples < 1:
-            raise ValueError(
-                "`fisher_samples` must be a positive integer. "
-                f"Received: {fisher_samples!r}."
-            )
-        options = {
-            "strength": positive(strength),
-            "fisher": fisher,
-            "fisher_samples": fisher_samples,
-        }
-        super().__init__(backbone, seed, pretrained, name, options=options)
+        options = checked_options(EWC, locals())
+        super().__init__(backbone, seed, pretrained, name, options)
 
     def learn(self, task):
         shared = self.network.trainable_variables

@@ -19,30 +19,14 @@ class Joint(LifelongModel):
             learn the stream from its beginning then.
     """
 
-    def __init__(self, backbone, seed: int = 0, pretrained: bool = False, name=None):
-        super().__init__(backbone, seed, pretrained, name)
-        self._data = _Data()
+    keeps_data = True
 
     def learn(self, task):
-        earlier = [n for n in self.task_names if n != task.name]
-        missing = [name for name in earlier if name not in self._data.tasks]
+        earlier = [name for name in self.task_names if name != task.name]
+        missing = [name for name in earlier if name not in self.seen]
         if missing:
             raise ValueError(
                 f"Joint learns on the data of all tasks. Not at hand are {missing}."
             )
-        tasks = [self.load_task(self._data.tasks[name]) for name in earlier]
+        tasks = [self.load_task(self.seen[name]) for name in earlier]
         yield from joint_phases(self, [*tasks, task], "joint training")
-        self._data.tasks[task.name] = task.source
-
-    def learned_before(self, task):
-        self._data.tasks[task.name] = task
-
-    def release(self, name):
-        self._data.tasks.pop(name, None)
-
-
-class _Data:
-    """The tasks that were learned in this process. Plain, so that Keras tracks none."""
-
-    def __init__(self):
-        self.tasks: dict = {}

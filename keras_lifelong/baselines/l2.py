@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from keras import ops
 
+from keras_lifelong.checks import AtLeast
+from keras_lifelong.checks import Seed
 from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 
 
@@ -19,15 +24,19 @@ class L2(LifelongModel):
         seed, pretrained, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if `strength` is negative or no number.
+        ValueError: if an argument is of another type or range, naming it.
     """
 
     def __init__(
-        self, backbone, strength: float = 0.5, seed=0, pretrained=False, name=None
+        self,
+        backbone,
+        strength: Annotated[float, AtLeast(0)] = 0.5,
+        seed: Seed = 0,
+        pretrained: bool = False,
+        name: str | None = None,
     ):
-        super().__init__(
-            backbone, seed, pretrained, name, options={"strength": positive(strength)}
-        )
+        options = checked_options(L2, locals())
+        super().__init__(backbone, seed, pretrained, name, options)
 
     def learn(self, task):
         shared = self.network.trainable_variables
@@ -42,12 +51,3 @@ class L2(LifelongModel):
         pairs = zip(weights, arguments["anchor"], strict=False)  # not the head
         distance = sum(ops.sum(ops.square(w - anchor)) for w, anchor in pairs)
         return 0.5 * arguments["strength"] * distance
-
-
-def positive(strength):
-    """`strength`, if it is a number of at least 0."""
-    if not isinstance(strength, (int, float)) or not strength >= 0:
-        raise ValueError(
-            f"`strength` must be a number of at least 0. Received: {strength!r}."
-        )
-    return strength

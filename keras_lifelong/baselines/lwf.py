@@ -6,12 +6,17 @@ data are to stay what they were: no old data is needed.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong.baselines.l2 import positive
+from keras_lifelong.checks import Above
+from keras_lifelong.checks import AtLeast
+from keras_lifelong.checks import Seed
 from keras_lifelong.model import LifelongModel
+from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.training import distillation
 
@@ -31,8 +36,8 @@ class LwF(LifelongModel):
         seed, pretrained, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is out of range, or a task is neither categorical nor
-            binary or shares its head with others.
+        ValueError: if an argument is of another type or range, naming it, or a task is
+            neither categorical nor binary or shares its head with others.
 
     Example:
 
@@ -46,18 +51,14 @@ class LwF(LifelongModel):
     def __init__(
         self,
         backbone,
-        strength: float = 1.0,
-        temperature: float = 2.0,
-        seed: int = 0,
+        strength: Annotated[float, AtLeast(0)] = 1.0,
+        temperature: Annotated[float, Above(0)] = 2.0,
+        seed: Seed = 0,
         pretrained: bool = False,
         name: str | None = None,
     ):
-        if not temperature > 0:
-            raise ValueError(
-                f"`temperature` must be above 0. Received: {temperature!r}."
-            )
-        options = {"strength": positive(strength), "temperature": temperature}
-        super().__init__(backbone, seed, pretrained, name, options=options)
+        options = checked_options(LwF, locals())
+        super().__init__(backbone, seed, pretrained, name, options)
         self._stacks = {}
 
     def learn(self, task):

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import checks
 from keras_lifelong.registry import Registry
 from keras_lifelong.seeds import derive_seed
 
@@ -391,7 +392,8 @@ def get(extractor, **arguments) -> Callable:
     """An extractor by name, by configuration, or the callable itself.
 
     Raises:
-        ValueError: if it is none of these, with the nearest ones.
+        ValueError: if it is none of these, with the nearest ones, or an argument is
+            unknown or of another type.
     """
     if isinstance(extractor, dict):
         arguments = {**extractor, **arguments}
@@ -400,4 +402,5 @@ def get(extractor, **arguments) -> Callable:
         return extractor
     if extractor not in _NAMED:
         raise _NAMED.unknown(extractor, also=", or a callable without arguments")
-    return _NAMED.get(extractor)(**arguments)
+    made = _NAMED.get(extractor)
+    return made(**checks.arguments("extractor", arguments, made))

@@ -28,14 +28,13 @@ from keras_lifelong.training.trainer import Settings
 
 @dataclasses.dataclass
 class LoadedTask:
-    """A task whose data has been read, from `source`, and checked."""
+    """A task whose data has been read and checked."""
 
     name: str
     spec: TaskSpec
     train: object
     validation: tuple | None
     test: tuple | None
-    source: Task | None = None
 
 
 class LearningMixin:
@@ -156,6 +155,8 @@ class LearningMixin:
                 loaded, settings, callbacks, recorder, learn or self.learn
             )
             self.log_initial(loaded.name)
+        if self.keeps_data:
+            self.seen[loaded.name] = task
         return peak
 
     def _settings(self, epochs, batch_size) -> Settings:
@@ -186,7 +187,7 @@ class LearningMixin:
             return check_split(*data, spec, f"{what} of task {task.name!r}")
 
         loaded = {what: load(what) for what in ("train", "validation", "test")}
-        return LoadedTask(task.name, spec, **loaded, source=task)
+        return LoadedTask(task.name, spec, **loaded)
 
     def fit_stream(
         self,
@@ -224,7 +225,8 @@ class LearningMixin:
         for index, task in enumerate(stream):
             tasks.append(task)
             if index < measured.tasks_done:
-                self.learned_before(task)
+                if self.keeps_data:
+                    self.seen[task.name] = task
                 measured.check_name(index, task.name)
                 continue
             if checkpoint_dir is not None:
@@ -246,16 +248,13 @@ class LearningMixin:
         """What makes a run what it is: a checkpoint of another one is refused."""
         return {
             "method": type(self).__name__,
-            "arguments": {**vars(self.options), "seed": self.seed},
+            "arguments": {**self.options.as_dict(), "seed": self.seed},
             "backbone": _unnamed(json.loads(self._backbone_config)),
             "compile": _unnamed(self.get_compile_config()),
             "stream": {"name": stream.name, "config": stream.config},
             "training": dataclasses.asdict(settings),
             "versions": versions(),
         }
-
-    def learned_before(self, task: Task):
-        """Called for each task of a stream that a resumed run has learned already."""
 
     # Scoring
 

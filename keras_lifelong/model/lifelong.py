@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import types
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
+from keras_lifelong import checks
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers import head as heads
 from keras_lifelong.model.learning import LearningMixin
+from keras_lifelong.model.options import Options
+from keras_lifelong.model.options import OptionsMixin
 from keras_lifelong.model.presets import PresetMixin
 from keras_lifelong.model.reading import Reader
 from keras_lifelong.model.reading import Reading
@@ -28,7 +30,13 @@ from keras_lifelong.training.trainer import Trainer
 
 
 class LifelongModel(
-    TasksMixin, LearningMixin, RemovalMixin, StateMixin, PresetMixin, keras.Model
+    TasksMixin,
+    LearningMixin,
+    OptionsMixin,
+    RemovalMixin,
+    StateMixin,
+    PresetMixin,
+    keras.Model,
 ):
     """A network that learns task after task. The base of all methods and baselines.
 
@@ -41,16 +49,17 @@ class LifelongModel(
     Args:
         backbone: `keras.Sequential` of the hidden layers, with an input shape. It is
             cloned, never changed.
-        seed: integer from which everything random is derived: initial weights,
-            shuffling, dropout.
+        seed: integer in [0, 2**32) from which everything random is derived: initial
+            weights, shuffling, dropout.
         pretrained: whether to begin from the backbone's weights; by default they are
             drawn anew from `seed`.
         name: of the Keras model.
-        options: a method's own constructor arguments, kept for its configuration.
+        options: a method's own constructor arguments, as `checked_options` gives them.
+            They are fixed: see `with_options`.
 
     Raises:
         ValueError: if `backbone` is no built Sequential, or holds a layer that the
-            method cannot carry.
+            method cannot carry; or an argument is not as said here, naming it.
 
     Example:
 
@@ -69,18 +78,18 @@ class LifelongModel(
     def __init__(
         self,
         backbone,
-        seed: int = 0,
+        seed: checks.Seed = 0,
         pretrained: bool = False,
         name: str | None = None,
         options: dict | None = None,
     ):
-        super().__init__(name=name)
+        given = checks.checked(LifelongModel, locals())
+        super().__init__(name=given["name"])
         _check_backbone(backbone)
-        self.seed = int(seed)
-        self.pretrained = bool(pretrained)
+        self.seed, self.pretrained = given["seed"], given["pretrained"]
         self._session = Session(TaskMemory(self.task_forms, self.shared_forms))
         self._reader = Reader(self.through, self._session.lock)
-        self.options = types.SimpleNamespace(**(options or {}))
+        self.options = Options(options or {})
         config = keras.saving.serialize_keras_object(backbone)
         self._backbone_config = json.dumps(config)
         self.backbone_input_shape = tuple(backbone.input_shape[1:])
@@ -297,7 +306,7 @@ class LifelongModel(
     def get_config(self):
         return {
             "backbone": json.loads(self._backbone_config),
-            **vars(self.options),
+            **self.options.as_dict(),
             "seed": self.seed,
             "name": self.name,
         }

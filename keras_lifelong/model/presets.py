@@ -172,7 +172,7 @@ class PresetMixin:
     def _experiment(self, result) -> dict:
         if result is not None and "method" in result.config:
             return json.loads(json.dumps(result.config))  # of a run from a file
-        method = {"name": type(self).__name__, **vars(self.options)}
+        method = {"name": type(self).__name__, **self.options.as_dict()}
         found = {"method": method, "seed": self.seed, "tasks": self.task_names}
         if result is not None:
             found["stream"] = result.config.get("stream")

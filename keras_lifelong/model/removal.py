@@ -88,6 +88,7 @@ class RemovalMixin:
             self.memory.shared.pop(key, None)
         del self.memory.records[name]
         self._session.fitted.pop(name, None)
+        self.seen.pop(name, None)
         self._reader.forget(name)
         return numbers
 

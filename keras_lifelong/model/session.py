@@ -22,6 +22,7 @@ class Session:
         fitted: heads by task at the width of the features, so that they are resized
             once: the kernel kept, the width, the kernel resized.
         joint: room for heads that are trained side by side.
+        seen: `Task`s by name whose data a method keeps.
         results: what was measured on streams.
         origin: the preset that the model comes from.
         lock: held while the network's structure changes or is traced.
@@ -34,6 +35,7 @@ class Session:
         self.slots: dict[int, HeadSlot] = {}
         self.fitted: dict[str, tuple] = {}
         self.joint: dict = {}
+        self.seen: dict = {}
         self.results: list = []
         self.origin: dict | None = None
         self.lock = threading.RLock()

@@ -268,6 +268,14 @@ class TasksMixin:
             self._session.joint = {key: JointHeads(self, *key)}
         return self._session.joint[key]
 
+    # whether the data of tasks is kept, as `Joint` needs it
+    keeps_data = False
+
+    @property
+    def seen(self) -> dict:
+        """`Task`s by name whose data this model keeps: none, unless it `keeps_data`."""
+        return self._session.seen
+
     @property
     def active_task(self) -> str | None:
         """The task in the active network: while it is learned, else None."""

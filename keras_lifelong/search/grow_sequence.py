@@ -223,15 +223,15 @@ class GrowSequenceTuner(ParetoTuner):
     def measure(self, values):
         model, names = self.model, self.sequence(values)
         model.set_state(*self._initial)
-        options = model.options
         if self.space == "shared":
-            options.grow_coefficient = values["delta"]
+            delta = values["delta"]
         else:
-            options.grow_coefficient = {
-                n: values[f"delta/{n}"] for n in names if f"delta/{n}" in values
-            }
+            delta = {n: values[f"delta/{n}"] for n in names if f"delta/{n}" in values}
         ranks = {n: values.get(f"bind/{n}", 0) for n in names}
-        options.bind_rank = ranks if any(ranks.values()) else 0
+        # In place: one model serves all trials, with what has been compiled for it.
+        model._change_options(
+            grow_coefficient=delta, bind_rank=ranks if any(ranks.values()) else 0
+        )
         for name in names:
             task = self.tasks[name]
             model.fit(task, epochs=self.epochs, batch_size=self.batch_size, verbose=0)

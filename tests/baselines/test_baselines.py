@@ -169,7 +169,11 @@ def test_ewc_forgets_less_than_finetune():
         ("L2", {"strength": -1}, "`strength` must be a number of at least 0"),
         ("EWC", {"strength": "x"}, "`strength` must be a number"),
         ("EWC", {"fisher": "true"}, "`fisher` must be 'sampled' or 'empirical'"),
-        ("EWC", {"fisher_samples": 0}, "`fisher_samples` must be a positive integer"),
+        (
+            "EWC",
+            {"fisher_samples": 0},
+            "`fisher_samples` must be an integer of at least 1",
+        ),
     ],
 )
 def test_bad_arguments(method, kwargs, message):

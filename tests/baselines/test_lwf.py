@@ -69,7 +69,7 @@ def test_a_task_that_comes_back_distils_the_others():
     ("arguments", "message"),
     [
         ({"strength": -1.0}, "`strength`.*-1"),
-        ({"temperature": 0}, "`temperature` must be above 0.*0"),
+        ({"temperature": 0}, "`temperature` must be a number above 0.*0"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -11,19 +11,28 @@ is fine-tuned on a few examples of it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Annotated
+from typing import Any
+from typing import Literal
+from typing import get_args
 
+import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.checks import Above
+from keras_lifelong.checks import AtLeast
+from keras_lifelong.checks import In
+from keras_lifelong.checks import Seed
 from keras_lifelong.layers import extractors
 from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.normalization import batch_normalizations
 from keras_lifelong.methods.ari.estimator import rank_correlation
 from keras_lifelong.methods.ari.exploration import Exploration
+from keras_lifelong.methods.ari.generated import GENERATED
 from keras_lifelong.methods.ari.generated import GeneratedModel
 from keras_lifelong.methods.ari.generated import Parameters
-from keras_lifelong.methods.ari.options import SELECTIONS
-from keras_lifelong.methods.ari.options import check_options
 from keras_lifelong.methods.ari.probes import mixed
 from keras_lifelong.methods.ari.probes import repeated
 from keras_lifelong.methods.ari.probes import shifted
@@ -31,9 +40,29 @@ from keras_lifelong.methods.ari.rates import Candidate
 from keras_lifelong.methods.ari.rates import EstimatedRates
 from keras_lifelong.methods.ari.rates import worth_keeping
 from keras_lifelong.methods.ari.workbench import accuracy
+from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.data import filled
+
+Count = Annotated[int, AtLeast(1)]
+Selection = Literal["estimator", "random", "exemplar_loss", "drawn"]
+SELECTIONS: tuple[Selection, ...] = get_args(Selection)
+HYPERNETWORKS = {
+    "chunked": {
+        "name": "chunked",
+        "chunk": 200,
+        "units": [100, 100],
+        "chunk_embedding": 8,
+        "slot_embedding": 8,
+    },
+    "structured": {
+        "name": "structured",
+        "units": [25, 25],
+        "chunk_embedding": 8,
+        "slot_embedding": 8,
+    },
+}
 
 
 @register
@@ -42,9 +71,10 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
 
     Args:
         backbone: `keras.Sequential` of hidden layers.
-        memory_budget: B, the sets of parameters in the knowledge base.
+        memory_budget: B, the sets of parameters in the knowledge base; at least 1, as
+            every number of things here but for what is said otherwise.
         training_budget: Q, how many are trained on each task.
-        initial: how many newly drawn ones are candidates for each task.
+        initial: how many newly drawn ones are candidates for each task, at most B.
         initializer: of these: "generated", by the hypernetwork, which can store again
             what came from it; or the name of a Keras initializer.
         exemplars: D, the training examples that are kept, in all.
@@ -77,20 +107,21 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         rehearse: whether the estimator also learns from the sets as they were stored,
             each tried for an epoch on the examples of each task; without it, it knows
             them only as they were before they were trained.
-        weight_decay: λ of coupled L2 while parameters are trained.
-        storing_steps, storing_rate: of the hypernetwork's Adam, along a cosine.
-        storing_batch: inputs that each of these steps sees, of four sets.
-        function: weight of the answers beside the parameters in what is stored; 0: the
-            parameters alone, as in the paper.
+        weight_decay: λ of coupled L2 while parameters are trained, at least 0.
+        storing_steps, storing_rate: of the hypernetwork's Adam, along a cosine; the
+            rate is above 0.
+        storing_batch: inputs that each of these steps sees, of four sets; at least 4.
+        function: weight of the answers beside the parameters in what is stored, at
+            least 0; 0: the parameters alone, as in the paper.
         estimator_epochs: passes over the remembered pairs.
         extractor: of the features by which tasks are described: see `PAR`; "pca", the
             default, takes the values as they are, so that it sees where they stand.
-        signature: numbers by which a task or a set is described; most of the
-            estimator's parameters are to read them.
+        signature: numbers by which a task or a set is described, at least 64; most of
+            the estimator's parameters are to read them.
         seed, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is of another type or range, naming it.
 
     Example:
 
@@ -108,61 +139,43 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
     def __init__(
         self,
         backbone,
-        memory_budget: int = 20,
-        training_budget: int = 10,
-        initial: int = 3,
-        initializer: str = "generated",
-        exemplars: int = 200,
-        outputs: int | None = None,
+        memory_budget: Count = 20,
+        training_budget: Count = 10,
+        initial: Count = 3,
+        initializer: str = GENERATED,
+        exemplars: Count = 200,
+        outputs: Count | None = None,
         head_bias: bool = False,
-        hypernetwork: str | dict = "chunked",
-        rate: str = "area",
-        interval: int = 10,
-        horizon: int | None = 10,
+        hypernetwork: Literal["chunked", "structured"] | dict[str, Any] = "chunked",
+        rate: Literal["area", "steps"] = "area",
+        interval: Count = 10,
+        horizon: Count | None = 10,
         at_once: bool | None = None,
-        selection: str = "estimator",
-        adaptation: int = 10,
-        adaptation_scale: float = 0.1,
-        keep: str = "each",
+        selection: Selection = "estimator",
+        adaptation: Annotated[int, AtLeast(0)] = 10,
+        adaptation_scale: Annotated[float, In(0, 1, open_low=True)] = 0.1,
+        keep: Literal["one", "each", "sum"] = "each",
         rehearse: bool = True,
-        weight_decay: float = 1e-3,
-        storing_steps: int = 2000,
-        storing_rate: float = 3e-3,
-        storing_batch: int = 200,
-        function: float = 10.0,
-        estimator_epochs: int = 1000,
-        extractor: str | dict = "pca",
-        signature: int = 2048,
-        seed: int = 0,
+        weight_decay: Annotated[float, AtLeast(0)] = 1e-3,
+        storing_steps: Count = 2000,
+        storing_rate: Annotated[float, Above(0)] = 3e-3,
+        storing_batch: Annotated[int, AtLeast(4)] = 200,
+        function: Annotated[float, AtLeast(0)] = 10.0,
+        estimator_epochs: Count = 1000,
+        extractor: str | dict[str, Any] | Callable = "pca",
+        signature: Annotated[int, AtLeast(64)] = 2048,
+        seed: Seed = 0,
         name: str | None = None,
     ):
-        options = check_options(
-            memory_budget=memory_budget,
-            training_budget=training_budget,
-            initial=initial,
-            initializer=initializer,
-            exemplars=exemplars,
-            outputs=outputs,
-            head_bias=head_bias,
-            hypernetwork=hypernetwork,
-            rate=rate,
-            interval=interval,
-            horizon=horizon,
-            at_once=at_once,
-            selection=selection,
-            adaptation=adaptation,
-            adaptation_scale=adaptation_scale,
-            keep=keep,
-            rehearse=rehearse,
-            weight_decay=weight_decay,
-            storing_steps=storing_steps,
-            storing_rate=storing_rate,
-            storing_batch=storing_batch,
-            function=function,
-            estimator_epochs=estimator_epochs,
-            signature=signature,
-        )
-        self.extractor = extractors.get(extractor)
+        options = checked_options(ARI, locals())
+        if options["initial"] > options["memory_budget"]:
+            raise ValueError(
+                "`initial` must be at most `memory_budget`, which is "
+                f"{memory_budget}. Received: {initial}"
+            )
+        _check_initializer(options["initializer"])
+        options["hypernetwork"] = _hypernetwork(options["hypernetwork"])
+        self.extractor = extractors.get(options["extractor"])
         options["extractor"] = getattr(self.extractor, "config", extractor)
         super().__init__(backbone, seed=seed, name=name, options=options)
         self.make_estimator()
@@ -256,7 +269,7 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
 
     # How a task is used
 
-    def choose(self, name: str, how: str | None = None) -> Parameters:
+    def choose(self, name: str, how: Selection | None = None) -> Parameters:
         """The set from which a task is adapted (section 3.4).
 
         Args:
@@ -346,3 +359,26 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         super().summarize_network(print_fn, **kwargs)
         parts = [f"{size:,} {name}" for name, size in self.sizes().items()]
         print_fn(f"Numbers held: {', '.join(parts)}")
+
+
+def _check_initializer(given: str) -> None:
+    if given == GENERATED:
+        return
+    try:
+        keras.initializers.get(given)
+    except ValueError as error:
+        raise ValueError(
+            f"`initializer` must be {GENERATED!r} or the name of a Keras initializer. "
+            f"Received: {given!r}"
+        ) from error
+
+
+def _hypernetwork(given: str | dict[str, Any]) -> dict[str, Any]:
+    """The name and arguments of a hypernetwork, from a name or a dict of some."""
+    given = {"name": given} if isinstance(given, str) else given
+    if given.get("name") not in list(HYPERNETWORKS):
+        raise ValueError(
+            f"`hypernetwork` must be one of {sorted(HYPERNETWORKS)}, or a dict of its "
+            f"name and arguments. Received: {given!r}"
+        )
+    return {**HYPERNETWORKS[given["name"]], **given}

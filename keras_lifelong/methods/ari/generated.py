@@ -395,7 +395,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
 
     def release(self, name):
         """The sets stay, for any task may use any; `heir` says whose they are now."""
-        self.options.outputs = self.outputs_per_set  # as the first task has made it
+        self._change_options(outputs=self.outputs_per_set)  # as the first task has it
         others = [other for other in self.task_names if other != name]
         if not others:
             self.slots.clear()

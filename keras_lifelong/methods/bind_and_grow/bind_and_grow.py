@@ -12,21 +12,29 @@ one that pays off on permuted digits. That is the default, `grow_score="similari
 
 from __future__ import annotations
 
+from typing import Annotated
+from typing import Literal
+
 import numpy as np
 from keras import ops
 
+from keras_lifelong.checks import AtLeast
+from keras_lifelong.checks import In
+from keras_lifelong.checks import Seed
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.bind_and_grow import similarity as rsa
 from keras_lifelong.methods.bind_and_grow.blocks import activation_places
 from keras_lifelong.methods.bind_and_grow.blocks import applied
 from keras_lifelong.methods.bind_and_grow.blocks import block_outputs
-from keras_lifelong.methods.bind_and_grow.options import check_options
 from keras_lifelong.methods.bind_and_grow.routed import RoutedModel
+from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.task import is_dataset
 
 FEWEST = 3  # examples whose dissimilarities can be compared
+Share = Annotated[float, In(0, 1)]
+Rank = Annotated[int, AtLeast(0)]
 
 
 @register
@@ -51,10 +59,10 @@ class BindAndGrow(RoutedModel):
         grow_init: what a grown layer begins with: "bound": the weights of the layer it
             replaces; "root": those that the first task has now; "independent": those of
             the network that learned the task alone; "fresh": newly drawn ones.
-        groups: None: whole layers are grown. A number: each layer is divided into so
-            many groups of channels, each grown by itself. Channels of networks that
-            were learned apart do not correspond, so that the scores of groups tell
-            less than those of layers.
+        groups: None: whole layers are grown. A number, at least 2: each layer is
+            divided into so many groups of channels, each grown by itself. Channels of
+            networks that were learned apart do not correspond, so that the scores of
+            groups tell less than those of layers.
         candidates: None: a task may be bound to any earlier one. Or a dict of lists of
             their names, by the name of the task.
         bind_to: None, or a dict of the one to bind to, by the name of the task: nothing
@@ -62,12 +70,12 @@ class BindAndGrow(RoutedModel):
         bind_rank: 0: the best task is bound to; 1: the next best, and so on; or a dict
             of such numbers by the name of the task, as a search tries them.
         random_growth: the paper's ablation: as many layers, drawn at random.
-        samples: N: examples on which layers are compared.
+        samples: N: examples on which layers are compared, at least 3.
         center: see `metrics.similarity.dissimilarities`.
         seed, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is of another type or range, naming it.
 
     Example:
 
@@ -82,37 +90,23 @@ class BindAndGrow(RoutedModel):
     def __init__(
         self,
         backbone,
-        grow_coefficient: float | dict[str, float] = 0.55,
-        retention: str = "slow",
-        slow_ratio: float = 0.1,
-        grow_score: str = "similarity",
-        bind: str = "similar",
-        grow_init: str = "bound",
-        groups: int | None = None,
+        grow_coefficient: Share | dict[str, Share] = 0.55,
+        retention: Literal["slow", "freeze", "same"] = "slow",
+        slow_ratio: Annotated[float, In(0, 1, open_low=True)] = 0.1,
+        grow_score: Literal["similarity", "dissimilarity"] = "similarity",
+        bind: Literal["similar", "released"] = "similar",
+        grow_init: Literal["bound", "root", "independent", "fresh"] = "bound",
+        groups: Annotated[int, AtLeast(2)] | None = None,
         candidates: dict[str, list[str]] | None = None,
         bind_to: dict[str, str] | None = None,
-        bind_rank: int | dict[str, int] = 0,
+        bind_rank: Rank | dict[str, Rank] = 0,
         random_growth: bool = False,
-        samples: int = 500,
+        samples: Annotated[int, AtLeast(FEWEST)] = 500,
         center: bool = False,
-        seed: int = 0,
+        seed: Seed = 0,
         name: str | None = None,
     ):
-        options = check_options(
-            grow_coefficient=grow_coefficient,
-            retention=retention,
-            slow_ratio=slow_ratio,
-            grow_score=grow_score,
-            bind=bind,
-            grow_init=grow_init,
-            groups=groups,
-            candidates=candidates,
-            bind_to=bind_to,
-            bind_rank=bind_rank,
-            random_growth=random_growth,
-            samples=samples,
-            center=center,
-        )
+        options = checked_options(BindAndGrow, locals())
         super().__init__(backbone, seed=seed, name=name, options=options)
         self.recall = None  # of what was learned before; see `search.grow_sequence`
         self._places = activation_places(self.network)

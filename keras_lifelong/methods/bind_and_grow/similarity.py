@@ -17,7 +17,6 @@ import numpy as np
 
 LEAST = 1e-6  # conflict scores keep so far from 0 and 1
 TINY = 1e-9
-GROW_SCORES = ("similarity", "dissimilarity")
 
 
 def dissimilarities(

@@ -7,16 +7,21 @@ throughout: μ (`l1`), λ (`drift`), γ (`group_lasso`), τ (`loss_threshold`),
 
 from __future__ import annotations
 
+from typing import Annotated
+from typing import Literal
+
 import numpy as np
 from keras import ops
 
+from keras_lifelong.checks import AtLeast
+from keras_lifelong.checks import Seed
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.den.growing import GrowingModel
-from keras_lifelong.methods.den.options import check_options
 from keras_lifelong.methods.den.regions import Region
 from keras_lifelong.methods.den.regions import Snapshot
 from keras_lifelong.methods.den.regions import nonzero_inputs
 from keras_lifelong.methods.den.sparse_phases import SparsePhasesMixin
+from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.joint import joint_phases
@@ -53,13 +58,14 @@ class DEN(SparsePhasesMixin, GrowingModel):
             dropout, flatten and activation layers, of any depth.
         growth: k: units added to every hidden layer, and the most that are split in
             one. At least 1.
-        l1: μ: threshold of the proximal l1 step.
+        l1: μ: threshold of the proximal l1 step, at least 0, as all coefficients.
         l2: coefficient of half the squared norm of what is trained.
         group_lasso: γ: threshold of the proximal step on the weights into a new unit.
         drift: λ: coefficient of half the squared distance to the previous weights.
         loss_threshold: τ: mean training loss above which the network is expanded.
         split_threshold: σ: l2 norm of the change of a unit's incoming weights.
-        head_epochs: epochs of the sparse head. None: as many as the other phases.
+        head_epochs: epochs of the sparse head, at least 1. None: as many as the other
+            phases.
         head_l1: threshold of the proximal step on the sparse head. None: `l1`.
         selective: whether to retrain only selected units; otherwise all.
         expansion: "dynamic", "constant" (k units for every task, none removed) or
@@ -70,12 +76,12 @@ class DEN(SparsePhasesMixin, GrowingModel):
             any outgoing weight are removed.
         prox_scaled_by_lr: whether thresholds are multiplied by the learning rate, and
             so mean coefficients of a penalty.
-        bucket: storage is made in multiples of this many units.
+        bucket: storage is made in multiples of this many units, at least 1.
         seed, pretrained, name: see `LifelongModel`. Pretrained weights are not taken.
 
     Raises:
-        ValueError: if an argument is out of range or the backbone has a layer that
-            cannot grow, with its name.
+        ValueError: if an argument is of another type or range, naming it, or the
+            backbone has a layer that cannot grow, with its name.
 
     Example:
 
@@ -90,43 +96,26 @@ class DEN(SparsePhasesMixin, GrowingModel):
     def __init__(
         self,
         backbone,
-        growth: int = 10,
-        l1: float = 1e-5,
-        l2: float = 1e-4,
-        group_lasso: float = 1e-3,
-        drift: float = 0.5,
-        loss_threshold: float = 0.01,
-        split_threshold: float = 0.05,
-        head_epochs: int | None = None,
-        head_l1: float | None = None,
+        growth: Annotated[int, AtLeast(1)] = 10,
+        l1: Annotated[float, AtLeast(0)] = 1e-5,
+        l2: Annotated[float, AtLeast(0)] = 1e-4,
+        group_lasso: Annotated[float, AtLeast(0)] = 1e-3,
+        drift: Annotated[float, AtLeast(0)] = 0.5,
+        loss_threshold: Annotated[float, AtLeast(0)] = 0.01,
+        split_threshold: Annotated[float, AtLeast(0)] = 0.05,
+        head_epochs: Annotated[int, AtLeast(1)] | None = None,
+        head_l1: Annotated[float, AtLeast(0)] | None = None,
         selective: bool = True,
-        expansion: str | None = "dynamic",
+        expansion: Literal["dynamic", "constant"] | None = "dynamic",
         split: bool = True,
         timestamps: bool = True,
         prune_first: bool = True,
         prox_scaled_by_lr: bool = False,
-        bucket: int = 64,
-        seed: int = 0,
+        bucket: Annotated[int, AtLeast(1)] = 64,
+        seed: Seed = 0,
         name: str | None = None,
     ):
-        options = check_options(
-            growth=growth,
-            l1=l1,
-            l2=l2,
-            group_lasso=group_lasso,
-            drift=drift,
-            loss_threshold=loss_threshold,
-            split_threshold=split_threshold,
-            head_epochs=head_epochs,
-            head_l1=l1 if head_l1 is None else head_l1,
-            selective=selective,
-            expansion=expansion,
-            split=split,
-            timestamps=timestamps,
-            prune_first=prune_first,
-            prox_scaled_by_lr=prox_scaled_by_lr,
-            bucket=bucket,
-        )
+        options = checked_options(DEN, locals())
         super().__init__(backbone, seed=seed, name=name, options=options)
 
     def learn(self, task):

@@ -74,7 +74,7 @@ class SparsePhasesMixin:
                 "mask": np.ones(v.shape, "float32"),
                 "previous": np.zeros(v.shape, "float32"),
                 "old": np.zeros((1,) * len(v.shape), "float32"),
-                "l1": np.float32(o.head_l1),
+                "l1": np.float32(o.l1 if o.head_l1 is None else o.head_l1),
                 "l2": np.float32(o.l2),
                 "group": np.float32(0),
             }

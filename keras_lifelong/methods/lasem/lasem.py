@@ -8,14 +8,23 @@ variable, inferred by expectation-maximisation while the task is learned.
 
 from __future__ import annotations
 
+from typing import Annotated
+from typing import Literal
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.checks import AtLeast
+from keras_lifelong.checks import In
+from keras_lifelong.checks import Seed
 from keras_lifelong.methods.lasem.transfer_model import TransferModel
 from keras_lifelong.methods.lasem.transfer_network import named_configuration
+from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.training.phase import Phase
+
+Named = Literal["all", "top2", "bottom2", "alternating"]
 
 
 @register
@@ -67,12 +76,14 @@ class LASEM(TransferModel):
         search: "em", or "brute_force": a task's every configuration is trained from
             the same start and the best on validation data kept. The first task, which
             has nothing to choose from, then shares all layers.
-        orthogonality: weight of the orthogonality penalty of tensor factorisation.
+        orthogonality: weight of the orthogonality penalty of tensor factorisation, at
+            least 0.
         continue_schedule: whether a learning rate schedule goes on over the tasks.
         seed, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is out of range or a layer cannot be carried.
+        ValueError: if an argument is of another type or range, naming it, or a layer
+            cannot be carried.
 
     Example:
 
@@ -88,75 +99,39 @@ class LASEM(TransferModel):
     def __init__(
         self,
         backbone,
-        sharing: str = "hps",
+        sharing: Literal["hps", "tf", "dfcnn"] = "hps",
         searched: list[str] | None = None,
-        groups: list[int] | None = None,
-        likelihood: str = "mean",
-        prior: str = "running_mean",
-        m_step: str = "exact",
-        m_steps: int = 1,
-        prune: float = 0.9,
-        configuration: str | list[int] | None = None,
-        probability: float | None = None,
-        search: str = "em",
-        orthogonality: float = 0.1,
+        groups: list[Annotated[int, AtLeast(1)]] | None = None,
+        likelihood: Literal["mean", "joint"] = "mean",
+        prior: Literal["running_mean", "count"] = "running_mean",
+        m_step: Literal["exact", "sampled"] = "exact",
+        m_steps: Annotated[int, AtLeast(1)] = 1,
+        prune: Annotated[float, In(0, 1, open_high=True)] = 0.9,
+        configuration: Named | list[Literal[0, 1]] | None = None,
+        probability: Annotated[float, In(0, 1, open_low=True)] | None = None,
+        search: Literal["em", "brute_force"] = "em",
+        orthogonality: Annotated[float, AtLeast(0)] = 0.1,
         continue_schedule: bool = True,
-        seed: int = 0,
+        seed: Seed = 0,
         name: str | None = None,
     ):
-        for argument, value, known in (
-            ("likelihood", likelihood, ("mean", "joint")),
-            ("prior", prior, ("running_mean", "count")),
-            ("m_step", m_step, ("exact", "sampled")),
-            ("search", search, ("em", "brute_force")),
-        ):
-            if value not in known:
-                raise ValueError(
-                    f"`{argument}` must be one of {known}. Received: {value!r}."
-                )
-        if not isinstance(m_steps, int) or m_steps < 1:
+        options = checked_options(LASEM, locals())
+        if probability is not None and configuration is None:
             raise ValueError(
-                f"`m_steps` must be an integer of at least 1. Received: {m_steps!r}."
-            )
-        if not 0 <= prune < 1:
-            raise ValueError(f"`prune` must be in [0, 1). Received: {prune!r}.")
-        if orthogonality < 0:
-            raise ValueError(
-                f"`orthogonality` must be at least 0. Received: {orthogonality!r}."
-            )
-        if probability is not None and not (0 < probability <= 1 and configuration):
-            raise ValueError(
-                "`probability` must be in (0, 1] and needs a `configuration`. "
-                f"Received: {probability!r} and {configuration!r}."
+                "`probability` needs a `configuration`, whose posterior it is. "
+                f"Received: {probability!r} and configuration=None"
             )
         if search == "brute_force" and configuration is not None:
             raise ValueError(
                 "`configuration` leaves nothing to search. "
-                f"Received: {configuration!r} with search='brute_force'."
+                f"Received: {configuration!r} with search='brute_force'"
             )
-        super().__init__(
-            backbone,
-            seed=seed,
-            name=name,
-            options={
-                "sharing": sharing,
-                "searched": searched,
-                "groups": groups,
-                "likelihood": likelihood,
-                "prior": prior,
-                "m_step": m_step,
-                "m_steps": m_steps,
-                "prune": prune,
-                "configuration": configuration,
-                "probability": probability,
-                "search": search,
-                "orthogonality": orthogonality,
-                "continue_schedule": continue_schedule,
-            },
-        )
+        super().__init__(backbone, seed=seed, name=name, options=options)
         self.given = None
         if configuration is not None:
-            self.given = named_configuration(configuration, self.network.choices)
+            self.given = named_configuration(
+                options["configuration"], self.network.choices
+            )
 
     def build_network(self, backbone):
         network = super().build_network(backbone)

@@ -9,9 +9,18 @@ searched for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Annotated
+from typing import Literal
+
 import numpy as np
 from keras import ops
 
+from keras_lifelong.checks import Above
+from keras_lifelong.checks import ArgumentsOf
+from keras_lifelong.checks import AtLeast
+from keras_lifelong.checks import In
+from keras_lifelong.checks import Seed
 from keras_lifelong.layers import extractors
 from keras_lifelong.layers.augmentation import CropFlip
 from keras_lifelong.layers.cell import CellNetwork
@@ -22,12 +31,18 @@ from keras_lifelong.methods.par.distance import FUNCTION
 from keras_lifelong.methods.par.distance import TaskDistances
 from keras_lifelong.methods.par.expert_training import ExpertTraining
 from keras_lifelong.methods.par.experts import ExpertsModel
-from keras_lifelong.methods.par.options import check_options
 from keras_lifelong.metrics import task_distance
+from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import distillation
+from keras_lifelong.training import schedules
+
+WeightDecay = Annotated[float, AtLeast(0)]
+_GIVEN = ("rate", "monitor", "higher_is_better")  # by `PAR` itself
+Plateau = Annotated[dict, ArgumentsOf(schedules.plateau, _GIVEN)]
+Augmentation = Annotated[dict, ArgumentsOf(CropFlip, ("seed",))]
 
 
 @register
@@ -65,30 +80,32 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
         search: whether cells are searched. False: new experts have the backbone's own.
         rule: how the search learns its probabilities, "difference" or "softmax"; see
             `MDL`.
-        search_epochs: None: as those of `fit`.
-        search_filters: width of the searched network. None: that of the backbone.
-        freeze_ratio: an expert is frozen for a task of fewer examples than this part of
-            the largest task in the group. None: what `reference` says.
+        search_epochs: at least 1. None: as those of `fit`.
+        search_filters: width of the searched network, at least 2. None: that of the
+            backbone.
+        freeze_ratio: an expert is frozen for a task of fewer examples than this part,
+            in [0, 1], of the largest task in the group. None: what `reference` says.
         tiny: a task of at most so many examples takes the nearest expert that has seen
             ten times as many, whatever the distance. None: what `reference` says: 0 for
             the paper, which has no such rule.
         temperature: T of distillation, above 0.
         distillation: λ: weight of the sum of distillation losses, at least 0.
-        weight_decay: coupled L2 on all that is trained; a list is a grid, of which the
-            best on validation data is taken task by task (the paper's is 3e-4, 1e-3,
-            3e-3, 1e-2), at the cost of training as often.
-        clip_norm: global norm to which gradients are clipped; 0: they are not.
+        weight_decay: coupled L2 on all that is trained, at least 0; a list is a grid,
+            of which the best on validation data is taken task by task (the paper's is
+            3e-4, 1e-3, 3e-3, 1e-2), at the cost of training as often.
+        clip_norm: global norm to which gradients are clipped, at least 0; 0: they are
+            not.
         schedule: of the learning rate given to the optimizer: "cosine", "plateau", or
             None to leave it as it is.
         plateau: arguments of the "plateau" schedule: factor, patience, least.
-        patience: a new expert's training ends after so many epochs that were not better
-            on validation data. None: never.
+        patience: a new expert's training ends after so many epochs, at least 1, that
+            were not better on validation data. None: never.
         augmentation: None, or a dict of the arguments of `CropFlip`: padding, flip,
             brightness.
         seed, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is of another type or range, naming it.
 
     Example:
 
@@ -104,57 +121,41 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
     def __init__(
         self,
         backbone,
-        alpha: float = 0.5,
-        beta: float = 0.75,
-        extractor: str | dict | None = None,
-        reference: str = "paper",
+        alpha: Annotated[float, In(0, 1)] = 0.5,
+        beta: Annotated[float, In(0, 1)] = 0.75,
+        extractor: str | dict | Callable | None = None,
+        reference: Literal["paper", "code", "leave_one_out"] = "paper",
         search: bool = True,
-        rule: str = "difference",
-        search_epochs: int | None = None,
-        search_filters: int | None = None,
-        freeze_ratio: float | None = None,
-        tiny: int | None = None,
-        temperature: float = 2.0,
-        distillation: float = 1.0,
-        weight_decay: float | list[float] = 3e-3,
-        clip_norm: float = 10.0,
-        schedule: str | None = "cosine",
-        plateau: dict | None = None,
-        patience: int | None = None,
-        augmentation: dict | None = None,
-        seed: int = 0,
+        rule: Literal["difference", "softmax"] = "difference",
+        search_epochs: Annotated[int, AtLeast(1)] | None = None,
+        search_filters: Annotated[int, AtLeast(2)] | None = None,
+        freeze_ratio: Annotated[float, In(0, 1)] | None = None,
+        tiny: Annotated[int, AtLeast(0)] | None = None,
+        temperature: Annotated[float, Above(0)] = 2.0,
+        distillation: Annotated[float, AtLeast(0)] = 1.0,
+        weight_decay: WeightDecay | list[WeightDecay] = 3e-3,
+        clip_norm: Annotated[float, AtLeast(0)] = 10.0,
+        schedule: Literal["cosine", "plateau"] | None = "cosine",
+        plateau: Plateau | None = None,
+        patience: Annotated[int, AtLeast(1)] | None = None,
+        augmentation: Augmentation | None = None,
+        seed: Seed = 0,
         name: str | None = None,
     ):
-        options = check_options(
-            alpha=alpha,
-            beta=beta,
-            extractor=extractor,
-            reference=reference,
-            search=search,
-            rule=rule,
-            search_epochs=search_epochs,
-            search_filters=search_filters,
-            freeze_ratio=freeze_ratio,
-            tiny=tiny,
-            temperature=temperature,
-            distillation=distillation,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            schedule=schedule,
-            plateau=plateau,
-            patience=patience,
-            augmentation=augmentation,
-        )
+        options = checked_options(PAR, locals())
+        if options["weight_decay"] == []:
+            raise ValueError("`weight_decay` must be one or more. Received: []")
         super().__init__(backbone, seed=seed, name=name, options=options)
+        extractor, augmentation = options["extractor"], options["augmentation"]
         if extractor is None:
             images = len(self.backbone_input_shape) == 3
             extractor = "random_convolutions" if images else "pca"
         if extractor in (FIRST_EXPERT, FUNCTION):
-            self.extractor, self.options.extractor = None, extractor  # none yet
+            self.extractor = None  # none yet
         else:
             self.extractor = extractors.get(extractor)
-            config = getattr(self.extractor, "config", FUNCTION)
-            self.options.extractor = config
+            extractor = getattr(self.extractor, "config", FUNCTION)
+        self._change_options(extractor=extractor)
         self.augment = None
         if augmentation is not None:
             seed = derive_seed(self.seed, "augmentation")
@@ -162,6 +163,12 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
         self._searches = {}
 
     task_forms = (("prototypes", str),)
+
+    def with_options(self, **changes):
+        """As of every model; a function that is the extractor stays so."""
+        if self.options.extractor == FUNCTION and self.extractor is not None:
+            changes.setdefault("extractor", self.extractor)
+        return super().with_options(**changes)
 
     def learn(self, task):
         name = task.name

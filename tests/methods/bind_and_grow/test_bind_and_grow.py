@@ -466,7 +466,10 @@ def test_saved_routes_are_followed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"grow_coefficient": 1.5}, r"`grow_coefficient` must be in \[0, 1\].*1.5"),
+        (
+            {"grow_coefficient": 1.5},
+            r"`grow_coefficient` must be a number in \[0, 1\].*1.5",
+        ),
         ({"grow_coefficient": {"a": -1}}, "`grow_coefficient`"),
         ({"retention": "keep"}, "`retention` must be one of.*'keep'"),
         ({"slow_ratio": 0}, "`slow_ratio`.*0"),
@@ -479,8 +482,8 @@ def test_saved_routes_are_followed(tmp_path):
         ({"samples": 2}, "`samples`.*2"),
         ({"random_growth": "yes"}, "`random_growth`.*'yes'"),
         ({"center": 1}, "`center`.*1"),
-        ({"candidates": {"a": "b"}}, "`candidates` must be None or a dict of lists"),
-        ({"bind_to": "a"}, "`bind_to` must be None or a dict"),
+        ({"candidates": {"a": "b"}}, "`candidates` must be a mapping, each a list"),
+        ({"bind_to": "a"}, "`bind_to` must be a mapping, each a string"),
     ],
 )
 def test_bad_arguments(arguments, message):

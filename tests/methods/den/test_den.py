@@ -326,7 +326,10 @@ def test_finetune_trains_all_tasks_on_the_found_structure():
     ("kwargs", "message"),
     [
         ({"growth": 0}, "`growth` must be an integer of at least 1"),
-        ({"expansion": "some"}, "`expansion` must be 'dynamic', 'constant' or None"),
+        (
+            {"expansion": "some"},
+            "`expansion` must be one of 'dynamic', 'constant' or None",
+        ),
         ({"l1": -1.0}, "`l1` must be a number of at least 0. Received: -1.0"),
         ({"drift": "much"}, "`drift` must be a number"),
         ({"head_epochs": 0}, "`head_epochs` must be"),

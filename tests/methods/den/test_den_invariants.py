@@ -207,7 +207,7 @@ def test_pruning_is_exact_whatever_follows_the_layer(prune):
     lower.bias.assign(bias)
     upper.clear_inputs([6])  # and one is not heard
     before = predict(model, "a")
-    model.options.prune_first = True
+    model = model.with_options(prune_first=True)
     model.prune_first_task("a")
     left = [0, 1, 3, 4, 5, 7] if prune == "relu" else [0, 1, 2, 3, 4, 5, 7]
     assert units(model) == [left, [0, 1, 2, 3, 4]]
@@ -342,7 +342,7 @@ def test_penalty_and_proximal_step_are_the_formulas():
 
     # shared weights keep their value, fresh ones shrink, the others are put back
     np.testing.assert_allclose(step(), [[0.5, 0], [0.1, 7]], atol=1e-6)
-    model.options.prox_scaled_by_lr = True
+    model = model.with_options(prox_scaled_by_lr=True)
     np.testing.assert_allclose(step(), [[0.5, 0], [0.2, 7]], atol=1e-6)
     shrunk = step(l1=np.float32(0), group=np.float32(0.3), old=0 * old)
     norm = np.sqrt(0.5**2 + 0.3**2)
@@ -563,7 +563,10 @@ def test_finetune_keeps_old_tasks_to_the_units_of_their_time():
         ({"group_lasso": "1"}, "`group_lasso` must be a number"),
         ({"head_epochs": 0}, "`head_epochs` must be an integer of at least 1"),
         ({"head_epochs": "3"}, "`head_epochs` must be an integer of at least 1"),
-        ({"expansion": True}, "`expansion` must be 'dynamic', 'constant' or None"),
+        (
+            {"expansion": True},
+            "`expansion` must be one of 'dynamic', 'constant' or None",
+        ),
     ],
 )
 def test_bad_arguments_of_den(kwargs, message):

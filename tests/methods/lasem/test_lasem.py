@@ -316,9 +316,9 @@ def test_searched_dense_layers_and_other_heads():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"likelihood": "sum"}, "`likelihood` must be one of .*'sum'"),
+        ({"likelihood": "sum"}, "`likelihood` must be 'mean' or 'joint'.*'sum'"),
         ({"m_steps": 0}, "`m_steps` .* Received: 0"),
-        ({"prune": 1.0}, "`prune` must be in \\[0, 1\\). Received: 1.0"),
+        ({"prune": 1.0}, "`prune` must be a number in \\[0, 1\\). Received: 1.0"),
         ({"probability": 0.5}, "needs a `configuration`"),
         ({"configuration": "top3"}, "'bottom2'.* Received: 'top3'"),
         ({"configuration": [1, 0, 1]}, "list of 2 choices.*\\[1, 0, 1\\]"),

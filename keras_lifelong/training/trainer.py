@@ -91,7 +91,8 @@ class Trainer:
         rate, seed = phase.learning_rate, phase.seed
         if seed is None:
             seed = derive_seed(model.seed, model.task_index(task.name), index)
-        program, arguments = self._ready(phase, data, seed, model.active_variables())
+        active, loss = model.active_variables(), model.loss_key()
+        program, arguments = self._ready(phase, data, seed, active, loss)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         callbacks.on_phase_begin(task, phase, epochs, data.steps)
         steps, loss, history, observed = 0, math.nan, {}, {}
@@ -146,10 +147,18 @@ class Trainer:
         seconds = time.perf_counter() - start
         return PhaseResult(phase.name, loss, history | observed, steps, seconds)
 
-    def _ready(self, phase, data, seed, active):
-        """A phase's program, as it begins, and its arguments as tensors."""
+    def _ready(self, phase, data, seed, active, loss_key=None):
+        """A phase's program, as it begins, and its arguments as tensors.
+
+        Args:
+            phase, data: a `Phase` and what it is trained on.
+            seed: of random layers.
+            active: the variables that hold their states, and the phase's own `state`
+                unless it names another.
+            loss_key: what its hooks depend on beside their variables.
+        """
         state = active if phase.state is None else phase.state
-        program, rate = self._program(phase, data, state), phase.learning_rate
+        program, rate = self._program(phase, data, state, loss_key), phase.learning_rate
         program.reset(None if callable(rate) else rate, phase.iterations)
         reset_seed_generators(active, seed)
         arguments = keras.tree.map_structure(ops.convert_to_tensor, phase.arguments)
@@ -195,16 +204,15 @@ class Trainer:
             self._held = ((id(task), batch_size), held)
         return self._held[1]
 
-    def _program(self, phase, data, state) -> Program:
-        model = self.model
+    def _program(self, phase, data, state, loss_key) -> Program:
         hooks = (phase.loss, phase.penalty, phase.gradients, phase.after_step)
-        optimizer = model.optimizer_config()
+        optimizer = self.model.optimizer_config()
         if phase.optimizer is not None:
             optimizer = keras.optimizers.serialize(phase.optimizer)
         optimizer["config"].pop("name")  # Keras numbers them: it is new every time
         key = (
             *hooks,
-            None if model.active_task is None else model.loss_key(),
+            loss_key,
             *(id(v) for v in [*phase.variables, *state]),
             data.batch_size,
             repr(optimizer),

@@ -33,7 +33,7 @@ def model(learned, _models):
 
 def test_eight_threads_read_what_one_reads(model, tmp_path):
     expected = predictions(model, FEW)
-    model.save_to_preset(tmp_path / "before")
+    model.save_to_preset(tmp_path / "before/preset")
 
     def read(thread):
         name = model.task_names[thread % 2]
@@ -45,9 +45,9 @@ def test_eight_threads_read_what_one_reads(model, tmp_path):
         assert len(answers) == TIMES
         same = expected[model.task_names[thread % 2]]
         assert all(np.array_equal(answer, same) for answer in answers)
-    model.save_to_preset(tmp_path / "after")
-    before = small.digests(tmp_path / "before")
-    assert len(before) > 3 and small.digests(tmp_path / "after") == before
+    model.save_to_preset(tmp_path / "after/preset")
+    before = small.digests(tmp_path / "before/preset")
+    assert len(before) > 3 and small.digests(tmp_path / "after/preset") == before
 
 
 def compiled(function):

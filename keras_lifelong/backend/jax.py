@@ -1,6 +1,9 @@
 """The JAX seam: variables enter and leave a pure function as arrays."""
 
+import threading
+
 import jax
+import jax.numpy as jnp
 import keras
 
 from keras_lifelong.backend.scope import ValuesScope
@@ -71,14 +74,29 @@ def compile_loop(step, variables, xla, on_trace):
     return run
 
 
-def compile_function(function, variables, xla):
+def compile_function(function, variables, xla, lock=None):
     """See the TensorFlow seam."""
     del xla
+    lock = threading.RLock() if lock is None else lock
+    traced: set = set()
 
     @jax.jit
-    def run(values, *args):
+    def pure(values, args):
         with ValuesScope(variables, values):
             return function(*args)
+
+    def run(values, *args):
+        values = [
+            variable.value if value is None else value
+            for variable, value in zip(variables, values, strict=True)
+        ]
+        key = tuple((jnp.shape(t), jnp.result_type(t)) for t in (*values, *args))
+        if key in traced:
+            return pure(values, args)
+        with lock:
+            found = pure(values, args)
+            traced.add(key)
+        return found
 
     return run
 

@@ -1,5 +1,7 @@
 """The TensorFlow seam: variables are updated in place inside a `tf.function`."""
 
+import threading
+
 import tensorflow as tf
 
 from keras_lifelong.backend.scope import ValuesScope
@@ -48,30 +50,58 @@ def compile_loop(step, variables, xla, on_trace):
     return run
 
 
-def compile_function(function, variables, xla):
+def compile_function(function, variables, xla, lock=None):
     """Compiles `function(*args)` as a pure function of the values of `variables`.
 
     Args:
-        function: reads `variables`; what it assigns is dropped.
+        function: reads `variables`; what it assigns is dropped. It takes and gives
+            tensors.
         variables: list of `keras.Variable`s.
         xla: whether to compile with XLA.
+        lock: held while the function is traced. None: one of its own.
 
     Returns:
         `run(values, *args)`: the result under those values, which may have other
-        shapes than the variables.
+        shapes than the variables; a value of None is the variable's as it stands.
     """
+    lock = threading.RLock() if lock is None else lock
+    traced: dict = {}
 
-    @tf.function(jit_compile=xla, autograph=False, reduce_retracing=False)
+    def trace(given, flat):
+        mapped = [v for v, is_given in zip(variables, given, strict=True) if is_given]
+
+        @tf.function(jit_compile=xla, autograph=False)
+        def run(*tensors):
+            with ValuesScope(mapped, tensors[: len(mapped)]):
+                return function(*tensors[len(mapped) :])
+
+        specs = [tf.TensorSpec(t.shape, t.dtype) for t in flat]
+        return run.get_concrete_function(*specs), run  # which owns it
+
     def run(values, *args):
-        with ValuesScope(variables, values):
-            return function(*args)
+        given = tuple(value is not None for value in values)
+        flat = [tf.convert_to_tensor(t) for t in (*values, *args) if t is not None]
+        if tf.executing_eagerly() and not tf.config.functions_run_eagerly():
+            key = (given, tuple((t._shape_tuple(), t.dtype) for t in flat))
+            if key not in traced:
+                with lock:
+                    if key not in traced:
+                        traced[key] = trace(given, flat)
+            concrete = traced[key][0]
+            # straight to the graph: the way by the signature costs more than a small
+            # network does
+            return concrete._call_flat(flat, concrete.captured_inputs)
+        mapped = [v for v, is_given in zip(variables, given, strict=True) if is_given]
+        with ValuesScope(mapped, flat[: len(mapped)]):
+            return function(*flat[len(mapped) :])
 
     return run
 
 
 def snapshot(variables):
     """The values of variables as tensors that nothing changes any more."""
-    return [variable.value.value() for variable in variables]
+    with tf.init_scope():  # not what a function that is being traced will read one day
+        return [variable.value.value() for variable in variables]
 
 
 def is_traced(x) -> bool:

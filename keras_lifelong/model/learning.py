@@ -13,6 +13,7 @@ from keras import ops
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers import head as heads
 from keras_lifelong.model.reading import by_task
+from keras_lifelong.model.reading import joined_array
 from keras_lifelong.model.results import Measured
 from keras_lifelong.model.results import versions
 from keras_lifelong.streams import Task
@@ -330,7 +331,7 @@ class LearningMixin:
         loaded = LoadedTask(name, spec, data, data, data)
 
         def logits(x):
-            return ops.convert_to_numpy(self.read_outputs(name, x, logits=True))
+            return joined_array(self.read_outputs(name, x, logits=True))
 
         return self._scores(loaded, split, logits)
 
@@ -359,7 +360,7 @@ class LearningMixin:
         """
         x = self._checked_inputs(x)
         if task is None or isinstance(task, str):
-            return ops.convert_to_numpy(self.forward(self.which(task), x))
+            return joined_array(self.read_outputs(self.which(task), x))
         found = by_task(task, len(x))
         units = {name: self.task_spec(name).units for name in found}
         if len(set(units.values())) > 1:
@@ -369,7 +370,7 @@ class LearningMixin:
             )
         out = np.zeros((len(x), *set(units.values())), "float32")
         for name, rows in found.items():
-            out[rows] = ops.convert_to_numpy(self.forward(name, x[rows]))
+            out[rows] = joined_array(self.read_outputs(name, x[rows]))
         return out
 
     def predict_on_batch(self, x, task=None) -> np.ndarray:

@@ -19,6 +19,7 @@ from keras_lifelong.model.options import OptionsMixin
 from keras_lifelong.model.presets import PresetMixin
 from keras_lifelong.model.reading import Reader
 from keras_lifelong.model.reading import Reading
+from keras_lifelong.model.reading import joined
 from keras_lifelong.model.removal import RemovalMixin
 from keras_lifelong.model.session import Session
 from keras_lifelong.model.state import StateMixin
@@ -170,18 +171,18 @@ class LifelongModel(
             return model.forward("task_1", x)
         ```
         """
-        return self.read_outputs(name, x, training=training)
+        return joined(self.read_outputs(name, x, training=training))
 
     def read_outputs(self, name, x, training=False, logits=False):
-        """See `forward`; `logits`: before the activation."""
+        """See `forward`; `logits`: before the activation. For `reading.joined`."""
         self._record(name)
+        activation = "linear" if logits else heads.activation(self.loss_kind(name))
         while True:
             before = self._session.training
             reading = self.reading(name)
+            parts = self._reader.outputs(name, reading, activation, x, training)
             if self._session.training is before:  # else it began, or ended, meanwhile
-                break
-        activation = "linear" if logits else heads.activation(self.loss_kind(name))
-        return self._reader.outputs(name, reading, activation, x, training)
+                return parts
 
     def reading(self, name: str) -> Reading:
         """What the outputs of a task are a function of; see `Reading`."""
@@ -192,9 +193,11 @@ class LifelongModel(
             self.store_active()  # tasks may share what is being trained
         if active:
             variables = self.template_variables()
-            head = backend.snapshot(self.head.variables)
-            body = self.active_body()
-            return Reading(body, variables, backend.snapshot(variables), head)
+            head, stands = (
+                backend.snapshot(self.head.variables),
+                [None] * len(variables),
+            )
+            return Reading(self.active_body(), variables, stands, head)
         return self.reading_of(name, self.memory)
 
     def reading_of(self, name: str, memory, training=None) -> Reading:
@@ -207,21 +210,23 @@ class LifelongModel(
                 which has their values; None: they are as they stand.
         """
         self._record(name, memory)
-        variables, own = self.network.variables, self.own_variables()
-        stood = None if training is None else training.values
-        stood = stood or backend.snapshot(variables)
+        template, own = self.template_variables(), self.own_variables()
+        stood = () if training is None else training.values
+        variables = self.shared_variables() if stood else ()
         values = dict(zip(map(id, variables), stood, strict=True))
         for i, value in self.own_values(name, memory).items():
-            like = values.get(id(own[i]))
-            values[id(own[i])] = value if like is None else self._fitted(value, like)
-        template = self.template_variables()
-        values[id(self.stage)] = self._stage_value(name)
-        return Reading(
-            self.network,
-            template,
-            [values[id(v)] for v in template],
-            self._head_of(name, memory, training),
-        )
+            like = values.get(id(own[i]), own[i])
+            same = tuple(value.shape) == tuple(like.shape)
+            values[id(own[i])] = value if same else fitted(value, like)
+        values.update(self.placed(name))
+        found = [values.get(id(v)) for v in template]
+        head = self._head_of(name, memory, training)
+        return Reading(self.network, template, found, head)
+
+    def placed(self, name: str) -> dict[int, np.ndarray]:
+        """Values that follow from a task's place, by id of their variable."""
+        del name
+        return {}
 
     def active_body(self) -> keras.layers.Layer:
         """The network that the active task goes through."""
@@ -229,10 +234,10 @@ class LifelongModel(
 
     def template_variables(self) -> list:
         """The variables that the features of a task are read from."""
-        return [*self.network.variables, self.stage]
-
-    def _stage_value(self, name):
-        return np.int32(self.task_stage(name))
+        session = self._session
+        if session.template is None:
+            session.template = self.network.variables
+        return session.template
 
     def _head_of(self, name, memory, training):
         """A task's head at the width of the features that it is given."""
@@ -245,11 +250,6 @@ class LifelongModel(
             self._session.fitted[name] = kept
         return kept[2], bias
 
-    @staticmethod
-    def _fitted(value, like):
-        same = tuple(value.shape) == tuple(like.shape)
-        return value if same else fitted(value, ops.convert_to_numpy(like))
-
     @contextlib.contextmanager
     def read(self, name: str):
         """Within it, this thread finds a task's values in the network's variables.
@@ -257,8 +257,7 @@ class LifelongModel(
         What is assigned in it is dropped.
         """
         reading = self.reading(name)
-        values = [ops.convert_to_tensor(v) for v in reading.values]
-        with backend.ValuesScope(reading.variables, values):
+        with backend.ValuesScope(*reading.given()):
             yield reading
 
     def which(self, task: str | None) -> str:
@@ -352,8 +351,8 @@ class LifelongModel(
         Args:
             name: of a learned task.
         """
+        stage = self.task_stage(name)
         with self.read(name) as reading:
-            stage = int(ops.convert_to_numpy(self.stage))
             layers = self.plain_layers(reading.body, stage)
             rows = self.plain_rows(stage)
         kernel, bias = (ops.convert_to_numpy(part) for part in reading.head)

@@ -32,7 +32,8 @@ class Reading:
     Attributes:
         body: the network that the input goes through.
         variables: the variables that it reads.
-        values: what they are for the task: arrays or tensors, as many.
+        values: what they are for the task: arrays or tensors, as many; None: what the
+            variable holds, as it stands.
         head: its head's kernel (width, units) and bias (units,).
     """
 
@@ -44,11 +45,17 @@ class Reading:
     def check(self, name: str) -> None:
         """Raises a ValueError if a value has not the shape of its variable."""
         for variable, value in zip(self.variables, self.values, strict=True):
-            if tuple(np.shape(value)) != tuple(variable.shape):
+            if value is not None and tuple(value.shape) != tuple(variable.shape):
                 raise ValueError(
-                    f"task {name!r} has a value of shape {tuple(np.shape(value))} for "
+                    f"task {name!r} has a value of shape {tuple(value.shape)} for "
                     f"{variable.path}, which has shape {tuple(variable.shape)}"
                 )
+
+    def given(self) -> tuple[list, list]:
+        """The variables that have values of the task's own, and these as tensors."""
+        pairs = zip(self.variables, self.values, strict=True)
+        pairs = [(v, ops.convert_to_tensor(x)) for v, x in pairs if x is not None]
+        return [v for v, _ in pairs], [x for _, x in pairs]
 
 
 class Reader:
@@ -67,30 +74,39 @@ class Reader:
         self._lock = lock
 
     def outputs(self, name, reading: Reading, activation: str, x, training=False):
-        """Outputs (batch, units) under a reading; `x` is a value or being traced.
+        """Outputs (batch, units) of a task, as a list of the tensors of parts.
 
         Args:
             name: of the task, under which its values are kept ready.
             reading: a `Reading`.
             activation: of the head, by name.
-            x: (batch, *input_shape).
+            x: (batch, *input_shape): a value, of which so many rows are computed at a
+                time that few shapes are compiled, or what is being traced.
             training: as everywhere in Keras; what layers would update is dropped.
+
+        Returns:
+            List of pairs of a tensor and the number of its first rows that count.
         """
         if backend.is_traced(x):
             function = self._function(reading.body, activation, training)
-            values = [ops.convert_to_tensor(v) for v in reading.values]
+            values = [
+                stands if value is None else ops.convert_to_tensor(value)
+                for value, stands in zip(
+                    reading.values, backend.snapshot(reading.variables), strict=True
+                )
+            ]
             with backend.ValuesScope(reading.variables, values):
-                return function(x, *reading.head)
-        compiled = self._compiled(reading, activation, training)
+                return [(function(x, *reading.head), None)]
+        run = self._compiled(reading, activation, training)
         values, head = self._tensors(name, reading)
-        n, parts = x.shape[0], []
-        rows = evaluation_rows(n)
+        n, rows = x.shape[0], evaluation_rows(x.shape[0])
+        parts = []
         for start in range(0, n, rows):
             part = x[start : start + rows]
             count = part.shape[0]
-            out = compiled(values, part if count == rows else _filled(part, rows), head)
-            parts.append(out if count == rows else out[:count])
-        return parts[0] if len(parts) == 1 else ops.concatenate(parts)
+            part = part if count == rows else _filled(part, rows)
+            parts.append((run(values, part, *head), count))
+        return parts
 
     def _function(self, body, activation, training):
         through, act = self._through, keras.activations.get(activation)
@@ -101,19 +117,18 @@ class Reader:
 
         return function
 
-    def _compiled(self, reading, activation, training) -> _Compiled:
+    def _compiled(self, reading, activation, training):
         key = (id(reading.body), activation, training, *map(id, reading.variables))
-        xla = backend.prefers_xla(any(len(v.shape) > 3 for v in reading.variables))
-        return self._programs.get(
-            (*key, xla),
-            lambda: _Compiled(
+
+        def make():
+            return backend.compile_function(
                 self._function(reading.body, activation, training),
                 reading.variables,
-                xla,
+                backend.prefers_xla(any(len(v.shape) > 3 for v in reading.variables)),
                 self._lock,
-            ),
-            owns=(reading.body, reading.variables),
-        )
+            )
+
+        return self._programs.get(key, make, owns=(reading.body, reading.variables))
 
     def _tensors(self, name, reading):
         """The values and the head as tensors; arrays are copied to the device once."""
@@ -124,8 +139,8 @@ class Reader:
                 kept = ([None] * len(given), [None] * len(given))
             for i, value in enumerate(given):
                 if kept[0][i] is not value:
-                    kept[1][i] = ops.convert_to_tensor(value)
-                    kept[0][i] = value
+                    tensor = None if value is None else ops.convert_to_tensor(value)
+                    kept[0][i], kept[1][i] = value, tensor
             found = list(kept[1])
             self._ready[name] = kept
             self._ready.move_to_end(name)
@@ -142,22 +157,16 @@ class Reader:
                 self._ready.pop(name, None)
 
 
-class _Compiled:
-    """A compiled function of `(values, x, head)`, traced by one thread at a time."""
+def joined(parts):
+    """The rows that count of what `Reader.outputs` gave, as one tensor."""
+    cut = [out if count is None else out[:count] for out, count in parts]
+    return cut[0] if len(cut) == 1 else ops.concatenate(cut)
 
-    def __init__(self, function, variables, xla, lock):
-        self._run = backend.compile_function(function, variables, xla)
-        self._traced: set = set()
-        self._lock = lock
 
-    def __call__(self, values, x, head):
-        shapes = tuple(tuple(v.shape) for v in (*values, x, *head))
-        if (shapes, x.dtype) in self._traced:
-            return self._run(values, x, *head)
-        with self._lock:
-            out = self._run(values, x, *head)
-            self._traced.add((shapes, x.dtype))
-        return out
+def joined_array(parts) -> np.ndarray:
+    """As `joined`, as an array."""
+    cut = [ops.convert_to_numpy(out)[:count] for out, count in parts]
+    return cut[0] if len(cut) == 1 else np.concatenate(cut)
 
 
 def evaluation_rows(n: int) -> int:

@@ -21,6 +21,7 @@ class Session:
         slots: the head slots of the active network, by number of outputs.
         fitted: heads by task at the width of the features, so that they are resized
             once: the kernel kept, the width, the kernel resized.
+        template: the network's variables, where they stay the same ones, or None.
         joint: room for heads that are trained side by side.
         seen: `Task`s by name whose data a method keeps.
         results: what was measured on streams.
@@ -34,6 +35,7 @@ class Session:
         self.training: Training | None = None
         self.slots: dict[int, HeadSlot] = {}
         self.fitted: dict[str, tuple] = {}
+        self.template: list | None = None
         self.joint: dict = {}
         self.seen: dict = {}
         self.results: list = []

@@ -236,7 +236,7 @@ class TasksMixin:
         slot.bias.assign(self.memory[*key, "bias"])
         own = self.own_variables()
         for i, value in self.own_values(name, self.memory).items():
-            own[i].assign(fitted(value, ops.convert_to_numpy(own[i])))
+            own[i].assign(fitted(value, own[i]))
         self.stage.assign(self.task_stage(name))
         session.active = name
 
@@ -390,10 +390,10 @@ class TasksMixin:
         return Phase(name=name, variables=variables, **kwargs)
 
 
-def fitted(array: np.ndarray, like: np.ndarray) -> np.ndarray:
+def fitted(array: np.ndarray, like) -> np.ndarray:
     """An own value at the length of another; what is new is as there."""
-    if array.shape == like.shape:
+    if tuple(array.shape) == tuple(like.shape):
         return array
-    out = like.copy()
+    out = ops.convert_to_numpy(like).copy()
     out[: len(array)] = array[: len(out)]
     return out

@@ -299,7 +299,7 @@ class GeneratedModel(StoredSets, AllInMemory, LifelongModel):
         units, network = self.task_spec(name).units, self.network
         if not self.slots or ("exemplars", name, "x") not in memory:
             kernel = heads.draw(self.feature_width, units, self.seed, f"head/{units}")
-            values = backend.snapshot(network.variables)  # it was added and not learned
+            values = [None] * len(network.variables)  # it was added and not learned
             bias = np.zeros(units, "float32")
             return Reading(network, network.variables, values, (kernel, bias))
         found, count = self.adapted(name), len(network.trainable_variables)

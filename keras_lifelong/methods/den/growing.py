@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import numpy as np
 from keras import ops
@@ -31,6 +32,12 @@ class GrowingModel(LifelongModel):
 
     def through(self, body, x, training=False):
         return body(x, stage=ops.convert_to_tensor(self.stage), training=training)
+
+    def template_variables(self):
+        return [*self.network.variables, self.stage]
+
+    def placed(self, name):
+        return {id(self.stage): _stage(self.task_stage(name))}
 
     def own_variables(self):
         """Batch normalisation: every task keeps its own scales and statistics."""
@@ -182,3 +189,9 @@ class GrowingModel(LifelongModel):
         """Each sample with the units of its own task's time."""
         stage = ops.take(arguments["stages"], task, axis=0)
         return self.network(x, stage=stage, training=True)
+
+
+@functools.cache
+def _stage(number: int) -> np.ndarray:
+    """One array for each stage, so that it is copied to the device once."""
+    return np.array(number, "int32")

@@ -219,7 +219,10 @@ class TransferModel(LifelongModel):
         return body(x, choices=self.choices(), training=training)
 
     def template_variables(self):
-        return [*super().template_variables(), self.evidence]
+        session = self._session
+        if session.template is None:
+            session.template = [*self.network.variables, self.evidence]
+        return session.template
 
     def active_variables(self):
         return [*super().active_variables(), self.evidence]

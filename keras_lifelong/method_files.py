@@ -7,8 +7,10 @@ free, and how a preset's method is found by a process that has imported none.
 from __future__ import annotations
 
 import functools
+import importlib
 import pathlib
 import re
+from collections.abc import Callable
 
 HERE = pathlib.Path(__file__).parent
 PACKAGES = tuple(f"{__package__}.{name}" for name in ("methods", "baselines"))
@@ -50,6 +52,22 @@ def decorated(package: str, folder: str | pathlib.Path) -> dict[str, str]:
         for name in _DECORATED.findall(path.read_text(encoding="utf-8")):
             found[name] = ".".join([package, *parts])
     return found
+
+
+def lazily(package: str) -> Callable[[str], type]:
+    """A module's `__getattr__` that imports the methods of its folder when asked.
+
+    Args:
+        package: its dotted name.
+    """
+
+    def getattribute(name: str) -> type:
+        module = methods().get(name, "")
+        if not module.startswith(f"{package}."):
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(module), name)
+
+    return getattribute
 
 
 def check(name: str, module: str) -> None:

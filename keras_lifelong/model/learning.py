@@ -38,7 +38,7 @@ class LoadedTask:
     test: tuple | None
 
 
-class LearningMixin:
+class LearningMixin(keras.Model):
     """What a `LifelongModel` does with tasks; the state it works on is the model's."""
 
     def compile(self, optimizer="adam", loss: str | None = None, metrics=("accuracy",)):

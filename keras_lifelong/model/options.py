@@ -95,7 +95,7 @@ def checked_options(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in checked.items() if k not in OF_EVERY_MODEL}
 
 
-class OptionsMixin:
+class OptionsMixin(keras.Model):
     """`with_options` of a `LifelongModel`."""
 
     options: Options

@@ -32,7 +32,7 @@ from keras_lifelong.report.style import to_png
 FIGURES = ("accuracy_over_tasks", "accuracy_matrix", "growth")
 
 
-class PresetMixin:
+class PresetMixin(keras.Model):
     """`save_to_preset` and `from_preset` of a `LifelongModel`."""
 
     # Options of the constructor that sizes of arrays follow from.

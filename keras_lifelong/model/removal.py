@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
+
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
@@ -35,7 +37,7 @@ class Removal:
         return "\n".join(lines)
 
 
-class RemovalMixin:
+class RemovalMixin(keras.Model):
     """`remove_task` of a `LifelongModel`, and what its subclasses say for it."""
 
     def remove_task(self, name: str) -> Removal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.parse
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -13,7 +14,7 @@ from keras_lifelong.model.task_memory import TaskRecord
 from keras_lifelong.streams import TaskSpec
 
 
-class StateMixin:
+class StateMixin(keras.Model):
     """Reads and writes the state of a `LifelongModel`, at any stage of growth."""
 
     def structure(self) -> dict:

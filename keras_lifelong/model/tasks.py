@@ -21,7 +21,7 @@ from keras_lifelong.training.joint import JointHeads
 from keras_lifelong.training.phase import Phase
 
 
-class TasksMixin:
+class TasksMixin(keras.Model):
     """Tasks and heads of a `LifelongModel`.
 
     The active network (`network` and `head`) is the trainer's: `training_on` copies

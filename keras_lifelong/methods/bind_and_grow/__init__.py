@@ -1,5 +1,5 @@
 """BindAndGrow: learn to bind and grow neural structures (L2BG)."""
 
-from keras_lifelong.methods.bind_and_grow.bind_and_grow import BindAndGrow
+from keras_lifelong.method_files import lazily
 
-__all__ = ["BindAndGrow"]
+__getattr__ = lazily(__name__)  # figures of a run are drawn without Keras

@@ -1,0 +1,190 @@
+"""Using a task: forward, and one task as a plain Keras model."""
+
+from __future__ import annotations
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong import backend
+from keras_lifelong.layers import head as heads
+from keras_lifelong.model.reading import Reader
+from keras_lifelong.model.reading import Reading
+from keras_lifelong.model.reading import joined
+from keras_lifelong.model.tasks import fitted
+
+
+class UsingMixin(keras.Model):
+    """How a `LifelongModel` is used: what it reads, and from where.
+
+    A task's outputs are a function of a `Reading`. Who learns sees what is being
+    learned; everybody else sees the model as it was before.
+    """
+
+    _reader: Reader
+
+    def forward(self, name: str, x, training: bool = False):
+        """Outputs of a task as a pure function of its weights; nothing is changed.
+
+        Any thread may call it at any time, also inside `tf.function` or `jax.jit`,
+        whose compiled function keeps the weights that the task had when it was traced.
+
+        Args:
+            name: of a learned task.
+            x: tensor or array (batch, *input_shape).
+            training: see `call`.
+
+        Returns:
+            Tensor (batch, units).
+
+        Raises:
+            ValueError: if there is no such task.
+
+        Example:
+
+        ```python
+        @tf.function
+        def serve(x):
+            return model.forward("task_1", x)
+        ```
+        """
+        return joined(self.read_outputs(name, x, training=training))
+
+    def read_outputs(self, name, x, training=False, logits=False):
+        """See `forward`; `logits`: before the activation. For `reading.joined`."""
+        self._record(name)
+        activation = "linear" if logits else heads.activation(self.loss_kind(name))
+        while True:
+            before = self._session.training
+            reading = self.reading(name)
+            parts = self._reader.outputs(name, reading, activation, x, training)
+            if self._session.training is before:  # else it began, or ended, meanwhile
+                return parts
+
+    def reading(self, name: str) -> Reading:
+        """What the outputs of a task are a function of; see `Reading`."""
+        training, active = self._session.training, self.active_task == name
+        if training is not None and not training.is_mine:
+            return self.reading_of(name, training.memory, training)
+        if training is not None and not active:
+            self.store_active()  # tasks may share what is being trained
+        if active:
+            variables = self.template_variables()
+            head, stands = (
+                backend.snapshot(self.head.variables),
+                [None] * len(variables),
+            )
+            return Reading(self.active_body(), variables, stands, head)
+        return self.reading_of(name, self.memory)
+
+    def reading_of(self, name: str, memory, training=None) -> Reading:
+        """A task that is not active, as a memory has it.
+
+        Args:
+            name: of the task.
+            memory: a `TaskMemory` that has it.
+            training: the `Training` that changes the network's variables meanwhile,
+                which has their values; None: they are as they stand.
+        """
+        self._record(name, memory)
+        template, own = self.template_variables(), self.own_variables()
+        stood = () if training is None else training.values
+        variables = self.shared_variables() if stood else ()
+        values = dict(zip(map(id, variables), stood, strict=True))
+        for i, value in self.own_values(name, memory).items():
+            like = values.get(id(own[i]), own[i])
+            same = tuple(value.shape) == tuple(like.shape)
+            values[id(own[i])] = value if same else fitted(value, like)
+        values.update(self.placed(name))
+        found = [values.get(id(v)) for v in template]
+        head = self._head_of(name, memory, training)
+        return Reading(self.network, template, found, head)
+
+    def placed(self, name: str) -> dict[int, np.ndarray]:
+        """Values that follow from a task's place, by id of their variable."""
+        del name
+        return {}
+
+    def active_body(self) -> keras.layers.Layer:
+        """The network that the active task goes through."""
+        return self.network
+
+    def template_variables(self) -> list:
+        """The variables that the features of a task are read from."""
+        session = self._session
+        if session.template is None:
+            session.template = self.network.variables
+        return session.template
+
+    def _head_of(self, name, memory, training):
+        """A task's head at the width of the features that it is given."""
+        key = self.head_key(name)
+        width = self.feature_width if training is None else training.width
+        kernel, bias = (memory[*key, part] for part in ("kernel", "bias"))
+        kept = self._session.fitted.get(name)
+        if kept is None or kept[0] is not kernel or kept[1] != width:
+            kept = (kernel, width, self.fitted_head(kernel, width))
+            self._session.fitted[name] = kept
+        return kept[2], bias
+
+    @contextlib.contextmanager
+    def read(self, name: str):
+        """Within it, this thread finds a task's values in the network's variables.
+
+        What is assigned in it is dropped.
+        """
+        reading = self.reading(name)
+        with backend.ValuesScope(*reading.given()):
+            yield reading
+
+    # One task as a plain Keras model
+
+    def task_model(self, name: str) -> keras.Sequential:
+        """One task's network as a plain `keras.Sequential` of just what it uses.
+
+        It predicts what `predict(x, task=name)` does, and loads and exports without
+        this package.
+
+        Args:
+            name: of a learned task.
+        """
+        stage = self.task_stage(name)
+        with self.read(name) as reading:
+            layers = self.plain_layers(reading.body, stage)
+            rows = self.plain_rows(stage)
+        kernel, bias = (ops.convert_to_numpy(part) for part in reading.head)
+        activation = heads.activation(self.loss_kind(name))
+        head = keras.layers.Dense(kernel.shape[1], activation, name="outputs")
+        layers.append((head, [kernel[rows], bias]))
+        safe = "".join(c if c.isalnum() else "_" for c in name).strip("_") or "task"
+        model = keras.Sequential(name=safe if safe[0].isalpha() else f"task_{safe}")
+        model.add(keras.Input(self.backbone_input_shape))
+        for layer, values in layers:
+            if hasattr(layer, "plain"):  # made of several, to be exported as a graph
+                layer.build(model.output_shape)
+                layer.set_weights(values)
+                model.add(layer.plain())
+            else:
+                model.add(layer)
+                layer.set_weights([] if values is None else values)
+        model(ops.zeros((1, *self.backbone_input_shape)))  # `export` asks for a call
+        return model
+
+    def plain_layers(self, body, stage: int) -> list[tuple]:
+        """A body as pairs of a plain layer, not built, and the arrays to give it.
+
+        It is called where the variables have the values of a task: see `read`.
+        """
+        del stage
+        pairs = []
+        for layer in body.layers:
+            values = [ops.convert_to_numpy(v) for v in layer.weights]
+            pairs.append((type(layer).from_config(layer.get_config()), values))
+        return pairs
+
+    def plain_rows(self, stage: int) -> np.ndarray:
+        """Rows of the head that a task of that stage uses."""
+        del stage
+        return np.arange(self.feature_width)

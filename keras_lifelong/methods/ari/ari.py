@@ -183,13 +183,18 @@ class ARI(GeneratedModel):
             return self.options.outputs
         return self.task_spec(self.task_names[0]).units
 
+    def release(self, name):
+        self._change_options(outputs=self.outputs_per_set)  # as the first task has it
+        super().release(name)
+
     # Algorithm 1
 
     def learn(self, task):
-        """Algorithm 1, for one task: its data to describe it, its lines as said here.
+        """One round of the paper's Algorithm 1.
 
-        Lines 2 and 3 take the candidates, 4 and 5 train them, 6 notes their rates, 7
-        trains the estimator by them, 8 chooses what to keep, and 9 stores it.
+        Lines 2 and 3 choose candidates from Θ and new sets, 4 and 5 train them, 6 adds
+        their rates to the pairs, 7 trains q on the pairs, 8 chooses the B sets that
+        are kept, and 9 stores them in Θ.
         """
         name, memory, o = task.name, self.memory, self.options
         base, estimator = self.knowledge_base, self.estimator
@@ -333,10 +338,6 @@ class ARI(GeneratedModel):
         return self.adaptation.adapt(
             name, bench, parameters, *self.exemplars(name), tuning
         )
-
-    def release(self, name):
-        self._change_options(outputs=self.outputs_per_set)  # as the first task has it
-        super().release(name)
 
     def choose(self, name: str, how: Selection | None = None) -> Parameters:
         """The set from which a task is adapted (section 3.4).

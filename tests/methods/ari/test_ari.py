@@ -288,6 +288,15 @@ def test_examples_are_shared_out(learned):
         assert all((row == one.train[0]).all(1).any() for row in x)
 
 
+def test_sets_go_with_the_last_task_that_was_learned(two):
+    """One that was only added has no use for them, and nothing to tell them by."""
+    two.add_task("only added", TASKS[2].spec)
+    two.remove_task("a")
+    assert {slot["task"] for slot in two.slots} == {"b"}
+    two.remove_task("b")
+    assert two.task_names == ["only added"] and two.slots == []
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_tasks_but_for_signatures():
     model = fit(new(), *TASKS)

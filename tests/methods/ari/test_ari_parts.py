@@ -257,6 +257,9 @@ def test_a_signer_describes_tasks_and_sets():
     found = signer.of_set(parameters)
     expected = form.answers(parameters, signatures.noise(32, (3,), 0))
     np.testing.assert_array_equal(found, parameter_signature(expected, 64))
+    wider = KnowledgeBase(form, 3, SMALL, seed=0)
+    wider.make(outputs=4)  # as after a first task that failed
+    assert signer.of_set(wider.drawn("a")).shape == (64,)
     task = types.SimpleNamespace(train=(X, Y), spec=TaskSpec(2))
     expected = task_signature(2 * X, Y, 2, seed=0, width=64)
     np.testing.assert_array_equal(signer.of_task(task), expected)

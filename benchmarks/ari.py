@@ -67,14 +67,14 @@ class Measured(kl.ARI):
         noted.found["trained"].append(self.tested(name, noted.sets[slot]))
         noted.found["stored"].append(held[-1])
 
-    def store(self, sets, *args):
-        self.noted.sets = list(sets)
-        return super().store(sets, *args)
+    def store(self, task, kept):
+        self.noted.sets = [c.parameters for c in kept]
+        return super().store(task, kept)
 
     def tested(self, name, parameters):
         x, y = self.noted.tests[name]
         units = self.task_spec(name).units
-        logits = self.outputs_under(parameters, x)[:, :units]
+        logits = self.form.answers(parameters, x)[:, :units]
         return float((logits.argmax(-1) == y).mean())
 
 
@@ -190,8 +190,9 @@ def exploring():
         epochs, spent = EPOCHS.value, {}
 
         def explore(loaded):
-            model.make_hypernetwork()
-            model.memory["signature", "task_0"] = model.sign_task(loaded)
+            model.knowledge_base.make(model.outputs_per_set)
+            signature = model.signer.of_task(loaded)
+            model.estimator.describe(model.memory, "task_0", signature)
             candidates = model.candidates("task_0")
             for at_once in (True, False):
                 model._change_options(at_once=at_once)

@@ -17,56 +17,45 @@ from typing import Any
 from typing import Literal
 from typing import get_args
 
-import keras
 import numpy as np
-from keras import ops
 
 from keras_lifelong.checks import Above
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import In
 from keras_lifelong.checks import Seed
 from keras_lifelong.layers import extractors
-from keras_lifelong.layers import head as heads
-from keras_lifelong.layers.normalization import batch_normalizations
+from keras_lifelong.methods.ari import exemplars
+from keras_lifelong.methods.ari import probes
 from keras_lifelong.methods.ari.estimator import rank_correlation
 from keras_lifelong.methods.ari.exploration import Exploration
-from keras_lifelong.methods.ari.generated import GENERATED
+from keras_lifelong.methods.ari.exploration import Trial
 from keras_lifelong.methods.ari.generated import GeneratedModel
-from keras_lifelong.methods.ari.generated import Parameters
-from keras_lifelong.methods.ari.probes import mixed
-from keras_lifelong.methods.ari.probes import repeated
-from keras_lifelong.methods.ari.probes import shifted
-from keras_lifelong.methods.ari.rates import Candidate
-from keras_lifelong.methods.ari.rates import EstimatedRates
-from keras_lifelong.methods.ari.rates import worth_keeping
-from keras_lifelong.methods.ari.workbench import accuracy
+from keras_lifelong.methods.ari.keeping import worth_keeping
+from keras_lifelong.methods.ari.knowledge_base import GENERATED
+from keras_lifelong.methods.ari.knowledge_base import KnowledgeBase
+from keras_lifelong.methods.ari.knowledge_base import check_initializer
+from keras_lifelong.methods.ari.knowledge_base import hypernetwork_config
+from keras_lifelong.methods.ari.parameters import DRAWN
+from keras_lifelong.methods.ari.parameters import Candidate
+from keras_lifelong.methods.ari.parameters import Form
+from keras_lifelong.methods.ari.parameters import Parameters
+from keras_lifelong.methods.ari.parameters import accuracy
+from keras_lifelong.methods.ari.rates import RateEstimator
+from keras_lifelong.methods.ari.signatures import Signer
+from keras_lifelong.methods.ari.storing import Storing
+from keras_lifelong.methods.ari.workbench import Adaptation
+from keras_lifelong.methods.ari.workbench import FineTuning
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.training.data import filled
 
 Count = Annotated[int, AtLeast(1)]
 Selection = Literal["estimator", "random", "exemplar_loss", "drawn"]
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)
-HYPERNETWORKS = {
-    "chunked": {
-        "name": "chunked",
-        "chunk": 200,
-        "units": [100, 100],
-        "chunk_embedding": 8,
-        "slot_embedding": 8,
-    },
-    "structured": {
-        "name": "structured",
-        "units": [25, 25],
-        "chunk_embedding": 8,
-        "slot_embedding": 8,
-    },
-}
 
 
 @register
-class ARI(Exploration, EstimatedRates, GeneratedModel):
+class ARI(GeneratedModel):
     """Learns tasks from a knowledge base of parameters in a hypernetwork.
 
     Args:
@@ -173,101 +162,182 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
                 "`initial` must be at most `memory_budget`, which is "
                 f"{memory_budget}. Received: {initial}"
             )
-        _check_initializer(options["initializer"])
-        options["hypernetwork"] = _hypernetwork(options["hypernetwork"])
-        self.extractor = extractors.get(options["extractor"])
-        options["extractor"] = getattr(self.extractor, "config", extractor)
+        check_initializer(options["initializer"])
+        options["hypernetwork"] = hypernetwork_config(options["hypernetwork"])
+        extract = extractors.get(options["extractor"])
+        options["extractor"] = getattr(extract, "config", extractor)
         super().__init__(backbone, seed=seed, name=name, options=options)
-        self.make_estimator()
+        o, seed = self.options, self.seed
+        self.form = Form(self.network, o.head_bias)
+        self.signer = Signer(self.form, extract, o.signature, seed)
+        self.knowledge_base = KnowledgeBase(
+            self.form, o.memory_budget, o.hypernetwork, seed
+        )
+        self.estimator = RateEstimator(o.signature, seed)
+        self.exploration = Exploration(self.trainer, self.form, seed)
+        self.adaptation = Adaptation(self.trainer, self.form, seed)
+
+    @property
+    def outputs_per_set(self) -> int | None:
+        if self.options.outputs or not self.task_names:
+            return self.options.outputs
+        return self.task_spec(self.task_names[0]).units
+
+    def release(self, name):
+        self._change_options(outputs=self.outputs_per_set)  # as the first task has it
+        super().release(name)
 
     # Algorithm 1
 
     def learn(self, task):
-        name = task.name
-        if self._store.hypernetwork is None:
-            self.make_hypernetwork()
-        self.memory["signature", name] = self.sign_task(task)
+        """One round of the paper's Algorithm 1.
+
+        Lines 2 and 3 choose candidates from Θ and new sets, 4 and 5 train them, 6 adds
+        their rates to the pairs, 7 trains q on the pairs, 8 chooses the B sets that
+        are kept, and 9 stores them in Θ.
+        """
+        name, memory, o = task.name, self.memory, self.options
+        base, estimator = self.knowledge_base, self.estimator
+        if not base.is_made:
+            base.make(self.outputs_per_set)
+        estimator.describe(memory, name, self.signer.of_task(task))
         candidates = self.candidates(name)  # lines 2 and 3
         trained, rates = yield from self.explore(task, candidates)  # lines 4 and 5
         for candidate, rate in zip(candidates, rates, strict=True):
-            self.add_pair(candidate.signature, name, rate)  # line 6
+            estimator.add(memory, candidate.signature, name, rate)  # line 6
         correlation = rank_correlation([c.predicted for c in candidates], rates)
         self.log(name, "knowledge base", "rank correlation", 0, value=correlation)
-        self.keep_exemplars(task)
-        yield from self.fit_estimator()  # line 7
+        exemplars.keep(memory, name, *task.train, o.exemplars, self.seed)
+        yield from estimator.fit(memory, o.estimator_epochs)  # line 7
         known = self.knowledge() + trained
         kept = [known[i] for i in self.best(known)]  # line 8
-        sets, tasks = [c.parameters for c in kept], [c.task for c in kept]
-        old = [c.task != name for c in kept]
-        probes = self.probes(kept, task.train[0], old)
-        yield from self.store(sets, tasks, probes, old)  # line 9
-        for slot, c in enumerate(kept):
-            self.log(name, f"slot {slot}", "keep", 0, **self.retention(slot, c))
-        if self.options.rehearse:
-            yield from self.fit_estimator(self.rehearsed())
+        yield from self.store(task, kept)  # line 9
+        if o.rehearse:
+            yield from estimator.fit(memory, o.estimator_epochs, self.rehearsed())
+
+    def candidates(self, name: str) -> list[Candidate]:
+        """The sets to train on a task: of all known and some new, the most promising.
+
+        Line 3 has arg min for what the text and the figures call the highest estimate;
+        this is arg max.
+        """
+        known, o = self.knowledge(), self.options
+        for i in range(o.initial):
+            drawn = self.knowledge_base.drawn(
+                "initial", name, i, initializer=o.initializer
+            )
+            known.append(Candidate(drawn, self.signer.of_set(drawn)))
+        predicted = self.estimator.predict(self.memory, known, [name])[:, 0]
+        order = np.argsort(-predicted, kind="stable")[: o.training_budget]
+        return [
+            dataclasses.replace(known[i], predicted=float(predicted[i])) for i in order
+        ]
+
+    def explore(self, task, candidates: list[Candidate]):
+        """Trains sets on a task; returns them as trained, and their rates."""
+        name, o, exploration = task.name, self.options, self.exploration
+        at_once = exploration.goes_at_once(o.at_once, self.optimizer_config())
+        trial = Trial(at_once, o.interval, o.horizon, o.rate, o.weight_decay)
+        bench = exploration.bench(self.head, self.loss_kind(name))
+        starts = [c.parameters for c in candidates]
+        tried = yield from exploration.explore(task, bench, starts, trial)
+        trained = []
+        for i, (start, end) in enumerate(zip(candidates, tried, strict=True)):
+            why = {"predicted": start.predicted, "rate": end.rate, "curve": end.curve}
+            source = start.parameters.source
+            self.log(name, source, "explore", 0, **why, learned=start.task)
+            new = self.knowledge_base.as_new(end.parameters, start, name, i)
+            trained.append(Candidate(new, self.signer.of_set(new), task=name))
+        return trained, [t.rate for t in tried]
 
     def best(self, known: list[Candidate]) -> list[int]:
         """Which sets are worth keeping, by their rates on all tasks seen."""
         names, o = self.task_names, self.options
-        rates = self.predict_rates(known, names)
+        rates = self.estimator.predict(self.memory, known, names)
         learned = np.array([[c.task == name for name in names] for c in known])
         return worth_keeping(rates, learned, o.memory_budget, o.keep)
 
-    def knowledge(self) -> list[Candidate]:
-        """The sets in the knowledge base, as they are generated now."""
-        known = self._store.known_of(self.memory)
-        if "knowledge" not in known:
-            found = []
-            for slot, of in enumerate(self.slots):
-                parameters = self.generated(slot)
-                signature = self.sign(parameters)
-                found.append(Candidate(parameters, signature, task=of["task"]))
-            known["knowledge"] = found
-        return list(known["knowledge"])
+    def store(self, task, kept: list[Candidate]):
+        """Makes these the sets of the knowledge base, and logs how well that went.
+
+        Accuracies are on the examples of the task that a set was last trained on.
+        """
+        base, memory, o = self.knowledge_base, self.memory, self.options
+        how = Storing(o.storing_steps, o.storing_rate, o.storing_batch, o.function)
+        units = [self.task_spec(c.task).units for c in kept]
+        old = [c.task != task.name for c in kept]
+        inputs = self.probes(kept, task.train[0], old)
+        yield from base.store(memory, kept, units, inputs, old, how)
+        for slot, c in enumerate(kept):
+            examples = self.exemplars(c.task)
+            found = base.retention(memory, slot, c.parameters, *examples, units[slot])
+            why = {"error": found["error"], "accuracy": found["score"]}
+            why = {"from": c.parameters.source, "learned": c.task, **why}
+            self.log(task.name, f"slot {slot}", "keep", 0, **why, drop=found["drop"])
 
     def probes(self, kept: list[Candidate], newest, old) -> list[np.ndarray]:
-        """Inputs on which the answers of each set are to stay.
+        """Inputs on which the answers of each set are to stay: see `probes.of`.
 
-        Of a set that has just learned the newest task, that task's training images.
-        Of an older one there are a few examples of the task that it was last trained
-        on, of which many are made. There are no labels to be wrong: an older set is
-        what is generated now, and says itself what it answers. Mixed values would
-        change what batch normalisation sees, so a network that has it is asked about
-        the examples as they are, or images shifted and mirrored.
+        Args:
+            kept: the sets.
+            newest: the newest task's training inputs (n, …).
+            old: for each, whether it is one that was stored before.
         """
-        of_old = shifted if batch_normalizations(self.network) else mixed
         found = []
-        for slot, candidate in enumerate(kept):
+        for slot, (c, was) in enumerate(zip(kept, old, strict=True)):
+            x = self.exemplars(c.task)[0] if was else newest
             seed = derive_seed(self.seed, "probes", len(self.task_names), slot)
-            if old[slot]:
-                found.append(of_old(self.exemplars(candidate.task)[0], seed))
-            else:
-                found.append(repeated(newest, seed))
+            found.append(probes.of(self.form.network, x, was, seed))
         return found
 
-    def retention(self, slot: int, kept: Candidate) -> dict:
-        """What became of a set that was stored: see `Hypernetwork.retention`.
-
-        Accuracies are on the examples of the task it was last trained on.
-        """
-        x, y = self.exemplars(kept.task)
-        units = self.task_spec(kept.task).units
-
-        def score(values):
-            stored = self.knowledge()[slot].parameters
-            changed = dataclasses.replace(stored, values=values)
-            return accuracy(self.outputs_under(changed, x)[:, :units], y)
-
-        found = self.hypernetwork.retention({slot: kept.parameters.values}, score)
-        return {
-            "from": kept.parameters.source,
-            "learned": kept.task,
-            "error": found[slot]["error"],
-            "accuracy": found[slot]["score"],
-            "drop": found[slot]["drop"],
-        }
+    def rehearsed(self) -> list[tuple]:
+        """Pairs of every set in the base and every task, tried on its examples."""
+        found, answers = [], self.form.answers
+        for index, name in enumerate(self.task_names):
+            (x, y), units = self.exemplars(name), self.task_spec(name).units
+            for candidate in self.knowledge():
+                start = candidate.parameters
+                curve = [
+                    accuracy(answers(used, x)[:, :units], y)
+                    for used in (start, self.adapt(name, start, epochs=1))
+                ]
+                found.append((candidate.signature, index, np.mean(curve)))
+        return found
 
     # How a task is used
+
+    def adapted(self, name: str) -> Parameters:
+        """The set that a task is used with: chosen, and fine-tuned on its examples.
+
+        It is made when the task is first used, and kept until something is learned. It
+        is never written back, so that tasks take no memory but for their examples.
+        """
+        o, computed = self.options, self.knowledge_base.computed
+        key = (name, o.selection, o.adaptation, o.adaptation_scale)
+        with computed.lock:
+            known = computed.of(self.memory)
+            if key not in known:
+                with self.as_remembered():
+                    chosen = self.choose(name)
+                known[key] = self.adapt(name, chosen)
+            return known[key]
+
+    def adapt(self, name: str, parameters: Parameters, epochs: int | None = None):
+        """A set as fine-tuning on the examples of a task makes it; nothing is changed.
+
+        Args:
+            name: of the task.
+            parameters: the set.
+            epochs: None: those of the option `adaptation`.
+        """
+        o = self.options
+        scale = 1.0 if parameters.source == DRAWN else o.adaptation_scale
+        epochs = o.adaptation if epochs is None else epochs
+        tuning = FineTuning(epochs, scale, o.weight_decay)
+        bench = self.adaptation.bench(self.task_spec(name).units, self.loss_kind(name))
+        return self.adaptation.adapt(
+            name, bench, parameters, *self.exemplars(name), tuning
+        )
 
     def choose(self, name: str, how: Selection | None = None) -> Parameters:
         """The set from which a task is adapted (section 3.4).
@@ -278,7 +348,7 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         """
         how, known = how or self.options.selection, self.knowledge()
         if how == "drawn":
-            return self.drawn("alone", name, initializer="he_normal")
+            return self.knowledge_base.drawn("alone", name, initializer="he_normal")
         if how == "random":
             seed = derive_seed(self.seed, "random", name, len(self.task_names))
             return known[np.random.default_rng(seed).integers(len(known))].parameters
@@ -293,19 +363,13 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
         """
         known = self.knowledge()
         if how == "estimator":
-            promise = self.predict_rates(known, [self._record(name) and name])[:, 0]
+            tasks = [self._record(name) and name]
+            promise = self.estimator.predict(self.memory, known, tasks)[:, 0]
         else:
-            promise = -np.array([self.exemplar_loss(name, c) for c in known])
+            units, kind = self.task_spec(name).units, self.loss_kind(name)
+            data = *self.exemplars(name), units, kind
+            promise = -np.array([self.form.loss(c.parameters, *data) for c in known])
         return [int(i) for i in np.argsort(-promise, kind="stable")]
-
-    def exemplar_loss(self, name: str, candidate: Candidate) -> float:
-        """Mean loss of a set, before any adaptation, on the examples of a task."""
-        x, y = self.exemplars(name)
-        units = self.task_spec(name).units
-        weight = filled(np.ones(len(y), "float32"))
-        logits = self.outputs_under(candidate.parameters, filled(x))[:, :units]
-        batch = map(ops.convert_to_tensor, (filled(y), logits, weight))
-        return float(heads.mean_loss(self.loss_kind(name), *batch))
 
     def compare_selections(self, tasks, epochs=(0, 1, 10)) -> list[dict]:
         """What the choice of a set is worth: accuracy on tasks by how it is chosen.
@@ -327,58 +391,9 @@ class ARI(Exploration, EstimatedRates, GeneratedModel):
                 found = []
                 for task, start in zip(tested, chosen, strict=True):
                     used, (x, y) = self.adapt(task.name, start, count), task.test
-                    logits = self.outputs_under(used, x)[:, : task.spec.units]
+                    logits = self.form.answers(used, x)[:, : task.spec.units]
                     found.append(accuracy(logits, y))
                 mean = float(np.mean(found))
                 row = {"selection": selection, "epochs": count, "accuracy": mean}
                 rows.append(row)
         return rows
-
-    def sizes(self) -> dict[str, int]:
-        """Numbers held.
-
-        Returns:
-            Dict of "hypernetwork", which `count_params()` counts; "statistics" of
-            normalisation by slot; "estimator"; "exemplars"; "signatures", of tasks and
-            remembered pairs; and "extractor".
-        """
-
-        def held(*kinds):
-            return sum(v.size for key, v in self.memory.items() if key[0] in kinds)
-
-        return {
-            "hypernetwork": self.network_params(),
-            "statistics": held("statistics"),
-            "estimator": self._store.estimator.count_params(),
-            "exemplars": held("exemplars"),
-            "signatures": held("signature", "pairs"),
-            "extractor": getattr(self.extractor, "count_params", lambda: 0)(),
-        }
-
-    def summarize_network(self, print_fn, **kwargs):
-        super().summarize_network(print_fn, **kwargs)
-        parts = [f"{size:,} {name}" for name, size in self.sizes().items()]
-        print_fn(f"Numbers held: {', '.join(parts)}")
-
-
-def _check_initializer(given: str) -> None:
-    if given == GENERATED:
-        return
-    try:
-        keras.initializers.get(given)
-    except ValueError as error:
-        raise ValueError(
-            f"`initializer` must be {GENERATED!r} or the name of a Keras initializer. "
-            f"Received: {given!r}"
-        ) from error
-
-
-def _hypernetwork(given: str | dict[str, Any]) -> dict[str, Any]:
-    """The name and arguments of a hypernetwork, from a name or a dict of some."""
-    given = {"name": given} if isinstance(given, str) else given
-    if given.get("name") not in list(HYPERNETWORKS):
-        raise ValueError(
-            f"`hypernetwork` must be one of {sorted(HYPERNETWORKS)}, or a dict of its "
-            f"name and arguments. Received: {given!r}"
-        )
-    return {**HYPERNETWORKS[given["name"]], **given}

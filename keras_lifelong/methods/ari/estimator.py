@@ -1,9 +1,4 @@
-"""How fast will a set of parameters adapt to a task? ARI's learned estimate of it.
-
-Tasks and sets of parameters are described by *signatures*, vectors of one fixed width;
-a small network predicts the adaptation rate from a pair of them. The signatures are in
-the manner of TANS (Jeong et al., NeurIPS 2021).
-"""
+"""The network q by which ARI estimates adaptation rates, and what it is to estimate."""
 
 from __future__ import annotations
 
@@ -11,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.methods.ari.signatures import WIDTH
 from keras_lifelong.seeds import derive_seed
 
-WIDTH = 2048  # of a signature, unless said otherwise
 K = keras.layers
 
 
@@ -39,59 +34,6 @@ def adaptation_rate(curve, kind: str = "area", share: float = 0.99) -> float:
         return float(curve.mean())
     first = int(np.argmax(curve >= share * curve.max()))
     return 1 - first / max(len(curve) - 1, 1)
-
-
-def noise(count: int, shape, *seed_parts) -> np.ndarray:
-    """Gaussian inputs (count, *shape), always the same for a seed of these parts."""
-    rng = np.random.default_rng(derive_seed("noise", *seed_parts))
-    return rng.standard_normal((count, *shape)).astype("float32")
-
-
-def parameter_signature(logits, width: int = WIDTH) -> np.ndarray:
-    """(width,): the outputs (n, outputs) on fixed noise, of length 1, padded.
-
-    Args:
-        logits: n x outputs of at most `width`.
-        width: of the signature.
-    """
-    return _padded(np.asarray(logits, "float32").reshape(-1), width)
-
-
-def task_signature(
-    features, y, classes: int, seed: int = 0, width: int = WIDTH
-) -> np.ndarray:
-    """(width,): the mean features of each class, side by side, of length 1, padded.
-
-    A class has width // classes numbers: features that have more are projected by a
-    fixed random matrix, which nearly keeps distances (Johnson and Lindenstrauss). Means
-    over all classes would not tell tasks of the same images with other labels apart.
-
-    Args:
-        features: (n, d).
-        y: labels (n,), 0 ... classes - 1.
-        classes: C.
-        seed: of the projection.
-        width: of the signature.
-    """
-    features, y = np.asarray(features, "float32"), np.asarray(y).reshape(-1)
-    room = width // classes
-    means = np.zeros((classes, features.shape[1]), "float32")
-    for c in range(classes):
-        if (y == c).any():
-            means[c] = features[y == c].mean(0)
-    means -= means.mean(0)  # what sets classes apart
-    if features.shape[1] > room:
-        rng = np.random.default_rng(derive_seed("projection", seed))
-        matrix = rng.standard_normal((features.shape[1], room)) / np.sqrt(room)
-        means = means @ matrix.astype("float32")
-    return _padded(means.reshape(-1), width)
-
-
-def _padded(vector, width) -> np.ndarray:
-    length = float(np.linalg.norm(vector))
-    found = np.zeros(width, "float32")
-    found[: len(vector)] = vector / length if length > 0 else vector
-    return found
 
 
 class AdaptationEstimator(K.Layer):

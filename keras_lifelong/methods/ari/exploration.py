@@ -1,43 +1,85 @@
-"""How ARI tries sets of parameters on a task: lines 2 to 5 of its Algorithm 1."""
+"""How sets of parameters are tried on a task: lines 4 and 5 of ARI's Algorithm 1."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from keras_lifelong import backend
+from keras_lifelong.layers.head import HeadSlot
 from keras_lifelong.methods.ari.estimator import adaptation_rate
-from keras_lifelong.methods.ari.generated import Parameters
+from keras_lifelong.methods.ari.parameters import Form
+from keras_lifelong.methods.ari.parameters import Parameters
+from keras_lifelong.methods.ari.parameters import accuracy
 from keras_lifelong.methods.ari.population import Population
-from keras_lifelong.methods.ari.rates import Candidate
-from keras_lifelong.methods.ari.workbench import accuracy
+from keras_lifelong.methods.ari.workbench import Workbench
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.optimizers import by_single_weights
+from keras_lifelong.training.phase import Phase
+from keras_lifelong.training.weight_decay import decay
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """How sets are tried, and what is measured meanwhile.
+
+    Attributes:
+        at_once: whether all are trained at once.
+        interval: steps between two measurements of the accuracy.
+        horizon: measurements, after the first, that the rate is made of. None: all.
+        rate: "area" or "steps": see `adaptation_rate`.
+        weight_decay: λ of coupled L2.
+    """
+
+    at_once: bool
+    interval: int
+    horizon: int | None
+    rate: str
+    weight_decay: float
+
+
+@dataclasses.dataclass
+class Tried:
+    """What became of a set that was tried.
+
+    Attributes:
+        parameters: the set, as trained.
+        curve: its accuracies, the first before any training.
+        rate: its adaptation rate.
+    """
+
+    parameters: Parameters
+    curve: list[float]
+    rate: float
 
 
 class Exploration:
-    """What `ARI` explores by: a `GeneratedModel` with this tries sets on tasks."""
+    """Trains sets on a task, and measures how fast they adapt.
 
-    def candidates(self, name: str) -> list[Candidate]:
-        """The sets to train on a task: of all known and some new, the most promising.
+    All are trained on the same batches: what differs is where they begin.
 
-        Line 3 has arg min for what the text and the figures call the highest estimate;
-        this is arg max.
-        """
-        known = self.knowledge()
-        for i in range(self.options.initial):
-            how = self.options.initializer
-            parameters = self.drawn("initial", name, i, initializer=how)
-            known.append(Candidate(parameters, self.sign(parameters)))
-        predicted = self.predict_rates(known, [name])[:, 0]
-        order = np.argsort(-predicted, kind="stable")[: self.options.training_budget]
-        return [
-            dataclasses.replace(known[i], predicted=float(predicted[i])) for i in order
-        ]
+    Args:
+        trainer: measures accuracies; it runs the phases.
+        form: a `Form`, of the network that is trained.
+        seed: from which the order of the batches is derived, with the task's name.
+    """
 
-    @property
-    def explores_at_once(self) -> bool:
+    def __init__(self, trainer, form: Form, seed: int):
+        self.trainer, self.form, self.seed = trainer, form, seed
+        # one of each for ever, since compiled steps are kept by them
+        self._benches: dict[tuple, Workbench] = {}
+        self._populations: dict[tuple, Population] = {}
+
+    def bench(self, head: HeadSlot, kind: str) -> Workbench:
+        """The workbench over the network with this head, under such a loss."""
+        key = (id(head), kind)
+        if key not in self._benches:
+            self._benches[key] = Workbench(self.form, head, kind)
+        return self._benches[key]
+
+    def goes_at_once(self, wanted: bool | None, optimizer: dict) -> bool:
         """Whether all sets are trained at once.
 
         Measured on two CPU cores (benchmarks/ari.py): for a dense network at batch 10
@@ -45,121 +87,102 @@ class Exploration:
         JAX. Convolutions of stacked kernels, which were not timed, are left to
         accelerators.
 
+        Args:
+            wanted: whether that was asked for. None: where it is faster.
+            optimizer: a serialized Keras optimizer.
+
         Raises:
             ValueError: if it was asked for and the optimizer looks at whole tensors.
         """
-        at_once = self.options.at_once
-        stackable = by_single_weights(self.optimizer_config())
-        if at_once and not stackable:
+        stackable = by_single_weights(optimizer)
+        if wanted and not stackable:
             raise ValueError(
                 "`at_once` must be False or None for an optimizer that clips by norm "
                 "or looks at whole tensors, which are stacked here. Received: "
-                f"at_once={at_once!r} and {self.optimizer_config()['class_name']}."
+                f"at_once={wanted!r} and {optimizer['class_name']}."
             )
-        if at_once is None:
-            kernels = self.network.trainable_variables
-            dense = all(len(v.shape) < 3 for v in kernels)
+        if wanted is None:
+            dense = all(len(v.shape) < 3 for v in self.form.trained)
             return stackable and (dense or backend.on_accelerator())
-        return at_once
+        return wanted
 
-    def explore(self, task, candidates: list[Candidate]):
-        """Trains sets on a task; returns them as trained, and their adaptation rates.
+    def explore(
+        self, task, bench: Workbench, starts: Sequence[Parameters], trial: Trial
+    ):
+        """Phases that train sets on a task; returns a list of `Tried`.
 
-        All are trained on the same batches: what differs is where they begin.
+        Args:
+            task: a loaded `Task`.
+            bench: of `bench(...)`, with the task's head.
+            starts: the sets, which stay as they are.
+            trial: how.
         """
-        if self.explores_at_once:
-            trained, curves = yield from self._all_at_once(task, candidates)
-        else:
-            trained, curves = yield from self._one_by_one(task, candidates)
-        found, rates = [], []
-        for i, (candidate, curve) in enumerate(zip(candidates, curves, strict=True)):
-            rates.append(self._rate(task, candidate, curve))
-            parameters = self._as_new(task, candidate, trained[i], i)
-            found.append(Candidate(parameters, self.sign(parameters), task=task.name))
-        return found, rates
+        way = self._all_at_once if trial.at_once else self._one_by_one
+        trained, curves = yield from way(task, bench, starts, trial)
+        horizon = None if trial.horizon is None else trial.horizon + 1
+        return [
+            Tried(parameters, curve, adaptation_rate(curve[:horizon], trial.rate))
+            for parameters, curve in zip(trained, curves, strict=True)
+        ]
 
-    def _one_by_one(self, task, candidates):
+    def _one_by_one(self, task, bench, starts, trial):
         """A phase for each set; returns those trained, and curves of accuracy."""
         trained, curves, (x, y) = [], [], task.train
-        for i, candidate in enumerate(candidates):
-            self.put(candidate.parameters)
-            before = self.accuracy(x, y)
-            result = yield self.exploration_phase(
-                f"exploration {i + 1} of {len(candidates)}",
-                task,
-                lambda finished: {"accuracy": self.accuracy(x, y)},
-            )
+
+        def now(finished=False):
+            logits = self.trainer.forward(bench.logits, x, bench.variables)
+            return {"accuracy": accuracy(logits, y)}
+
+        for i, start in enumerate(starts):
+            bench.put(start)
+            before = now()["accuracy"]
+            name = f"exploration {i + 1} of {len(starts)}"
+            result = yield self._phase(name, task, bench, trial, now)
             curves.append([before, *result.history["accuracy"]])
-            trained.append(self.taken(candidate.parameters, task.name))
+            trained.append(bench.taken(start, task.name))
         return trained, curves
 
-    def _all_at_once(self, task, candidates):
+    def _all_at_once(self, task, bench, starts, trial):
         """One phase for all of them. See `_one_by_one`."""
-        population, (x, y) = self._population(len(candidates)), task.train
-        population.put([c.parameters for c in candidates])
+        population, (x, y) = self._population(bench, len(starts)), task.train
+        population.put(starts)
 
-        def accuracies(finished=False):
+        def now(finished=False):
             of = self.trainer.forward(population.logits, x, population.variables)
             members = range(population.size)
             return {"accuracy": [accuracy(of[:, i], y) for i in members]}
 
-        before = accuracies()["accuracy"]
-        phase = self.exploration_phase(
-            f"exploration of {len(candidates)}", task, accuracies
-        )
+        before = now()["accuracy"]
+        name = f"exploration of {len(starts)}"
+        phase = self._phase(name, task, bench, trial, now)
         phase.variables, phase.state = population.trained, population.variables
         phase.loss = population.loss
         phase.validate = False  # the set in use is none of these
         result = yield phase
         trained = []
-        for i, candidate in enumerate(candidates):
+        for i, start in enumerate(starts):
             population.use(i)
-            trained.append(self.taken(candidate.parameters, task.name))
+            trained.append(bench.taken(start, task.name))
         return trained, np.transpose([before, *result.history["accuracy"]]).tolist()
 
-    def _population(self, size: int) -> Population:
+    def _population(self, bench: Workbench, size: int) -> Population:
         """Room for so many sets, used again by tasks of as many outputs."""
-        units = self.active_spec.units
-        key = f"population/{size}/{units}"
-        if key not in self._store.fixed:
-            self._store.fixed[key] = Population(self, size)
-        return self._store.fixed[key]
+        key = (id(bench), size)
+        if key not in self._populations:
+            self._populations[key] = Population(bench, size)
+        return self._populations[key]
 
-    def exploration_phase(self, name: str, task, observe):
+    def _phase(self, name, task, bench, trial, observe) -> Phase:
         """A phase that trains on a task, and observes often while it begins to."""
-        o = self.options
-        return self.set_phase(
+        horizon = trial.horizon
+        return Phase(
             name,
+            bench.trained_variables,
+            loss=bench.loss,
+            gradients=decay,
+            arguments={"weight_decay": np.float32(trial.weight_decay)},
             observe=observe,
-            observe_every=o.interval,
-            observe_until=None if o.horizon is None else o.horizon * o.interval,
+            observe_every=trial.interval,
+            observe_until=None if horizon is None else horizon * trial.interval,
             seed=derive_seed(self.seed, "exploration", task.name),
-        )
-
-    def _rate(self, task, candidate: Candidate, curve: list[float]) -> float:
-        """The adaptation rate of a set, which is logged."""
-        o = self.options
-        horizon = None if o.horizon is None else o.horizon + 1
-        rate = adaptation_rate(curve[:horizon], o.rate)
-        self.log(
-            task.name,
-            candidate.parameters.source,
-            "explore",
-            0,
-            predicted=candidate.predicted,
-            rate=rate,
-            curve=curve,
-            learned=candidate.task,
-        )
-        return rate
-
-    def _as_new(self, task, candidate: Candidate, trained: Parameters, number: int):
-        """A trained set, as one that is to have a slot of its own."""
-        h = self.hypernetwork
-        source, embeddings = candidate.parameters.source, trained.embeddings
-        if candidate.task is not None and not h.conditional:
-            # two sets of the same embeddings would both be stored worse
-            embeddings = h.draw_embeddings(self.seed, "embeddings", task.name, number)
-        return dataclasses.replace(
-            trained, embeddings=embeddings, source=f"{source}, {task.name}"
         )

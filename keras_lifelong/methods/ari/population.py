@@ -8,9 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers import head as heads
+from keras_lifelong.methods.ari.workbench import Workbench
+
 
 class Population:
-    """Room for several sets of parameters of a model's active task, side by side.
+    """Room for several sets of parameters of one form, side by side.
 
     One call of a training step moves all of them: each by its own gradient, all on
     the same batch and under the same dropout, as if one were trained after the other
@@ -18,15 +21,14 @@ class Population:
     run instead of many.
 
     Args:
-        model: a `GeneratedModel` whose active task has as many outputs as all that this
-            will be used for.
+        bench: a `Workbench`, through which sets come in and go out.
         size: P, how many sets.
     """
 
-    def __init__(self, model, size: int):
-        self.model, self.size = model, size
-        self.trained = [self._stack(v) for v in model.trained_variables()]
-        self._stacked = {id(v): self._stack(v) for v in model.statistics}
+    def __init__(self, bench: Workbench, size: int):
+        self.bench, self.size = bench, size
+        self.trained = [self._stack(v) for v in bench.trained_variables]
+        self._stacked = {id(v): self._stack(v) for v in bench.form.statistics}
 
     def _stack(self, variable) -> keras.Variable:
         values = np.zeros((self.size, *variable.shape), "float32")
@@ -40,7 +42,7 @@ class Population:
     @property
     def variables(self) -> list:
         """All that its outputs depend on."""
-        others = self.model.network.non_trainable_variables
+        others = self.bench.form.network.non_trainable_variables
         return [*self.stacks, *(v for v in others if id(v) not in self._stacked)]
 
     # Moving sets in and out
@@ -49,7 +51,7 @@ class Population:
         """Takes a set for each member, P `Parameters`."""
         members = []
         for parameters in sets:
-            self.model.put(parameters)
+            self.bench.put(parameters)
             members.append([ops.convert_to_numpy(v).copy() for v in self._in_use])
         for stack, values in zip(self.stacks, zip(*members, strict=True), strict=True):
             stack.assign(np.stack(values))
@@ -61,7 +63,7 @@ class Population:
 
     @property
     def _in_use(self) -> list:
-        return [*self.model.trained_variables(), *self.model.statistics]
+        return [*self.bench.trained_variables, *self.bench.form.statistics]
 
     # Learning and answering
 
@@ -69,14 +71,14 @@ class Population:
         """A phase's `loss`: the sum over the members; each goes by its own gradient."""
         del arguments
         logits, others = self._call(x, training=True)
-        variables = self.model.network.non_trainable_variables
+        variables = self.bench.form.network.non_trainable_variables
         for variable, values in zip(variables, others, strict=True):
             if id(variable) in self._stacked:
                 self._stacked[id(variable)].assign(values)
             else:
                 variable.assign(values[0])  # a seed's state: the same for all
-        losses = [self.model.head_loss(y, z, weight) for z in ops.unstack(logits)]
-        return sum(losses)
+        kind = self.bench.kind
+        return sum(heads.mean_loss(kind, y, z, weight) for z in ops.unstack(logits))
 
     def logits(self, x):
         """Outputs (batch, P, units)."""
@@ -84,8 +86,8 @@ class Population:
 
     def _call(self, x, training: bool = False):
         """Outputs (P, batch, units), and what the network's other variables become."""
-        network = self.model.network
-        count = len(network.trainable_variables)
+        form = self.bench.form
+        network, count = form.network, len(form.trained)
 
         def member(values):
             trained, statistics = values
@@ -96,7 +98,7 @@ class Population:
             features, others = network.stateless_call(
                 trained[:count], others, x, training=training
             )
-            return self.model.head_outputs(features, trained[count:]), others
+            return form.head_outputs(features, trained[count:]), others
 
         parts = self.trained, list(self._stacked.values())
         return ops.vectorized_map(

@@ -1,86 +1,91 @@
-"""A network and a head in which one set of parameters at a time is trained or used."""
+"""A network and a head in which one set of parameters at a time is trained."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import head as heads
-from keras_lifelong.methods.ari.stored import Parameters
+from keras_lifelong.methods.ari.parameters import Form
+from keras_lifelong.methods.ari.parameters import Parameters
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.seeds import without_seed_states
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.weight_decay import decay
 
-DRAWN = "drawn"  # the source of a set that was newly drawn
-
 
 class Workbench:
-    """A network and a head slot into which sets of parameters are put.
+    """The network of a form and a head slot, into which sets of parameters are put.
 
     Args:
-        network: a built network of hidden layers.
+        form: a `Form`.
         head: a `HeadSlot` of as many outputs as the task has.
         kind: of the head's loss; see `layers.head.per_sample_loss`.
-        head_bias: whether sets have a bias for the head.
     """
 
-    def __init__(self, network, head, kind: str, head_bias: bool):
-        self.network, self.head, self.kind = network, head, kind
-        self.head_bias = head_bias
-        self.statistics = without_seed_states(network.non_trainable_variables)
+    def __init__(self, form: Form, head: heads.HeadSlot, kind: str):
+        self.form, self.head, self.kind = form, head, kind
 
     @property
     def trained_variables(self) -> list:
         """The variables of a set that training moves: network, kernel, and bias."""
-        bias = [self.head.bias] if self.head_bias else []
-        return [*self.network.trainable_variables, self.head.kernel, *bias]
+        bias = [self.head.bias] if self.form.head_bias else []
+        return [*self.form.trained, self.head.kernel, *bias]
 
     @property
     def variables(self) -> list:
         """All that its outputs depend on."""
-        return [*self.network.variables, *self.head.variables]
+        return [*self.form.network.variables, *self.head.variables]
 
     def put(self, parameters: Parameters):
         """Puts a set of parameters in use."""
-        trained = self.network.trainable_variables
-        for variable, value in zip(
-            trained, parameters.values[: len(trained)], strict=True
-        ):
+        form, units = self.form, self.head.units
+        body = parameters.values[: len(form.trained)]
+        for variable, value in zip(form.trained, body, strict=True):
             variable.assign(value)
-        for variable, value in zip(self.statistics, parameters.statistics, strict=True):
+        for variable, value in zip(form.statistics, parameters.statistics, strict=True):
             variable.assign(value)
-        units = self.head.units
-        self.head.kernel.assign(parameters.values[len(trained)][:, :units])
-        bias = np.zeros(units, "float32")
-        if self.head_bias:
-            bias = parameters.values[len(trained) + 1][:units]
-        self.head.bias.assign(bias)
+        kernel, *bias = form.head_of(parameters)
+        self.head.kernel.assign(kernel[:, :units])
+        self.head.bias.assign(bias[0][:units] if bias else np.zeros(units, "float32"))
 
     def taken(self, start: Parameters, source: str) -> Parameters:
         """The set in use, which began as `start`: outputs of no class stay as there."""
-        network = _arrays(self.network.trainable_variables)
-        kernel, units = start.values[len(network)].copy(), self.head.units
+        units = self.head.units
+        kernel, *bias = (part.copy() for part in self.form.head_of(start))
         kernel[:, :units] = ops.convert_to_numpy(self.head.kernel)
-        values = [*network, kernel]
-        if self.head_bias:
-            bias = start.values[-1].copy()
-            bias[:units] = ops.convert_to_numpy(self.head.bias)
-            values.append(bias)
-        return Parameters(values, _arrays(self.statistics), start.embeddings, source)
+        if bias:
+            bias[0][:units] = ops.convert_to_numpy(self.head.bias)
+        values = [*_arrays(self.form.trained), kernel, *bias]
+        statistics = _arrays(self.form.statistics)
+        return Parameters(values, statistics, start.embeddings, source)
 
     def logits(self, x):
         """Outputs before the activation, (batch, units), of the set in use."""
-        return self.head(self.network(x))
+        return self.head(self.form.network(x))
 
     def loss(self, x, y, weight, arguments):
         """A phase's `loss`: of the set in use."""
         del arguments
-        logits = self.head(self.network(x, training=True))
+        logits = self.head(self.form.network(x, training=True))
         return heads.mean_loss(self.kind, y, logits, weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuning:
+    """How a set is fine-tuned on examples.
+
+    Attributes:
+        epochs: passes over them; 0: none.
+        scale: by which the optimizer's steps are shortened, in (0, 1].
+        weight_decay: λ of coupled L2.
+    """
+
+    epochs: int
+    scale: float
+    weight_decay: float
 
 
 class Adaptation:
@@ -91,29 +96,28 @@ class Adaptation:
 
     Args:
         trainer: runs the steps.
-        network: a network of its own, which nothing else uses.
-        head_bias: see `Workbench`.
-        weight_decay: λ of coupled L2.
+        form: a `Form`; of its network a twin is made when it is first needed.
         seed: from which the order of the examples is derived, with the task's name.
     """
 
-    def __init__(self, trainer, network, head_bias, weight_decay, seed):
-        self.trainer, self.network, self.seed = trainer, network, seed
-        self.head_bias, self.weight_decay = head_bias, weight_decay
+    def __init__(self, trainer, form: Form, seed: int):
+        self.trainer, self.seed = trainer, seed
+        self._form, self._twin = form, None
         self._benches: dict[tuple, Workbench] = {}
         self._lock = threading.RLock()
 
     def bench(self, units: int, kind: str) -> Workbench:
-        """The workbench for tasks of as many outputs."""
+        """The workbench for tasks of as many outputs, under such a loss."""
         with self._lock:
+            if self._twin is None:
+                self._twin = self._form.twin()
             if (units, kind) not in self._benches:
                 head = heads.HeadSlot(units, name=f"head_{units}")
-                head.build(self.network.output_shape)
-                bench = Workbench(self.network, head, kind, self.head_bias)
-                self._benches[units, kind] = bench
+                head.build((None, self._twin.width))
+                self._benches[units, kind] = Workbench(self._twin, head, kind)
             return self._benches[units, kind]
 
-    def adapt(self, name, bench, parameters, x, y, epochs: int, scale: float):
+    def adapt(self, name, bench, parameters, x, y, tuning: FineTuning) -> Parameters:
         """The set that fine-tuning on examples makes of another.
 
         Args:
@@ -121,12 +125,11 @@ class Adaptation:
             bench: of `bench(...)`.
             parameters: the set to begin from.
             x, y: the examples.
-            epochs: passes over them; 0: none.
-            scale: by which the optimizer's steps are shortened, in (0, 1].
+            tuning: how.
         """
         with self._lock:
             bench.put(parameters)
-            if epochs:
+            if tuning.epochs:
                 phase = Phase(
                     "adaptation",
                     bench.trained_variables,
@@ -134,12 +137,12 @@ class Adaptation:
                     gradients=decay,
                     after_step=shorter,
                     arguments={
-                        "weight_decay": np.float32(self.weight_decay),
-                        "scale": np.float32(scale),
+                        "weight_decay": np.float32(tuning.weight_decay),
+                        "scale": np.float32(tuning.scale),
                     },
                     state=bench.variables,
                     data=(x, y),
-                    epochs=epochs,
+                    epochs=tuning.epochs,
                     batch_size=10,
                 )
                 seed = derive_seed(self.seed, "adaptation", name)
@@ -156,18 +159,5 @@ def shorter(before, weights, arguments, learning_rate):
     ]
 
 
-def accuracy(logits, y) -> float:
-    """Part of the answers (n, units) that are right; of one output, above 0 is 1."""
-    y = np.asarray(y).reshape(-1)
-    if logits.shape[-1] == 1:
-        return float(((logits[:, 0] > 0) == (y > 0.5)).mean())
-    return float((logits.argmax(-1) == y).mean())
-
-
 def _arrays(variables) -> list[np.ndarray]:
     return [ops.convert_to_numpy(v).copy() for v in variables]
-
-
-def twin(network: keras.Sequential) -> keras.Sequential:
-    """A network of the same layers, with variables of its own."""
-    return type(network).from_config(network.get_config())

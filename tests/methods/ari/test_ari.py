@@ -8,15 +8,9 @@ import pytest
 from keras import layers
 
 import keras_lifelong as kl
-from keras_lifelong.methods.ari import estimator as ari_estimator
-from keras_lifelong.methods.ari import rates as ari_rates
-from keras_lifelong.methods.ari import stored
-from keras_lifelong.methods.ari.estimator import WIDTH
-from keras_lifelong.methods.ari.estimator import AdaptationEstimator
-from keras_lifelong.methods.ari.estimator import adaptation_rate
-from keras_lifelong.methods.ari.estimator import parameter_signature
-from keras_lifelong.methods.ari.estimator import rank_correlation
-from keras_lifelong.methods.ari.estimator import task_signature
+from keras_lifelong.methods.ari.parameters import Candidate
+from keras_lifelong.methods.ari.parameters import accuracy
+from keras_lifelong.methods.ari.storing import Storing
 
 CENTRES = np.random.default_rng(5).normal(size=(12, 10)).astype("float32")
 QUICK = {
@@ -144,9 +138,9 @@ def test_all_at_once_is_as_one_after_another(hidden, head_bias):
         model = new(hidden and hidden(), at_once=at_once, head_bias=head_bias)
 
         def learn(task, model=model):
-            model.make_hypernetwork()
-            sets = [model.drawn("test", i) for i in range(3)]
-            candidates = [ari_rates.Candidate(p, model.sign(p)) for p in sets]
+            model.knowledge_base.make(model.outputs_per_set)
+            sets = [model.knowledge_base.drawn("test", i) for i in range(3)]
+            candidates = [Candidate(p, model.signer.of_set(p)) for p in sets]
             explored = yield from model.explore(task, candidates)
             found.append((*explored, [e["why"]["curve"] for e in model.growth]))
 
@@ -166,12 +160,16 @@ def test_all_at_once_is_as_one_after_another(hidden, head_bias):
 
 
 def test_optimizers_that_look_at_whole_tensors_explore_one_after_another():
+    def at_once(model):
+        optimizer = model.optimizer_config()
+        return model.exploration.goes_at_once(model.options.at_once, optimizer)
+
     model, convolution = new(), new(convolutional())
-    assert model.explores_at_once and not convolution.explores_at_once
+    assert at_once(model) and not at_once(convolution)
     model.compile(keras.optimizers.Adam(0.02, clipnorm=1.0))
-    assert not model.explores_at_once
+    assert not at_once(model)
     model.compile(keras.optimizers.Lamb(0.02))
-    assert not model.explores_at_once
+    assert not at_once(model)
     asked = new(at_once=True)
     asked.compile(keras.optimizers.Lamb(0.02))
     with pytest.raises(ValueError, match="`at_once`.*Received: at_once=True and Lamb"):
@@ -271,7 +269,7 @@ def test_stored_sets_are_fine_tuned_by_shorter_steps(learned):
     moved = {}
     for scale in (0.1, 1.0):
         model = learned.with_options(adaptation_scale=scale)
-        for start in (model.choose("a"), model.drawn("x")):
+        for start in (model.choose("a"), model.knowledge_base.drawn("x")):
             kernel = model.adapt("a", start, epochs=1).values[0]
             moved[scale, start.source] = np.abs(kernel - start.values[0]).max()
     assert (
@@ -288,6 +286,15 @@ def test_examples_are_shared_out(learned):
         x, y = learned.exemplars(one.name)
         assert len(x) == 24 // 3 and np.bincount(y).tolist() == [4, 4]
         assert all((row == one.train[0]).all(1).any() for row in x)
+
+
+def test_sets_go_with_the_last_task_that_was_learned(two):
+    """One that was only added has no use for them, and nothing to tell them by."""
+    two.add_task("only added", TASKS[2].spec)
+    two.remove_task("a")
+    assert {slot["task"] for slot in two.slots} == {"b"}
+    two.remove_task("b")
+    assert two.task_names == ["only added"] and two.slots == []
 
 
 @pytest.mark.slow
@@ -337,12 +344,12 @@ def test_statistics_of_normalisation_are_kept_by_slot():
 def test_initial_sets_by_the_hypernetwork_or_by_an_initializer():
     model = new()
     model.fit(TASKS[0], epochs=1, verbose=0)
-    generated = model.drawn("x").values
-    drawn = model.drawn("x", initializer="he_normal").values
+    generated = model.knowledge_base.drawn("x").values
+    drawn = model.knowledge_base.drawn("x", initializer="he_normal").values
     assert np.corrcoef(generated[0].ravel(), drawn[0].ravel())[0, 1] < 0.5
     expected = np.sqrt(2 / drawn[0].shape[0])
     assert drawn[0].std() == pytest.approx(expected, rel=0.3)
-    again = model.drawn("x", initializer="he_normal").values
+    again = model.knowledge_base.drawn("x", initializer="he_normal").values
     for a, b in zip(drawn, again, strict=True):
         np.testing.assert_array_equal(a, b)
     other = fit(new(initializer="glorot_uniform"), TASKS[0])
@@ -354,7 +361,8 @@ def test_keep_by_sum_and_by_steps():
     rates = [e["why"]["rate"] for e in entries(model, "explore")]
     assert all(0 <= r <= 1 for r in rates)
     known = model.knowledge()
-    sums = model.predict_rates(known, model.task_names).sum(1)
+    rates = model.estimator.predict(model.memory, known, model.task_names)
+    sums = rates.sum(1)
     kept = model.best(known)
     assert list(sums[kept]) == sorted(sums, reverse=True)[: len(kept)]
 
@@ -365,25 +373,14 @@ def test_keep_one_set_of_each_task():
     assert len(fit(new(keep="each"), *TASKS[:3]).slots) == 6
 
 
-@pytest.mark.parametrize("keep", ["one", "each"])
-def test_of_more_sets_than_there_is_room_for_those_go_that_are_missed_least(keep):
-    """Not those of the newest task: it would have been learned for nothing."""
-    rates = np.array([[0.9, 0.8, 0.2], [0.5, 0.9, 0.1], [0.1, 0.2, 0.9], [0, 0.7, 0]])
-    learned = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 0]], bool)
-    kept = {b: ari_rates.worth_keeping(rates, learned, b, keep) for b in (1, 2, 3, 4)}
-    assert kept[1] == [0] and kept[2] == [0, 2]  # the first serves the second, too
-    assert kept[3] == [0, 3, 2]  # what learned a task comes first, whatever its rate
-    assert kept[4] == [0, 3, 2] + [1] * (keep == "each")
-
-
 def test_sets_are_stored_from_embeddings_of_their_own(eager):
     """One that grew from a known set would else be told from it by little."""
     given = []
 
     class Watched(kl.ARI):
-        def store(self, sets, *args):
-            given.append(np.stack([s.embeddings[0] for s in sets]))
-            return super().store(sets, *args)
+        def store(self, task, kept):
+            given.append(np.stack([c.parameters.embeddings[0] for c in kept]))
+            return super().store(task, kept)
 
     backbone = keras.Sequential([keras.Input((10,)), layers.Dense(8, use_bias=False)])
     quick = {"storing_steps": 1, "estimator_epochs": 20, "rehearse": False}
@@ -399,8 +396,9 @@ def test_sets_are_stored_from_embeddings_of_their_own(eager):
 def test_few_shapes_are_asked_of_the_network_and_the_estimator(learned, monkeypatch):
     """JAX compiles every operation for every shape, and frees nothing."""
     known, names, shapes = learned.knowledge(), learned.task_names, set()
-    whole, estimator = learned.predict_rates(known, names), learned._store.estimator
-    rate, outputs = estimator.rate, learned._outputs
+    estimator, memory, form = learned.estimator, learned.memory, learned.form
+    whole = estimator.predict(memory, known, names)
+    rate, outputs = estimator.network.rate, form.outputs
 
     def watch(function):
         def watched(*args):
@@ -409,14 +407,14 @@ def test_few_shapes_are_asked_of_the_network_and_the_estimator(learned, monkeypa
 
         return watched
 
-    monkeypatch.setattr(estimator, "rate", watch(rate))
-    monkeypatch.setattr(learned, "_outputs", watch(outputs))
+    monkeypatch.setattr(estimator.network, "rate", watch(rate))
+    monkeypatch.setattr(form, "outputs", watch(outputs))
     x = TASKS[0].test[0]
-    of_all = learned.outputs_under(known[0].parameters, x[:16])
+    of_all = form.answers(known[0].parameters, x[:16])
     for n in range(1, 4):
-        rates = learned.predict_rates(known[:n], names[:n])
+        rates = estimator.predict(memory, known[:n], names[:n])
         np.testing.assert_allclose(rates, whole[:n, :n], atol=1e-6)
-        found = learned.outputs_under(known[0].parameters, x[:n])
+        found = form.answers(known[0].parameters, x[:n])
         np.testing.assert_allclose(found, of_all[:n], atol=1e-6)
     assert len(shapes) == 2
 
@@ -427,7 +425,7 @@ def stored_now(model, tasks):
     sets = [dataclasses.replace(c.parameters) for c in kept]
     old = [c.task != tasks[-1].name for c in kept]
     probes = model.probes(kept, tasks[-1].train[0], old)
-    phase = next(model.store(sets, [c.task for c in kept], probes, old))
+    phase = next(model.store(tasks[-1], kept))
     return phase, sets, probes, old
 
 
@@ -435,7 +433,7 @@ def test_the_loss_of_storing_is_of_values_and_of_answers():
     """Each set's mean squared error, and its divergence on its probes, weighted."""
     model = fit(new(outputs=3), *TASKS[:2])
     phase, sets, probes, old = stored_now(model, TASKS[:2])
-    h, expected = model.hypernetwork, []
+    h, expected = model.knowledge_base.hypernetwork, []
     rng = np.random.default_rng(0)
     h.slot_embeddings.assign(h.slot_embeddings + 0.1 * rng.normal(size=(6, 8)))
     rows = phase.data[0][:3]
@@ -514,14 +512,10 @@ def test_probes_of_normalised_networks_are_images_too():
     ]
     known = {w.tobytes() for window in windows for w in np.ascontiguousarray(window)}
     assert {m.tobytes() for m in np.ascontiguousarray(middle)} <= known
-    rows = next(model.store([kept[0].parameters], ["a"], [probes], [True])).data[0]
+    how, base = Storing(50, 3e-3, batch=48, function=10.0), model.knowledge_base
+    phase = next(base.store(model.memory, kept, [2], [probes], [True], how))
+    rows = phase.data[0]
     assert rows.shape[1] == 1 + 12  # a quarter of `storing_batch`
-
-
-def test_every_probe_of_a_set_comes_equally_often():
-    rows = stored._rows(slots=3, probes=100, n=50, count=60, seed=0)
-    assert np.bincount(rows[:, 0]).tolist() == [20, 20, 20]
-    assert (np.bincount(rows[:, 1:].ravel(), minlength=300) == 10).all()
 
 
 def test_a_stored_set_does_what_it_did_when_it_was_trained():
@@ -559,72 +553,13 @@ def test_storing_outputs_keeps_what_a_set_does():
         model = fit(new(function=function, hypernetwork=small, **longer), *TASKS)
         scores = []
         for one in TASKS:
-            model.activate(one.name)
+            x, y = one.test
             for slot, of in enumerate(model.slots):
                 if of["task"] == one.name:
-                    model.put(model.generated(slot))
-                    scores.append(model.accuracy(*one.test))
-            model.activate(None)
+                    stored = model.knowledge_base.generated(model.memory, slot)
+                    scores.append(accuracy(model.form.answers(stored, x), y))
         drops[function] = np.mean(scores)
     assert drops[1.0] > drops[0.0]
-
-
-# Signatures and estimator
-
-
-def test_sizes_and_shapes_of_the_estimator():
-    estimator = AdaptationEstimator()
-    assert estimator.count_params() == 560_445
-    x = np.zeros((3, WIDTH), "float32")
-    assert estimator(x, x).shape == (3,)
-    assert estimator(x[None], x[None]).shape == (1, 3)
-
-
-def test_rates():
-    assert adaptation_rate([0.5, 0.9, 1.0]) == pytest.approx(0.8)
-    assert adaptation_rate([1.0, 1.0]) == 1.0
-    assert adaptation_rate([0.2, 1.0, 1.0, 1.0, 1.0], "steps") == 0.75
-    assert adaptation_rate([1.0, 0.9], "steps") == 1.0
-
-
-def test_rank_correlation():
-    assert rank_correlation([1, 2, 3], [2, 4, 9]) == pytest.approx(1)
-    assert rank_correlation([1, 2, 3], [9, 4, 2]) == pytest.approx(-1)
-    assert rank_correlation([1, 1, 1], [9, 4, 2]) is None
-
-
-def test_signatures_of_tasks_tell_permutations_and_labels_apart():
-    x, y = data([0, 1])
-    other = np.random.default_rng(0).permutation(10)
-    signatures = [
-        task_signature(x, y, 2),
-        task_signature(x + 1e-4, y, 2),
-        task_signature(x[:, other], y, 2),
-        task_signature(x, 1 - y, 2),
-    ]
-    like = np.array(signatures) @ signatures[0]
-    assert like[1] > 0.999 and like[2] < 0.8 and like[3] < -0.999
-    assert all(np.linalg.norm(s) == pytest.approx(1) for s in signatures)
-
-
-def test_wide_features_are_projected_and_stay_as_far_apart():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(40, 3000)).astype("float32")
-    y = np.arange(40) % 10
-    a, b = task_signature(x, y, 10), task_signature(x[::-1], y, 10)
-    assert a.shape == (WIDTH,) and abs(a @ b) < 0.35
-    assert task_signature(x, y, 10, width=256).shape == (256,)
-    np.testing.assert_array_equal(a, task_signature(x, y, 10))
-
-
-def test_signatures_of_parameters_are_of_unit_length():
-    logits = np.random.default_rng(0).normal(size=(200, 10))
-    signature = parameter_signature(logits)
-    assert np.linalg.norm(signature) == pytest.approx(1)
-    assert (signature[2000:] == 0).all()
-    np.testing.assert_allclose(parameter_signature(3 * logits), signature, rtol=1e-5)
-    noise = ari_estimator.noise(4, (2, 2), 1)
-    np.testing.assert_array_equal(noise, ari_estimator.noise(4, (2, 2), 1))
 
 
 # Bad input

@@ -89,14 +89,7 @@ def decided(model, groups, size=100, largest=100):
     """What it would do, at these distances to the groups."""
     for k in range(len(model.experts), len(groups)):
         model.experts.append({"tasks": [f"t{k}"], "genotype": None, "largest": largest})
-    names = {f"expert_{k}": s for k, s in enumerate(groups)}
-    nearest = min(names, key=names.get) if groups else None
-    why = {
-        "group_distances": names,
-        "nearest": nearest,
-        "distance": names.get(nearest),
-    }
-    return model.decide(why, size)
+    return model.decide(groups, size)
 
 
 @pytest.mark.parametrize(

@@ -204,8 +204,8 @@ class OneLayer(kl.BindAndGrow):
 
     layer = 0
 
-    def choose_units(self, name, conflict):
-        _, why = super().choose_units(name, conflict)
+    def choose_parts(self, name, conflict):
+        _, why = super().choose_parts(name, conflict)
         return [self.layer], why
 
 

@@ -85,9 +85,9 @@ class RemovalMixin(keras.Model):
         kept = {key for other in others for key in self.task_keys(other)}
         freed = self.task_keys(name) - kept
         numbers = sum(self.memory[key].size for key in freed if key in self.memory)
-        self.release(name)
-        for key in freed:
+        for key in freed:  # first, for what stays may then move to these keys
             self.memory.shared.pop(key, None)
+        self.release(name)
         del self.memory.records[name]
         self._session.fitted.pop(name, None)
         self.seen.pop(name, None)

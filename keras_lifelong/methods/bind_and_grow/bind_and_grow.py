@@ -23,16 +23,17 @@ from keras_lifelong.checks import In
 from keras_lifelong.checks import Seed
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.bind_and_grow import similarity as rsa
-from keras_lifelong.methods.bind_and_grow.blocks import activation_places
-from keras_lifelong.methods.bind_and_grow.blocks import applied
-from keras_lifelong.methods.bind_and_grow.blocks import block_outputs
+from keras_lifelong.methods.bind_and_grow.joint_net import Node
+from keras_lifelong.methods.bind_and_grow.representations import FEWEST
+from keras_lifelong.methods.bind_and_grow.representations import Conflict
+from keras_lifelong.methods.bind_and_grow.representations import Representations
+from keras_lifelong.methods.bind_and_grow.retention import Retention
+from keras_lifelong.methods.bind_and_grow.retention import retained
 from keras_lifelong.methods.bind_and_grow.routed import RoutedModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.streams.task import is_dataset
 
-FEWEST = 3  # examples whose dissimilarities can be compared
 Share = Annotated[float, In(0, 1)]
 Rank = Annotated[int, AtLeast(0)]
 
@@ -109,57 +110,47 @@ class BindAndGrow(RoutedModel):
         options = checked_options(BindAndGrow, locals())
         super().__init__(backbone, seed=seed, name=name, options=options)
         self.recall = None  # of what was learned before; see `search.grow_sequence`
-        self._places = activation_places(self.network)
+        o, net = self.options, self.joint_net
+        self.representations = Representations(net, o.samples, o.center, self.seed)
+        self.retention = Retention(net, o.retention, o.slow_ratio, self.feature_loss)
 
     # Algorithm 1
 
     def learn(self, task):
-        name = task.name
-        if name in self.routing:  # a task that comes back keeps its nodes
-            yield from self.train(task, self.shared_units(name))
+        name, net = task.name, self.joint_net
+        if name in net.routing:  # a task that comes back keeps its nodes
+            yield from self.train(task, net.shared(name))
             return
         alone, head = yield from self.learn_alone(task)  # the task-net G_t, by itself
-        if not self.routing:  # the first
-            self.route_nodes(name, [name] * len(self.units), alone)
+        if not net.routing:  # the first
+            self.route(name, [name] * len(net.parts), alone)
             self.set_head(head)
-            self.log_nodes(name, "initial", range(len(self.units)))
+            self.log_nodes(name, "initial", range(len(net.parts)))
             return
-        conflicts = self.conflicts(task, alone)
+        others = {other: net.nodes_of(other) for other in self.candidates(name)}
+        conflicts = self.representations.conflicts(task, alone, others)
         bound = self.choose(name, conflicts)
-        grown, why = self.choose_units(name, conflicts[bound])
-        owners = list(self.routing[bound])
-        nodes = [self.node(u, owner) for u, owner in enumerate(owners)]
+        grown, why = self.choose_parts(name, conflicts[bound])
+        owners, nodes = list(net.routing[bound]), net.nodes_of(bound)
         fresh = self.grown_nodes(name, bound, alone)
         for u in grown:
             owners[u], nodes[u] = name, fresh[u]
-        self.route_nodes(name, owners, nodes)
-        self.log(
-            name,
-            "joint_net",
-            "bind",
-            0,
-            to=bound,
-            units=[u.name for u in self.units],
-            conflicts=conflicts,
-            **why,
-        )
+        self.route(name, owners, nodes)
+        names = [part.name for part in net.parts]
+        told = {"to": bound, "units": names, "conflicts": conflicts, **why}
+        self.log(name, "joint_net", "bind", 0, **told)
         self.log_nodes(name, "grow", grown, rho=conflicts[bound]["rho"], **why)
         shared = [u for u in range(len(owners)) if u not in grown]
         yield from self.learn_together(task, shared)
 
-    def route_nodes(self, name, owners, nodes):
-        """Routes a task through nodes, of which those of its own are new."""
-        for u, owner in enumerate(owners):
-            if owner == name:
-                self.set_node(u, name, nodes[u])
-        self.route(name, owners)
-
-    def log_nodes(self, name, kind, units, rho=None, **why):
-        for u in units:
+    def log_nodes(self, name, kind, parts, rho=None, **why):
+        """Logs a node of the task's own for each of these parts."""
+        for u in parts:
             own = {} if rho is None else {"rho": rho[u]}
             if "probability" in why:
                 own["probability"] = why["probability"][u]
-            self.log(name, self.units[u].name, kind, self.node_params(u), **own)
+            layer = self.joint_net.parts[u].name
+            self.log(name, layer, kind, self.joint_net.params(u), **own)
 
     # The task alone
 
@@ -173,14 +164,14 @@ class BindAndGrow(RoutedModel):
             self.notes(task.name)["single_task"] = dict(known[2])
             return known[:2]
         start = self.get_active()
-        self.load_nodes(self.fresh_nodes("alone", task.name))
+        self.joint_net.load(self.fresh_nodes("alone", task.name))
         if self.active_spec.head == "shared":  # it has learned already
             kernel = self.head.kernel
             drawn = heads.draw(*kernel.shape, self.seed, "alone", task.name)
             self.set_head([drawn, np.zeros(kernel.shape[-1:], "float32")])
         yield from self.train(task, [], "the task alone", owned=True)
         self.note_single(task)
-        alone = [self.active_node(u) for u in range(len(self.units))]
+        alone = self.joint_net.active_nodes()
         head = [ops.convert_to_numpy(v).copy() for v in self.head.variables]
         self.set_active(start)
         self.store_active()
@@ -188,22 +179,6 @@ class BindAndGrow(RoutedModel):
             single = self.notes(task.name)["single_task"]
             self.recall.put(("alone", task.name), (alone, head, single))
         return alone, head
-
-    def learn_together(self, task, shared: list[int]):
-        """Trains the task's nodes, of which some are shared, or recalls them."""
-        if self.recall is None:
-            yield from self.train(task, shared)
-            return
-        table = tuple((name, *owners) for name, owners in self.routing.items())
-        known = self.recall.get(("together", table))
-        if known is None:
-            yield from self.train(task, shared)
-            self.recall.put(("together", table), self.get_state())
-            return
-        log = self.growth  # how it came about may be another time another
-        self.set_state(*known)
-        self.growth[:] = log
-        self.activate(task.name)
 
     def set_head(self, values):
         """Gives the active head these weights."""
@@ -228,62 +203,7 @@ class BindAndGrow(RoutedModel):
         """
         return {n: self.notes(n)["single_task"][split] for n in self.routing}
 
-    # Conflict
-
-    def probes(self, task) -> np.ndarray:
-        """The examples on which layers are compared: N of the validation data.
-
-        Of the training data, where there is no validation data or only a few examples,
-        among which there are no dissimilarities to be compared.
-        """
-        data = task.validation
-        if data is None or (not is_dataset(data) and len(data[0]) < FEWEST):
-            data = task.train
-        if is_dataset(data):
-            data = next(data.batch(self.options.samples).as_numpy_iterator())
-        x = np.asarray(data[0])
-        seed = derive_seed(self.seed, "probes", task.name)
-        rows = np.random.default_rng(seed).permutation(len(x))
-        return x[np.sort(rows[: self.options.samples])]
-
-    def matrices(self, nodes, x):
-        """The dissimilarities (n, n) of every unit of a network of these nodes."""
-        self.load_nodes(nodes)
-        by_layer = dict(block_outputs(self.network, self._places, x, self.reduced))
-        return [by_layer[unit.layer][i] for unit, i in self.numbered()]
-
-    def reduced(self, layer: int, outputs: np.ndarray):
-        """Dissimilarities of the units of a layer."""
-        units = [unit for unit in self.units if unit.layer == layer]
-        center = self.options.center
-        return [rsa.dissimilarities(unit.of(outputs), center) for unit in units]
-
-    def numbered(self):
-        """The units, each with its number in its layer."""
-        seen: dict[int, int] = {}
-        for unit in self.units:
-            seen[unit.layer] = seen.get(unit.layer, -1) + 1
-            yield unit, seen[unit.layer]
-
-    def conflicts(self, task, alone) -> dict[str, dict]:
-        """Of every candidate: ρ and conflict of each unit, and the norm of those."""
-        x, name = self.probes(task), task.name
-        start = self.get_active()
-        own, found = self.matrices(alone, x), {}
-        for other in self.candidates(name):
-            owners = enumerate(self.routing[other])
-            nodes = [self.node(u, owner) for u, owner in owners]
-            pairs = zip(own, self.matrices(nodes, x), strict=True)
-            rho = [rsa.similarity(a, b) for a, b in pairs]
-            scores = rsa.conflict(rho)
-            found[other] = {
-                "rho": rho,
-                "conflict": scores.tolist(),
-                "norm": float(np.linalg.norm(scores)),
-                "similarity_norm": float(np.linalg.norm(1 - scores)),
-            }
-        self.set_active(start)
-        return found
+    # Bind
 
     def candidates(self, name) -> list[str]:
         """The tasks to which one may be bound, in the order they were learned."""
@@ -297,9 +217,7 @@ class BindAndGrow(RoutedModel):
             )
         return [n for n in self.routing if n in names]
 
-    # Bind
-
-    def choose(self, name, conflicts) -> str:
+    def choose(self, name, conflicts: dict[str, Conflict]) -> str:
         """The task to bind to, by rank; of equals the earlier."""
         released = self.options.bind == "released"
         key = "similarity_norm" if released else "norm"
@@ -322,8 +240,8 @@ class BindAndGrow(RoutedModel):
             )
         return given[name]
 
-    def choose_units(self, name, conflict) -> tuple[list[int], dict]:
-        """The nucleus of units to grow, and what it was found by."""
+    def choose_parts(self, name, conflict: Conflict) -> tuple[list[int], dict]:
+        """The nucleus of parts to grow, and what it was found by."""
         scores = np.array(conflict["conflict"])
         if self.options.grow_score == "similarity":
             scores = 1 - scores
@@ -340,106 +258,63 @@ class BindAndGrow(RoutedModel):
             why["random"] = True
         return grown, why
 
-    def grown_nodes(self, name, bound, alone):
-        """What every unit would begin with, if it is grown."""
+    def grown_nodes(self, name, bound, alone) -> list[Node]:
+        """What every part would begin with, if it is grown."""
         how = self.options.grow_init
         if how == "independent":
             return alone
         if how == "fresh":
             return self.fresh_nodes("grown", name)
         source = bound if how == "bound" else next(iter(self.routing))
-        return [self.node(u, owner) for u, owner in enumerate(self.routing[source])]
+        return self.joint_net.nodes_of(source)
 
-    # Retention
+    # Together
 
-    def shared_units(self, name) -> list[int]:
-        """Units of a task that others use, too."""
-        owners = enumerate(self.routing[name])
-        return [u for u, owner in owners if len(self.users(u, owner)) > 1]
+    def learn_together(self, task, shared: list[int]):
+        """Trains the task's nodes, of which some are shared, or recalls them."""
+        if self.recall is None:
+            yield from self.train(task, shared)
+            return
+        table = tuple((name, *owners) for name, owners in self.routing.items())
+        known = self.recall.get(("together", table))
+        if known is None:
+            yield from self.train(task, shared)
+            self.recall.put(("together", table), self.get_state())
+            return
+        log = self.growth  # how it came about may be another time another
+        self.set_state(*known)
+        self.growth[:] = log
+        self.activate(task.name)
 
-    def train(self, task, old: list[int], name="training", owned=False):
-        """Trains the active network, in which the units `old` are others' as well.
+    def train(self, task, shared: list[int], name="training", owned=False):
+        """Trains the active network, in which the parts `shared` are others' as well.
 
         Args:
             task: it learns.
-            old: units that retention is for.
+            shared: parts that retention is for.
             name: of the phase.
             owned: whether a shared head is for this task alone.
         """
-        retention, ratio = self.options.retention, self.options.slow_ratio
-        factor = {"slow": ratio, "freeze": 0.0, "same": 1.0}[retention]
-        kept = {u: self.active_node(u) for u in old} if retention == "freeze" else {}
-        old_head = self.active_spec.head == "shared" and len(self.routing) > 1
-        variables = self.network.trainable_variables
-        scales = [self.scale(v, old, factor) for v in variables]
-        head = factor if old_head and not owned else 1.0
+        retention = self.retention
+        kept = retention.kept(shared)
+        others_head = self.active_spec.head == "shared" and len(self.routing) > 1
+        head = retention.factor if others_head and not owned else 1.0
+        scales = retention.scales(shared)
         scales += [
             np.full((1,), head, "float32") for _ in self.head.trainable_variables
         ]
         yield self.phase(
             name,
-            variables,
-            loss=self.loss_with(self.still_layers(kept)),
+            self.network.trainable_variables,
+            loss=retention.loss(kept) or self.task_loss,
             after_step=retained,
             arguments={"scales": scales},
             seed=derive_seed(self.seed, name, task.name),
         )
-        if kept:  # statistics of norms, too
-            nodes = [kept.get(u, self.active_node(u)) for u in range(len(self.units))]
-            self.load_nodes(nodes)
+        if kept:
+            retention.put_back(kept)
             self.store_active()
 
-    def scale(self, variable, old, factor) -> np.ndarray:
-        """How much of a step a variable takes, by channel: (channels,) or (1,)."""
-        for place, layer in enumerate(self.network.layers):
-            if any(variable is v for v in layer.variables):
-                units = [(u, x) for u, x in enumerate(self.units) if x.layer == place]
-                if units[0][1].start is None:
-                    value = factor if units[0][0] in old else 1.0
-                    return np.full((1,), value, "float32")
-                scale = np.ones(units[-1][1].stop, "float32")
-                for u, unit in units:
-                    scale[unit.start : unit.stop] = factor if u in old else 1.0
-                return scale
-        raise ValueError(f"{variable.path} is no variable of the network.")
-
-    def still_layers(self, kept) -> tuple[int, ...]:
-        """Layers with statistics of which every unit is frozen."""
-        places = {u.layer for u in self.units}
-        return tuple(
-            place
-            for place in sorted(places)
-            if self.network.layers[place].non_trainable_variables
-            and all(i in kept for i, u in enumerate(self.units) if u.layer == place)
-        )
-
-    def loss_with(self, still: tuple[int, ...]):
-        """The task's loss with some layers in inference; one function for each case."""
-        if not still:
-            return self.task_loss
-        if still not in self._routes.losses:
-
-            def loss(x, y, weight, arguments):
-                del arguments
-                for place, layer in enumerate(self.network.layers):
-                    x = applied(layer, x, training=place not in still)
-                return self.head_loss(y, self.head(x), weight)
-
-            self._routes.losses[still] = loss
-        return self._routes.losses[still]
-
-
-def retained(before, weights, arguments, learning_rate):
-    """A step's new weights: all of it, a part, or none, by channel.
-
-    A part of the step is what a part of the learning rate would give, since every
-    optimizer's step is proportional to it.
-    """
-    del learning_rate
-    after = []
-    for old, weight, scale in zip(before, weights, arguments["scales"], strict=True):
-        new, scale = ops.convert_to_tensor(weight), ops.convert_to_tensor(scale)
-        part = old + scale * (new - old)
-        part = ops.where(scale == 1, new, part)  # to the last bit
-        after.append(ops.where(scale == 0, old, part))
-    return after
+    def feature_loss(self, y, features, weight):
+        """The active head's mean loss on features (batch, width)."""
+        return self.head_loss(y, self.head(features), weight)

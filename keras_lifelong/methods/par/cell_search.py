@@ -21,6 +21,7 @@ from keras_lifelong.methods.par.search_network import SearchNetwork
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams import Task
+from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import schedules
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.trainer import evaluation_rows
@@ -201,6 +202,57 @@ class CellSearch:
         values = [(v, v.value) for v in self.network.variables]
         with keras.StatelessScope(state_mapping=values):
             return self.network(x, training=True)
+
+
+class CellSearches:
+    """The searches of a method, task after task: a `CellSearch` by number of classes.
+
+    Args:
+        model, input_shape, settings, augment: as of `CellSearch`.
+    """
+
+    def __init__(self, model, input_shape, settings: SearchSettings, augment=None):
+        self._model, self._input_shape = model, input_shape
+        self._settings, self._augment = settings, augment
+        self._kept: dict[int, CellSearch] = {}
+
+    def search(self, task, seed: int, rate: float, epochs: int | None = None):
+        """A generator of one phase, which searches cells for a task.
+
+        Args:
+            task: with its training data.
+            seed, rate, epochs: see `CellSearch.search`.
+
+        Returns:
+            Dict of "genotype", "accuracy" by epoch and "probabilities" at the end.
+
+        Raises:
+            ValueError: if the data are a `tf.data.Dataset`.
+        """
+        if is_dataset(task.train):
+            raise ValueError(
+                f"Task {task.name!r} is a tf.data.Dataset, on which cells are not "
+                "searched. Pass arrays, or `search=False`."
+            )
+        x, y = task.train
+        y = np.asarray(y).reshape(-1).astype("int32")
+        search = self.of(task.spec.num_classes)
+        found = yield from search.search(x, y, seed, rate, epochs)
+        return dict(zip(("genotype", "accuracy", "probabilities"), found, strict=True))
+
+    def of(self, classes: int) -> CellSearch:
+        """The search for tasks of so many classes, made if it is not there yet."""
+        if classes not in self._kept:
+            state = [] if self._augment is None else self._augment.variables
+            self._kept[classes] = CellSearch(
+                self._model,
+                self._input_shape,
+                classes,
+                self._settings,
+                self._augment,
+                state,
+            )
+        return self._kept[classes]
 
 
 @dataclasses.dataclass

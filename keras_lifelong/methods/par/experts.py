@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TypedDict
 
 import keras
 import numpy as np
@@ -19,6 +20,20 @@ from keras_lifelong.seeds import seed_config
 GIVEN = ""  # the key of the backbone as it was given
 
 
+class Expert(TypedDict):
+    """One expert, as `structure` keeps it; its weights lie in memory.
+
+    Attributes:
+        tasks: the names of those that use it.
+        genotype: its cells, as `CellNetwork` takes them; None: the backbone's own.
+        largest: the most training examples that a task of it had.
+    """
+
+    tasks: list[str]
+    genotype: dict | None
+    largest: int
+
+
 class ExpertsModel(AllInMemory, LifelongModel):
     """A `LifelongModel` whose tasks belong to experts: copies of the backbone.
 
@@ -27,9 +42,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
     others lie in `memory`. So experts of the same cells share what is compiled.
 
     Attributes:
-        experts: list of dicts: "tasks", the names of those that use it; "genotype",
-            its cells, None if they are the backbone's own; "largest", the most
-            training examples that a task of it had.
+        experts: list of `Expert`s.
     """
 
     def build_network(self, backbone):
@@ -38,13 +51,17 @@ class ExpertsModel(AllInMemory, LifelongModel):
         return SwitchedNetwork(self.make_network, GIVEN, name="network")
 
     @property
-    def experts(self) -> list[dict]:
+    def experts(self) -> list[Expert]:
         return self._experts.list
 
     @property
     def has_cells(self) -> bool:
         """Whether the backbone is one of cells, which can be searched."""
-        return any(isinstance(x, CellNetwork) for x in self.network.of(GIVEN).layers)
+        return self.given_cells() is not None
+
+    def given_cells(self) -> CellNetwork | None:
+        """The backbone's own cells; None if it has none."""
+        return _cells_in(self.network.of(GIVEN))
 
     def make_network(self, key: str, *seed_parts) -> keras.Sequential:
         """A new network of the backbone with the cells of `key`.
@@ -73,7 +90,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
         """A new expert with fresh weights, for a task; returns its number."""
         k = len(self.experts)
         self.experts.append({"tasks": [], "genotype": genotype, "largest": 0})
-        fresh = self.make_network(self._key(k), "expert", k)
+        fresh = self.make_network(self.cells_key(k), "expert", k)
         for i, variable in enumerate(fresh.variables):
             self.memory["expert", k, i] = ops.convert_to_numpy(variable).copy()
         self.join(name, k)
@@ -96,12 +113,18 @@ class ExpertsModel(AllInMemory, LifelongModel):
         variables = self._network_of(k).trainable_variables
         return sum(int(np.prod(v.shape)) for v in variables)
 
-    def _key(self, k: int) -> str:
+    def cells_key(self, k: int) -> str:
+        """The key of an expert's cells, as `make_network` takes it."""
         genotype = self.experts[k]["genotype"]
         return GIVEN if genotype is None else json.dumps(genotype)
 
+    def genotype(self, k: int) -> dict | None:
+        """The cells of an expert; None if the backbone has none."""
+        cells = _cells_in(self._network_of(k))
+        return None if cells is None else cells.genotype
+
     def _network_of(self, k: int) -> keras.Sequential:
-        return self.network.of(self._key(k))
+        return self.network.of(self.cells_key(k))
 
     # As every model
 
@@ -112,7 +135,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
         self.forget_active()
         k = None if name is None else self.expert_of(name)
         if k is not None:
-            self.network.use(self._key(k))
+            self.network.use(self.cells_key(k))
         super().activate(name)
 
     def own_variables(self):
@@ -201,9 +224,12 @@ class ExpertsModel(AllInMemory, LifelongModel):
             print_fn(f"expert_{k}: {self.expert_params(k):,} parameters, for {tasks}")
 
 
+def _cells_in(network: keras.Sequential) -> CellNetwork | None:
+    return next((x for x in network.layers if isinstance(x, CellNetwork)), None)
+
+
 class _Experts:
     """The list of experts. A plain object, so that Keras does not track it."""
 
     def __init__(self):
-        self.list: list[dict] = []
-        self.extractor: str | None = None  # cells of the first expert, if it is that
+        self.list: list[Expert] = []

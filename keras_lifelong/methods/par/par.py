@@ -21,17 +21,13 @@ from keras_lifelong.checks import ArgumentsOf
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import In
 from keras_lifelong.checks import Seed
-from keras_lifelong.layers import extractors
 from keras_lifelong.layers.augmentation import CropFlip
-from keras_lifelong.layers.cell import CellNetwork
-from keras_lifelong.methods.par.cell_search import CellSearch
+from keras_lifelong.methods.par.cell_search import CellSearches
 from keras_lifelong.methods.par.cell_search import SearchSettings
-from keras_lifelong.methods.par.distance import FIRST_EXPERT
-from keras_lifelong.methods.par.distance import FUNCTION
-from keras_lifelong.methods.par.distance import TaskDistances
 from keras_lifelong.methods.par.expert_training import ExpertTraining
 from keras_lifelong.methods.par.experts import ExpertsModel
-from keras_lifelong.metrics import task_distance
+from keras_lifelong.methods.par.task_distances import FUNCTION
+from keras_lifelong.methods.par.task_distances import TaskDistances
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
@@ -40,22 +36,25 @@ from keras_lifelong.training import distillation
 from keras_lifelong.training import schedules
 
 WeightDecay = Annotated[float, AtLeast(0)]
+TINY = 25  # examples of a task that the authors' program treats apart
 _GIVEN = ("rate", "monitor", "higher_is_better")  # by `PAR` itself
 Plateau = Annotated[dict, ArgumentsOf(schedules.plateau, _GIVEN)]
 Augmentation = Annotated[dict, ArgumentsOf(CropFlip, ("seed",))]
 
 
 @register
-class PAR(TaskDistances, ExpertTraining, ExpertsModel):
+class PAR(ExpertsModel):
     """Shares an expert with related tasks, allocates one for a task unlike them.
 
     For a new task, with s the smallest of its distances to the groups of tasks that
-    share an expert (section 3.1):
+    share an expert (section 3.1, `distances`, `decide`):
 
-    - s <= α: the task joins that group. Its expert is trained on, with distillation on
-      every head it has, or frozen, if the task is small beside those of the group.
-    - α < s <= β: a new expert with the cells of the nearest one.
-    - s > β: a new expert whose cells are searched for the task.
+    - s <= α: the task joins that group (section 3.2, `share`). Its expert is trained
+      on, with λ times the distillation, at temperature T, of every head it has, or
+      frozen, if the task is small beside those of the group.
+    - α < s <= β: a new expert with the cells of the nearest one (section 3.3,
+      `allocate`).
+    - s > β: a new expert whose cells are searched for the task (`search`).
 
     The first task gets an expert of searched cells. A backbone without a `CellNetwork`
     has no cells to search: every new expert is then a fresh copy of it.
@@ -146,23 +145,47 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
         if options["weight_decay"] == []:
             raise ValueError("`weight_decay` must be one or more. Received: []")
         super().__init__(backbone, seed=seed, name=name, options=options)
-        extractor, augmentation = options["extractor"], options["augmentation"]
-        if extractor is None:
-            images = len(self.backbone_input_shape) == 3
-            extractor = "random_convolutions" if images else "pca"
-        if extractor in (FIRST_EXPERT, FUNCTION):
-            self.extractor = None  # none yet
-        else:
-            self.extractor = extractors.get(extractor)
-            extractor = getattr(self.extractor, "config", FUNCTION)
-        self._change_options(extractor=extractor)
+        self.distances = TaskDistances(
+            options["extractor"],
+            len(self.backbone_input_shape) == 3,
+            options["reference"],
+            lambda: self.memory,
+            self.make_network,
+        )
+        self._change_options(extractor=self.distances.config)
         self.augment = None
-        if augmentation is not None:
+        if options["augmentation"] is not None:
             seed = derive_seed(self.seed, "augmentation")
-            self.augment = CropFlip(**augmentation, seed=seed)
-        self._searches = {}
+            self.augment = CropFlip(**options["augmentation"], seed=seed)
+        self.expert_training = ExpertTraining(
+            self,
+            options["weight_decay"],
+            options["clip_norm"],
+            options["schedule"],
+            options["plateau"],
+            self.augment,
+        )
+        cells = self.given_cells()
+        if cells is not None:
+            settings = SearchSettings(
+                options["rule"],
+                filters=options["search_filters"] or cells.filters,
+                cells=len(cells.cells),
+                weight_decay=self.expert_training.weight_decays[0],
+            )
+            shape = self.backbone_input_shape
+            self.searches = CellSearches(self, shape, settings, self.augment)
 
     task_forms = (("prototypes", str),)
+
+    @property
+    def extractor(self) -> Callable | None:
+        """What distances are measured by: inputs (n, …) to features (n, d)."""
+        return self.distances.extractor
+
+    @extractor.setter
+    def extractor(self, extractor: Callable | None):
+        self.distances.extractor = extractor
 
     def with_options(self, **changes):
         """As of every model; a function that is the extractor stays so."""
@@ -175,57 +198,59 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
         if self.expert_of(name) is not None:  # a task that comes back
             yield from self.share(task)
             return
-        x, y = self.samples(task)
+        x, y = self.distances.samples(task)
         features = None
-        if self.experts or not self.measures_late:
-            self.adapt_extractor(task)
-            features = self.extract(x)
-        why = self.compare(features, y)
-        why["samples"] = size = 0 if is_dataset(task.train) else len(task.train[1])
-        strategy, k = self.decide(why, size)
+        if self.experts or not self.distances.by_first_expert:
+            self.distances.adapt(task)
+            features = self.distances.features(x)
+        found = self.distances.compare(features, y, self.groups())
+        size = 0 if is_dataset(task.train) else len(task.train[1])
+        o = self.options
+        why = {**found, "alpha": o.alpha, "beta": o.beta, "samples": size}
+        strategy, k = self.decide([*found.get("group_distances", {}).values()], size)
         if strategy == "share":
             frozen = size < self.freeze_ratio * self.experts[k]["largest"]
             self.join(name, k)
             yield from self.share(task, frozen)
             kind, added = "freeze" if frozen else "reuse", 0
         else:
-            genotype, why["cell"] = None, None
-            if self.has_cells:
-                why["cell"] = strategy
-                if strategy == "searched":
-                    genotype = yield from self.search(task)
-                elif strategy == "reused":
-                    genotype = self.experts[k]["genotype"]
-            k = self.add_expert(name, genotype)
-            yield from self.allocate(task)
+            why["cell"] = strategy if self.has_cells else None
+            k = yield from self.allocate(task, strategy, k)
             kind, added = "allocate", self.expert_params(k)
         self.experts[k]["largest"] = max(size, self.experts[k]["largest"])
         if features is None:
-            self.use_first_expert()
-            features = self.extract(x)
-        self.memory["prototypes", name] = task_distance.prototypes(features, y)
+            self.distances.freeze_expert(self.cells_key(0), self.expert_values(0))
+            features = self.distances.features(x)
+        self.distances.keep(name, features, y)
         why["genotype"] = self.genotype(k)
-        why["prototypes"] = self.memory["prototypes", name].size
+        why["prototypes"] = self.distances.prototypes(name).size
         self.log(name, f"expert_{k}", kind, added, **why)
 
     # Section 3.1: what to do with a task
 
-    def decide(self, why: dict, size: int) -> tuple[str, int | None]:
-        """What to do with a task: ("share" | "reused" | "searched" | "given", expert).
+    def groups(self) -> dict[str, list[str]]:
+        """The names of the tasks that share each expert, by the expert's name."""
+        return {f"expert_{k}": e["tasks"] for k, e in enumerate(self.experts)}
+
+    def decide(self, groups: list[float], size: int) -> tuple[str, int | None]:
+        """What to do with a task, and the expert that it is done with.
 
         Args:
-            why: what `compare` gave.
+            groups: the task's distance to the group of each expert; s is the smallest.
             size: training examples of the task.
+
+        Returns:
+            "share", "reused" (its cells), "searched" (new cells) or "given" (those of
+            the backbone), and the number of an expert, None without one.
         """
         o, fresh = self.options, "searched" if self.options.search else "given"
-        if why["nearest"] is None:
+        if not groups:
             return fresh, None
-        groups = list(why["group_distances"].values())
         if 0 < size <= self.tiny:
             able = [k for k, e in enumerate(self.experts) if e["largest"] >= 10 * size]
             if able:
                 return "share", min(able, key=lambda k: groups[k])
-        s, k = why["distance"], int(np.argmin(groups))
+        s, k = min(groups), int(np.argmin(groups))
         if s <= o.alpha and o.alpha > 0:
             return "share", k
         if s <= o.beta and o.beta > 0 and o.search:
@@ -234,13 +259,15 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
 
     @property
     def freeze_ratio(self) -> float:
+        """Part of a group's largest task: for smaller ones its expert is frozen."""
         given, code = self.options.freeze_ratio, self.options.reference == "code"
         return (0.5 if code else 0.1) if given is None else given
 
     @property
     def tiny(self) -> int:
+        """Examples of a task that takes an expert whatever the distance."""
         given, code = self.options.tiny, self.options.reference == "code"
-        return (25 if code else 0) if given is None else given
+        return (TINY if code else 0) if given is None else given
 
     # Section 3.2: regularised reuse
 
@@ -248,108 +275,82 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
         """Learns a task with the expert it shares; `frozen`: its head alone."""
         k = self.expert_of(task.name)
         if frozen:
-            yield from self.trained(task, "frozen reuse", [], self.frozen_loss)
+            yield from self.train(task, "frozen reuse", [], self.frozen_loss)
             return
         others = [t for t in self.experts[k]["tasks"] if t != task.name]
         if not others:
-            yield from self.allocate(task)
+            yield from self.train_expert(task)
             return
-        values = self.expert_values(k)
-        heads = [
-            (self.memory[*key, "kernel"], self.memory[*key, "bias"])
-            for key in map(self.head_key, others)
-        ]
+        keys, memory = map(self.head_key, others), self.memory
+        heads = [(memory[*key, "kernel"], memory[*key, "bias"]) for key in keys]
         arguments = {
-            "teacher": values,
+            "teacher": self.expert_values(k),
             "heads": distillation.stack_heads(heads),
             "strength": np.float32(self.options.distillation),
         }
         body = self.network.trainable_variables
-        loss = self.reuse_loss
-        yield from self.trained(task, "regularised reuse", body, loss, arguments)
+        name, loss = "regularised reuse", self.reuse_loss
+        yield from self.train(task, name, body, loss, arguments=arguments)
 
     def reuse_loss(self, x, y, weight, arguments):
-        """Cross-entropy of the new task and distillation on the heads of the others."""
-        x = self.augmented(x)
+        """Cross-entropy of the new task + λ distillation on the heads of the others."""
+        x = self.expert_training.augmented(x)
         features = self.features(x, training=True)
-        old = distillation.distillation(
-            arguments["heads"],
-            distillation.features_under(
-                self.network.current(), arguments["teacher"], x
-            ),
-            features,
-            weight,
-            self.options.temperature,
-        )
+        body, teacher = self.network.current(), arguments["teacher"]
+        before = distillation.features_under(body, teacher, x)
+        heads, temperature = arguments["heads"], self.options.temperature
+        old = distillation.distillation(heads, before, features, weight, temperature)
         loss = self.head_loss(y, self.head(features), weight)
         return loss + arguments["strength"] * old
 
     def frozen_loss(self, x, y, weight, arguments):
         """Cross-entropy with a body that stays as it is, batch statistics included."""
         del arguments
-        features = self.features(self.augmented(x), training=False)
-        return self.head_loss(y, self.head(ops.stop_gradient(features)), weight)
+        x = self.expert_training.augmented(x)
+        features = ops.stop_gradient(self.features(x, training=False))
+        return self.head_loss(y, self.head(features), weight)
 
     # Section 3.3: allocation
 
-    def allocate(self, task):
-        """Trains a whole expert."""
+    def allocate(self, task, strategy: str, k: int | None):
+        """Gives a task its own expert, as `decide` says; returns that one's number."""
+        genotype = None
+        if self.has_cells and strategy == "searched":
+            genotype = yield from self.search(task)
+        elif self.has_cells and strategy == "reused":
+            genotype = self.experts[k]["genotype"]
+        k = self.add_expert(task.name, genotype)
+        yield from self.train_expert(task)
+        return k
+
+    def train_expert(self, task):
+        """Trains a whole expert for the one task that it has."""
         body, patience = self.network.trainable_variables, self.options.patience
-        name = "training"
-        yield from self.trained(task, name, body, self.fresh_loss, patience=patience)
+        name, loss = "training", self.fresh_loss
+        yield from self.train(task, name, body, loss, patience=patience)
 
     def fresh_loss(self, x, y, weight, arguments):
         """Cross-entropy of the task."""
-        return self.task_loss(self.augmented(x), y, weight, arguments)
+        return self.task_loss(self.expert_training.augmented(x), y, weight, arguments)
+
+    def train(self, task, name, body, loss, **kwargs):
+        """A phase with the best weight decay of the grid, which is noted."""
+        grid = self.expert_training.weight_decays
+        code = self.options.reference == "code" and not is_dataset(task.train)
+        if code and body and len(task.train[1]) <= TINY:
+            grid = [10 * decay for decay in grid]
+        phase = self.phase(name, body, loss=loss, **kwargs)
+        best = yield from self.expert_training.run(phase, grid)
+        if best is not None:
+            self.notes(task.name)["weight_decay"] = best
 
     def search(self, task):
         """Searches cells for a task; returns their genotype, and logs it."""
-        if is_dataset(task.train):
-            raise ValueError(
-                f"Task {task.name!r} is a tf.data.Dataset, on which cells are not "
-                "searched. Pass arrays, or `search=False`."
-            )
-        o, classes = self.options, task.spec.num_classes
-        if classes not in self._searches:
-            cells = next(
-                x for x in self.backbone_copy().layers if isinstance(x, CellNetwork)
-            )
-            settings = SearchSettings(
-                o.rule,
-                filters=o.search_filters or cells.filters,
-                cells=len(cells.cells),
-                weight_decay=self.weight_decays[0],
-            )
-            shape, state = self.backbone_input_shape, self.augment_variables()
-            self._searches[classes] = CellSearch(
-                self, shape, classes, settings, self.augment, state
-            )
-        x, y = task.train
         seed = derive_seed(self.seed, "search", task.name)
-        found, accuracy, probabilities = yield from self._searches[classes].search(
-            x,
-            np.asarray(y).reshape(-1).astype("int32"),
-            seed,
-            self.rate,
-            o.search_epochs,
-        )
-        self.log(
-            task.name,
-            f"expert_{len(self.experts)}",
-            "search",
-            0,
-            genotype=found,
-            accuracy=accuracy,
-            probabilities=probabilities,
-        )
-        return found
-
-    def genotype(self, k: int) -> dict | None:
-        """The cells of an expert; None if the backbone has none."""
-        for layer in self._network_of(k).layers:
-            if isinstance(layer, CellNetwork):
-                return layer.genotype
-        return None
+        rate, epochs = self.expert_training.rate, self.options.search_epochs
+        found = yield from self.searches.search(task, seed, rate, epochs)
+        self.log(task.name, f"expert_{len(self.experts)}", "search", 0, **found)
+        return found["genotype"]
 
     # What it can learn, and what it holds
 
@@ -359,16 +360,18 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
 
     def load_task(self, task):
         loaded = super().load_task(task)
-        if len(self.weight_decays) > 1 and loaded.validation is None:
+        if len(self.expert_training.weight_decays) > 1 and loaded.validation is None:
             raise ValueError(
                 "A grid of `weight_decay` needs validation data to choose by. "
                 f"Task {loaded.name!r} has none."
             )
-        if self.options.schedule is not None or (
-            self.has_cells and self.options.search
-        ):
-            self.rate  # noqa: B018 - raises if it is no number
+        searched = self.has_cells and self.options.search
+        if searched or self.options.schedule is not None:
+            self.expert_training.rate  # noqa: B018 - raises if it is no number
         return loaded
+
+    def active_variables(self):
+        return [*super().active_variables(), *self.expert_training.augment_variables()]
 
     def sizes(self) -> dict[str, int]:
         """Numbers held: M, that of the paper, is experts + heads.
@@ -377,22 +380,15 @@ class PAR(TaskDistances, ExpertTraining, ExpertsModel):
             Dict of "experts" and "heads", of which `count_params()` is the sum, and
             of "prototypes" and "extractor", which the paper leaves out.
         """
-        prototypes = [
-            v.size for key, v in self.memory.items() if key[0] == "prototypes"
-        ]
-        return {
-            "experts": self.network_params(),
-            "heads": self.task_params(),
-            "prototypes": sum(prototypes),
-            "extractor": getattr(self.extractor, "count_params", lambda: 0)(),
-        }
+        experts, heads = self.network_params(), self.task_params()
+        return {"experts": experts, "heads": heads, **self.distances.sizes()}
 
     def structure(self):
-        return {**super().structure(), "extractor": self._experts.extractor}
+        return {**super().structure(), "extractor": self.distances.cells}
 
     def set_structure(self, structure):
         super().set_structure(structure)
-        self._experts.extractor = structure["extractor"]
+        self.distances.restore(structure["extractor"])
 
     def summarize_network(self, print_fn, **kwargs):
         super().summarize_network(print_fn, **kwargs)

@@ -9,8 +9,6 @@ from keras import layers
 
 import keras_lifelong as kl
 from keras_lifelong.methods.bind_and_grow import similarity as rsa
-from keras_lifelong.methods.bind_and_grow.blocks import activation_places
-from keras_lifelong.methods.bind_and_grow.blocks import block_outputs
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(80, 6)).astype("float32")
@@ -149,8 +147,8 @@ def test_nodes_go_with_the_task_that_is_bound_to():
     assert sorted(one) == ["t0", "t0", "t1"]
     assert owners(model, "t2") == one and owners(model, "t3") == ["t3"] * 3
     grown = one.index("t1")
-    assert model.users(grown, "t1") == ["t1", "t2"]
-    assert model.users((grown + 1) % 3, "t0") == ["t0", "t1", "t2"]
+    assert model.joint_net.users(grown, "t1") == ["t1", "t2"]
+    assert model.joint_net.users((grown + 1) % 3, "t0") == ["t0", "t1", "t2"]
 
 
 def test_candidates_are_kept_to():
@@ -229,10 +227,12 @@ def moved(retention, **kwargs):
         **kwargs,
     )
     fit(model, TASKS[0])
-    before = [model.node(u, "t0") for u in range(3)]
+    before = [model.joint_net.node(u, "t0") for u in range(3)]
     fit(model, TASKS[1])
     old = [u for u in range(3) if owners(model, "t1")[u] == "t0"]
-    return np.sum([np.abs(model.node(u, "t0")[0] - before[u][0]).sum() for u in old])
+    return np.sum(
+        [np.abs(model.joint_net.node(u, "t0")[0] - before[u][0]).sum() for u in old]
+    )
 
 
 def test_slow_moves_less_than_same_and_freeze_not_at_all():
@@ -252,12 +252,12 @@ def test_slow_is_two_optimizers_of_which_one_has_a_smaller_rate():
         bind_to={"t1": "t0"},
     )
     fit(model, TASKS[0])
-    start = [model.node(u, "t0") for u in range(3)]
+    start = [model.joint_net.node(u, "t0") for u in range(3)]
     y = TASKS[1].train[1]
     one = kl.Task("t1", train=(X, y), validation_split=0)
     model.fit(one, epochs=1, batch_size=80, verbose=0)  # a single step
     for u, owner in enumerate(owners(model, "t1")):
-        step = np.abs(model.node(u, owner)[0] - start[u][0])
+        step = np.abs(model.joint_net.node(u, owner)[0] - start[u][0])
         moved = step[step > 1e-9]
         rate = 0.02 if owner == "t1" else 0.002  # Adam's first step is the rate
         np.testing.assert_allclose(moved, rate, rtol=0.05)
@@ -288,7 +288,9 @@ def test_a_grown_layer_begins_as_said(grow_init):
         grow_coefficient=1.0,
     )
     fit(model, *TASKS[:2])
-    one, root = ([model.node(u, t)[0] for u in range(3)] for t in ("t1", "t0"))
+    one, root = (
+        [model.joint_net.node(u, t)[0] for u in range(3)] for t in ("t1", "t0")
+    )
     begun = {}
 
     class Watch(keras.callbacks.Callback):
@@ -297,7 +299,7 @@ def test_a_grown_layer_begins_as_said(grow_init):
         begins = ends = 0
 
         def nodes(self):
-            return [self.model.active_node(u)[0] for u in range(3)]
+            return [node[0] for node in self.model.joint_net.active_nodes()]
 
         def on_epoch_begin(self, epoch, logs=None):
             begun[self.begins] = self.nodes()
@@ -379,40 +381,30 @@ def test_norms_can_be_grown():
     fit(model, *TASKS[:2])
     grown = {e["layer"]: e["count"] for e in model.growth if e["kind"] == "grow"}
     assert grown["norm"] == 16  # scale and shift, not the statistics
-    means = [model.node(1, t)[2] for t in ("t0", "t1")]
+    means = [model.joint_net.node(1, t)[2] for t in ("t0", "t1")]
     assert (means[0] != means[1]).any()
 
 
 # The conflict model
 
 
-def test_what_is_compared_is_what_layers_say_after_their_activation():
-    network = body()
-    places = activation_places(network)
-    assert places == {0: 0, 1: 2, 3: 3}  # the ReLU belongs to the layer before it
-    seen = dict(block_outputs(network, places, X, lambda layer, out: out))
-    for place, end in places.items():
-        part = keras.Sequential([keras.Input((6,)), *network.layers[: end + 1]])
-        np.testing.assert_allclose(seen[place], np.array(part(X)), atol=1e-6)
-    assert (seen[1] >= 0).all()
-
-
 def test_conflict_is_that_of_the_networks_it_names():
     """ρ of the log, computed again from the weights of then."""
     model = new(grow_coefficient=0.0, samples=20, bind_to={"t1": "t0"})
     fit(model, TASKS[0])
-    before = [model.node(u, "t0") for u in range(3)]
+    before = [model.joint_net.node(u, "t0") for u in range(3)]
     seen = {}
-    original = model.conflicts
+    compared = model.representations
+    original = compared.conflicts
 
-    def conflicts(task, alone):
-        seen["alone"], seen["x"] = alone, model.probes(task)
-        return original(task, alone)
+    def conflicts(task, alone, others):
+        seen["alone"], seen["x"] = alone, compared.probes(task)
+        return original(task, alone, others)
 
-    model.conflicts = conflicts
+    compared.conflicts = conflicts
     fit(model, TASKS[1])
     assert seen["x"].shape == (20, 6)
-    matrices = [model.matrices(n, seen["x"]) for n in (seen["alone"], before)]
+    matrices = [compared.matrices(n, seen["x"]) for n in (seen["alone"], before)]
     rho = [rsa.similarity(a, b) for a, b in zip(*matrices, strict=True)]
     bind = next(e for e in model.growth if e["kind"] == "bind")
     np.testing.assert_allclose(bind["why"]["conflicts"]["t0"]["rho"], rho, atol=1e-9)

@@ -89,14 +89,7 @@ def decided(model, groups, size=100, largest=100):
     """What it would do, at these distances to the groups."""
     for k in range(len(model.experts), len(groups)):
         model.experts.append({"tasks": [f"t{k}"], "genotype": None, "largest": largest})
-    names = {f"expert_{k}": s for k, s in enumerate(groups)}
-    nearest = min(names, key=names.get) if groups else None
-    why = {
-        "group_distances": names,
-        "nearest": nearest,
-        "distance": names.get(nearest),
-    }
-    return model.decide(why, size)
+    return model.decide(groups, size)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +200,21 @@ def test_without_alpha_every_task_has_its_expert():
     assert sizes["experts"] + sizes["heads"] == model.count_params()
     assert sizes["prototypes"] == 2 * 2 * 6 and sizes["extractor"] == 0
     assert [e["count"] for e in model.growth] == [72, 72]
+
+
+@pytest.mark.parametrize("gone", "abc")
+def test_a_removed_task_takes_its_expert_alone(gone):
+    """The later experts move up in memory."""
+    model = new(alpha=0.0)
+    tasks = {"a": NEAR, "b": FAR, "c": [2, 3]}
+    fit(model, *(task(name, classes) for name, classes in tasks.items()))
+    kept = [name for name in tasks if name != gone]
+    out = [model.predict(X, task=name) for name in kept]
+    model.remove_task(gone)
+    assert [e["tasks"] for e in model.experts] == [[name] for name in kept]
+    assert {key[1] for key in model.memory if key[0] == "expert"} == {0, 1}
+    for name, was in zip(kept, out, strict=True):
+        np.testing.assert_array_equal(model.predict(X, task=name), was)
 
 
 def test_alpha_of_one_shares_one_expert():

@@ -30,8 +30,8 @@ from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.data import filled
 from keras_lifelong.training.distillation import check_kind
 from keras_lifelong.training.distillation import features_with
+from keras_lifelong.training.hooks import decay
 from keras_lifelong.training.phase import Phase
-from keras_lifelong.training.weight_decay import decay
 
 GENERATED = "generated"
 

@@ -31,6 +31,7 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.training.hooks import retained
 
 FEWEST = 3  # examples whose dissimilarities can be compared
 Share = Annotated[float, In(0, 1)]
@@ -427,19 +428,3 @@ class BindAndGrow(RoutedModel):
 
             self._routes.losses[still] = loss
         return self._routes.losses[still]
-
-
-def retained(before, weights, arguments, learning_rate):
-    """A step's new weights: all of it, a part, or none, by channel.
-
-    A part of the step is what a part of the learning rate would give, since every
-    optimizer's step is proportional to it.
-    """
-    del learning_rate
-    after = []
-    for old, weight, scale in zip(before, weights, arguments["scales"], strict=True):
-        new, scale = ops.convert_to_tensor(weight), ops.convert_to_tensor(scale)
-        part = old + scale * (new - old)
-        part = ops.where(scale == 1, new, part)  # to the last bit
-        after.append(ops.where(scale == 0, old, part))
-    return after

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import schedules
-from keras_lifelong.training.weight_decay import clip_and_decay
+from keras_lifelong.training.hooks import clip_and_decay
 
 
 class ExpertTraining:

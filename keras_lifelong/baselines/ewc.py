@@ -11,14 +11,16 @@ from typing import Literal
 import numpy as np
 from keras import ops
 
-from keras_lifelong import backend
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import Seed
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.training.importance import drawn_labels
+from keras_lifelong.training.importance import log_likelihood_scale
+from keras_lifelong.training.importance import some_examples
+from keras_lifelong.training.importance import squared_gradients
 
 
 @register
@@ -86,60 +88,26 @@ class EWC(LifelongModel):
         return 0.5 * arguments["strength"] * cost
 
     def fisher(self, task) -> list[np.ndarray]:
-        """Diagonal Fisher information of the shared weights on a task's training data.
+        """F: diagonal Fisher information of the shared weights on training data.
 
         Returns:
             An array for each trainable variable of the network.
         """
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "fisher"))
-        x, y = self._samples(task, rng)
+        x, y = some_examples(task.train, self.options.fisher_samples, rng)
         if self.options.fisher == "sampled":
-            y = self._sample_labels(x, rng)
-        variables = self.network.trainable_variables
-        run = backend.compile_loop(
-            self._squared_gradient, self.active_variables(), self.trainer.xla, _ignore
+            logits = self.trainer.forward(self.logits, x)
+            y = drawn_labels(logits, self.loss_key()[0], rng)
+        return squared_gradients(
+            self.surprise,
+            x,
+            y,
+            self.network.trainable_variables,
+            self.active_variables(),
+            self.trainer.xla,
         )
-        zeros = [ops.zeros(v.shape, "float32") for v in variables]
-        total = run(
-            ops.convert_to_tensor(len(x), "int32"),
-            zeros,
-            ops.convert_to_tensor(x),
-            ops.convert_to_tensor(y),
-        )
-        return [ops.convert_to_numpy(t) / len(x) for t in total]
 
-    def _squared_gradient(self, gradients_of, i, carry, x, y):
-        one = ops.ones((1,), "float32")
-
-        def objective():
-            logits = self.logits(ops.expand_dims(x[i], 0))
-            loss = self.head_loss(ops.expand_dims(y[i], 0), logits, one)
-            kind, units = self.loss_key()
-            # the log-likelihood sums over outputs, where the sigmoid loss averages
-            outputs = {"softmax": 1.0, "sigmoid": units, "squared": units / 2}[kind]
-            return loss * outputs, loss
-
-        _, gradients = gradients_of(objective, self.network.trainable_variables)
-        return [c + ops.square(g) for c, g in zip(carry, gradients, strict=True)]
-
-    def _samples(self, task, rng):
-        n = self.options.fisher_samples
-        if is_dataset(task.train):
-            return next(task.train.batch(n).as_numpy_iterator())
-        x, y = task.train
-        rows = rng.permutation(len(x))[:n]
-        return x[rows], y[rows]
-
-    def _sample_labels(self, x, rng):
-        logits = self.trainer.forward(self.logits, x)
-        kind = self.loss_key()[0]
-        if kind == "softmax":
-            return np.argmax(logits + rng.gumbel(size=logits.shape), 1).astype("int32")
-        if kind == "sigmoid":
-            chance = 1 / (1 + np.exp(-logits))
-            return (rng.random(logits.shape) < chance).astype("float32")
-        return (logits + rng.normal(size=logits.shape)).astype("float32")
-
-
-def _ignore():
-    """Fisher loops are not training functions."""
+    def surprise(self, x, y):
+        """-log p(y | x) of one example, a scalar."""
+        loss = self.head_loss(y, self.logits(x), ops.ones((1,), "float32"))
+        return loss * log_likelihood_scale(*self.loss_key())

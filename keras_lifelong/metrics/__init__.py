@@ -6,6 +6,7 @@ Importing this costs numpy only; Keras and scikit-learn are imported when used.
 from __future__ import annotations
 
 from keras_lifelong.metrics import task_distance
+from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.metrics.matrix import acc
 from keras_lifelong.metrics.matrix import af
 from keras_lifelong.metrics.matrix import ap
@@ -22,6 +23,7 @@ from keras_lifelong.metrics.scores import mae
 from keras_lifelong.metrics.scores import mse
 
 __all__ = [
+    "GrowthEntry",
     "Result",
     "Score",
     "acc",

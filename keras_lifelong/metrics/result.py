@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import matrix as measures
+from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.metrics.table import result_table
 
 SCHEMA = 1
@@ -45,8 +46,8 @@ class Result:
         wall_seconds: seconds of the whole run.
         compile_count: how many training functions were compiled.
         peak_rss_mib: largest resident memory of the process, in MiB.
-        growth: log of structural changes, dicts with the keys `task`, `layer`,
-            `kind`, `count` and `why`.
+        growth: log of structural changes, `GrowthEntry`s: dicts with the keys
+            `task`, `layer`, `kind`, `count` and `why`.
         config: the whole resolved configuration.
         versions: package -> version.
 
@@ -81,7 +82,7 @@ class Result:
     wall_seconds: float = 0.0
     compile_count: int = 0
     peak_rss_mib: float = 0.0
-    growth: Sequence[Mapping[str, Any]] = ()
+    growth: Sequence[GrowthEntry] = ()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.streams import TaskSpec
 
 Key = tuple[Any, ...]
@@ -78,7 +79,7 @@ class TaskMemory(MutableMapping[Key, np.ndarray]):
     Attributes:
         records: dict of `TaskRecord`s by name.
         shared: dict of the arrays that belong to no single task, by key.
-        growth: list of dicts: why every unit, layer or expert exists.
+        growth: list of `GrowthEntry`s: why every unit, layer or expert exists.
 
     Example:
 
@@ -99,7 +100,7 @@ class TaskMemory(MutableMapping[Key, np.ndarray]):
     ):
         self.records: dict[str, TaskRecord] = {}
         self.shared: dict[Key, np.ndarray] = {}
-        self.growth: list[dict] = []
+        self.growth: list[GrowthEntry] = []
         self._kinds = {form[0] for form in task_forms}
         self._task_forms, self._shared_forms = tuple(task_forms), tuple(shared_forms)
         self._patterns = [

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.growable import resize_inputs
+from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.model.session import Training
 from keras_lifelong.model.task_memory import OWN_HEAD
 from keras_lifelong.model.task_memory import SHARED_HEAD
@@ -41,7 +42,7 @@ class TasksMixin(keras.Model):
         return list(self.memory.records)
 
     @property
-    def growth(self) -> list[dict]:
+    def growth(self) -> list[GrowthEntry]:
         """Why every unit exists: dicts of task, layer, kind, count and why."""
         return self.memory.growth
 
@@ -60,7 +61,7 @@ class TasksMixin(keras.Model):
     def log(self, task: str, layer: str, kind: str, count: int, **why):
         """Adds an entry to `growth`."""
         entry = {"task": task, "layer": layer, "kind": kind, "count": int(count)}
-        self.growth.append({**entry, "why": why})
+        self.growth.append(GrowthEntry(**entry, why=why))
 
     def log_initial(self, task: str):
         """Logs the units of the base network with the first task."""

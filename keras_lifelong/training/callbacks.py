@@ -7,6 +7,8 @@ import time
 
 import keras
 
+from keras_lifelong.training.protocol import Trainable
+
 # These judge one training run: they start anew with every phase.
 _PER_PHASE = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
 
@@ -27,7 +29,7 @@ class Callbacks:
         total_tasks: number of tasks of the stream if known.
     """
 
-    def __init__(self, callbacks, model, verbose="auto", total_tasks=None):
+    def __init__(self, callbacks, model: Trainable, verbose="auto", total_tasks=None):
         callbacks = list(callbacks or [])
         for callback in callbacks:
             if not isinstance(callback, keras.callbacks.Callback):
@@ -92,7 +94,7 @@ def _call(callbacks, name, *arguments):
 class PhaseProgress:
     """Says which task and phase is learned, how far it is, and how well it goes."""
 
-    def __init__(self, verbose, model, total_tasks):
+    def __init__(self, verbose, model: Trainable, total_tasks):
         self.verbose = verbose
         self.model = model
         self.total_tasks = total_tasks

@@ -29,6 +29,7 @@ from keras import ops
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.training.phase import PhaseResult
+from keras_lifelong.training.protocol import Trainable
 
 STATE = "state.json"
 # what a checkpoint may remove: its arrays, and what a killed run had begun to write
@@ -89,7 +90,7 @@ class Checkpoint:
             file and the reason, or that of another run, with what differs.
     """
 
-    def __init__(self, directory, model, run: dict):
+    def __init__(self, directory, model: Trainable, run: dict):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.model = model

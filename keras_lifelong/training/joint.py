@@ -10,6 +10,7 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.data import power_of_two
 from keras_lifelong.training.phase import Phase
+from keras_lifelong.training.protocol import JointlyTrainable
 
 
 class JointHeads:
@@ -21,7 +22,7 @@ class JointHeads:
         width, units: the shape of one head.
     """
 
-    def __init__(self, model, capacity: int, width: int, units: int):
+    def __init__(self, model: JointlyTrainable, capacity: int, width: int, units: int):
         self.model = model
         self.kernel = keras.Variable(
             np.zeros((capacity, width, units), "float32"), name="joint_kernel"
@@ -57,7 +58,7 @@ class JointHeads:
             memory[*key, "bias"] = bias[i].copy()
 
 
-def joint_phases(model, tasks, name: str, **kwargs):
+def joint_phases(model: JointlyTrainable, tasks, name: str, **kwargs):
     """A generator of one phase that trains the network and all heads on all `tasks`.
 
     Args:

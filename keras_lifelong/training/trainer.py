@@ -20,6 +20,7 @@ from keras_lifelong.training.data import StreamedData
 from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
+from keras_lifelong.training.protocol import Trainable
 
 EVALUATION_ROWS = (32, 128, 1024)  # few shapes, so few compilations
 
@@ -36,13 +37,13 @@ class Trainer:
     """Runs phases: fused steps, callbacks, validation, time.
 
     Args:
-        model: the `LifelongModel`.
+        model: a `LifelongModel`, of which it uses what `Trainable` names.
 
     Attributes:
         compile_count: training functions compiled so far.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Trainable):
         self.model = model
         self.compile_count = 0
         self.epoch = 0  # of the callbacks, over all phases of a fit
@@ -283,7 +284,7 @@ def _prefers_xla(variables) -> bool:
 class _Best:
     """The best epoch of a phase by the main metric on validation data."""
 
-    def __init__(self, model):
+    def __init__(self, model: Trainable):
         self.model = model
         self.value = None
         self.age = 0  # epochs since
@@ -306,7 +307,7 @@ class _Best:
 class _Peak:
     """The test metric at the epoch of best validation metric (LASEM's peak)."""
 
-    def __init__(self, model, task):
+    def __init__(self, model: Trainable, task):
         self.model = model
         self.task = task
         self.best = None

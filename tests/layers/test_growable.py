@@ -112,6 +112,28 @@ def test_free_units_get_no_gradient():
 
 
 @pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_a_retired_unit_is_there_for_earlier_stages_only(kind):
+    layer, x = make(kind)
+    layer.build(x.shape)
+    layer.add_units(2, stage=2)
+    count = layer.units_at(1).size
+    early, late = out(layer, x, 1), out(layer, x, 3)
+    layer.retire_units([1, count], stage=3)
+    assert layer.units_at(1).tolist() == list(range(count))
+    assert layer.units_at(2).tolist() == list(range(count + 2))
+    assert layer.units_at(3).tolist() == [0, *range(2, count), count + 1]
+    assert layer.units_at().size == count + 2
+    assert layer.births()[: count + 2].tolist() == [1] * count + [2, 2]
+    assert layer.units_retired_after(2).tolist() == [1, count]
+    assert (out(layer, x, 1) == early).all()
+    assert not out(layer, x, 3)[..., [1, count]].any()
+    assert count + 2 not in layer.units_at() and layer.add_units(1, 3) == [count + 2]
+    layer.remove_units([count + 2])
+    layer.retire_units([1, count], None)
+    assert (out(layer, x, 3) == late).all()
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
 def test_config_round_trip(kind):
     layer, x = make(kind)
     layer.build(x.shape)

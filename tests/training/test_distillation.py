@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_lifelong.training import distillation as d
 from keras_lifelong.training import schedules
-from keras_lifelong.training.weight_decay import clip_and_decay
+from keras_lifelong.training.hooks import clip_and_decay
 
 RNG = np.random.default_rng(0)
 

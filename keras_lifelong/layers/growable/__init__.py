@@ -3,7 +3,8 @@
 A growable layer is stored at a *capacity*, and a vector of integer `timestamps` says
 which of its units exist: 0 is free, k > 0 was born at stage k. Calling the layer at
 stage s multiplies its outputs by `0 < timestamps <= s`, which is at once the state of
-growth, DEN's timestamp (Yoon et al., ICLR 2018, section 3.4) and the inference mask.
+growth, DEN's timestamp (Yoon et al., ICLR 2018, section 3.4) and the inference mask. A
+unit may also be retired from a stage on, for tasks that have a copy in its place.
 Weights into and out of free units are exactly zero, so they get no gradient, move no
 prediction and cost no parameter; only when a capacity overflows is storage made anew,
 at the next multiple of `bucket`.

@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_lifelong.seeds import reseeded
 
+# A timestamp holds the stage of birth below this, and that of retirement above it.
+RETIRED = 2**16
 _SHARED = (
     "name",
     "dtype",
@@ -181,14 +183,25 @@ class Growable(keras.layers.Layer):
         stage = ops.cast(stage, "int32")
         if len(stage.shape):
             stage = ops.reshape(stage, (-1, *[1] * (len(self.kernel.shape) - 1)))
-        born = ops.logical_and(stamps > 0, stamps <= stage)
-        return ops.cast(born, self.compute_dtype)
+        birth, retired = stamps % RETIRED, stamps // RETIRED
+        born = ops.logical_and(birth > 0, birth <= stage)
+        active = ops.logical_or(retired == 0, stage < retired)
+        return ops.cast(ops.logical_and(born, active), self.compute_dtype)
 
     def units_at(self, stage: int | None = None) -> np.ndarray:
         """Indices of the units that exist at `stage`, or of all when None."""
-        stamps = ops.convert_to_numpy(self.timestamps)
-        born = stamps > 0
-        return np.flatnonzero(born if stage is None else born & (stamps <= stage))
+        birth, retired = self.births(), self._retirements()
+        exists = birth > 0
+        if stage is not None:
+            exists &= (birth <= stage) & ((retired == 0) | (stage < retired))
+        return np.flatnonzero(exists)
+
+    def births(self) -> np.ndarray:
+        """The stage at which each unit was born, (capacity,); 0 is free."""
+        return ops.convert_to_numpy(self.timestamps) % RETIRED
+
+    def _retirements(self) -> np.ndarray:
+        return ops.convert_to_numpy(self.timestamps) // RETIRED
 
     # Growth
 
@@ -205,10 +218,10 @@ class Growable(keras.layers.Layer):
             Indices of the new units, (count,). Free slots are used in order; storage
             is made anew (and `kernel` is then another variable) if there are too few.
         """
-        if count < 1 or stage < 1:
+        if count < 1 or not 1 <= stage < RETIRED // 2:
             raise ValueError(
-                "`count` and `stage` must be at least 1. "
-                f"Received: count={count}, stage={stage}."
+                f"`count` and `stage` must be at least 1, `stage` below {RETIRED // 2}."
+                f" Received: count={count}, stage={stage}."
             )
         used = self.units_at()
         if used.size + count > self.capacity:
@@ -265,6 +278,16 @@ class Growable(keras.layers.Layer):
             bias[copies] = bias[units]
             self.bias.assign(bias)
         return copies
+
+    def retire_units(self, units, stage: int | None):
+        """Lets units take no part from `stage` on; None: they are not retired."""
+        retired = self._retirements()
+        retired[np.asarray(units, int)] = stage or 0
+        self.timestamps.assign(self.births() + RETIRED * retired)
+
+    def units_retired_after(self, stage: int) -> np.ndarray:
+        """Indices of the units that are retired from a later stage on."""
+        return np.flatnonzero(self._retirements() > stage)
 
     def clear_inputs(self, rows):
         """Zeroes the weights out of the given input rows."""

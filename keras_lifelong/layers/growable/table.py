@@ -2,7 +2,8 @@
 
 A layer that grows, or has weights for each channel of one that does, is a class
 decorated with `@grows`. A layer that has nothing to grow is carried as it is, if it
-acts on each channel by itself: a free unit, which gives 0, then stays free.
+acts on each channel by itself: a free unit, which gives 0, then stays free. So a new
+kind of layer is one file that says here, by `@grows` or `carries`, what it is.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ class Facts:
 
     Args:
         pointwise: each value by itself, so that what is constant stays so.
+        moves_zero: what it makes of 0 may be something else.
         random: it takes `training`, and does something in training alone.
         flattens: it lays out the places of each channel side by side.
     """
 
     pointwise: bool = False
+    moves_zero: bool = False
     random: bool = False
     flattens: bool = False
 
@@ -93,7 +96,8 @@ def carries(*classes: type, **facts: bool) -> None:
     _CARRIED.update(dict.fromkeys(classes, Facts(**facts)))
 
 
-carries(K.Activation, K.ReLU, K.LeakyReLU, K.ELU, K.Rescaling, pointwise=True)
+carries(K.ReLU, K.LeakyReLU, K.ELU, pointwise=True)
+carries(K.Activation, K.Rescaling, pointwise=True, moves_zero=True)
 carries(K.Dropout, K.SpatialDropout2D, K.GaussianDropout, K.GaussianNoise, random=True)
 carries(K.MaxPooling2D, K.AveragePooling2D, K.ZeroPadding2D)
 carries(K.GlobalMaxPooling2D, K.GlobalAveragePooling2D)

@@ -16,9 +16,9 @@ from keras_lifelong.methods.ari.parameters import accuracy
 from keras_lifelong.methods.ari.population import Population
 from keras_lifelong.methods.ari.workbench import Workbench
 from keras_lifelong.seeds import derive_seed
+from keras_lifelong.training.hooks import decay
 from keras_lifelong.training.optimizers import by_single_weights
 from keras_lifelong.training.phase import Phase
-from keras_lifelong.training.weight_decay import decay
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,9 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.ari.parameters import Form
 from keras_lifelong.methods.ari.parameters import Parameters
 from keras_lifelong.seeds import derive_seed
+from keras_lifelong.training.hooks import decay
+from keras_lifelong.training.hooks import shorter
 from keras_lifelong.training.phase import Phase
-from keras_lifelong.training.weight_decay import decay
 
 
 class Workbench:
@@ -148,15 +149,6 @@ class Adaptation:
                 seed = derive_seed(self.seed, "adaptation", name)
                 self.trainer.run_alone(phase, seed)
             return bench.taken(parameters, parameters.source)
-
-
-def shorter(before, weights, arguments, learning_rate):
-    """A phase's `after_step` hook: goes a part of the optimizer's step, by any rule."""
-    del learning_rate
-    return [
-        b + arguments["scale"] * (ops.convert_to_tensor(w) - b)
-        for b, w in zip(before, weights, strict=True)
-    ]
 
 
 def _arrays(variables) -> list[np.ndarray]:

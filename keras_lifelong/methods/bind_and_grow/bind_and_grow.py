@@ -28,7 +28,6 @@ from keras_lifelong.methods.bind_and_grow.representations import FEWEST
 from keras_lifelong.methods.bind_and_grow.representations import Conflict
 from keras_lifelong.methods.bind_and_grow.representations import Representations
 from keras_lifelong.methods.bind_and_grow.retention import Retention
-from keras_lifelong.methods.bind_and_grow.retention import retained
 from keras_lifelong.methods.bind_and_grow.routed import RoutedModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register

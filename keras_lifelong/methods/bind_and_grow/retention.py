@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 import numpy as np
-from keras import ops
 
 from keras_lifelong.methods.bind_and_grow.blocks import applied
 from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
@@ -105,19 +104,3 @@ class Retention:
             return self._loss_of(y, x, weight)
 
         return loss
-
-
-def retained(before, weights, arguments, learning_rate):
-    """A step's new weights: all of it, a part, or none, by channel.
-
-    A part of the step is what a part of the learning rate would give, since every
-    optimizer's step is proportional to it.
-    """
-    del learning_rate
-    after = []
-    for old, weight, scale in zip(before, weights, arguments["scales"], strict=True):
-        new, scale = ops.convert_to_tensor(weight), ops.convert_to_tensor(scale)
-        part = old + scale * (new - old)
-        part = ops.where(scale == 1, new, part)  # to the last bit
-        after.append(ops.where(scale == 0, old, part))
-    return after

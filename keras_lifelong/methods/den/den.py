@@ -15,20 +15,19 @@ from keras import ops
 
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import Seed
-from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.den.growing import GrowingModel
 from keras_lifelong.methods.den.regions import Region
 from keras_lifelong.methods.den.regions import Snapshot
 from keras_lifelong.methods.den.regions import nonzero_inputs
-from keras_lifelong.methods.den.sparse_phases import SparsePhasesMixin
+from keras_lifelong.methods.den.sparse_phases import Coefficients
+from keras_lifelong.methods.den.sparse_phases import SparsePhases
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
-from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.joint import joint_phases
 
 
 @register
-class DEN(SparsePhasesMixin, GrowingModel):
+class DEN(GrowingModel):
     """A network that retrains what a task needs, grows where it must and splits units
     that would drift away from the tasks that use them.
 
@@ -73,7 +72,7 @@ class DEN(SparsePhasesMixin, GrowingModel):
         split: whether drifted units are split.
         timestamps: whether a task is predicted with the units of its time only.
         prune_first: whether units that the first task left without any incoming or
-            any outgoing weight are removed.
+            any outgoing weight are removed; one in each layer stays.
         prox_scaled_by_lr: whether thresholds are multiplied by the learning rate, and
             so mean coefficients of a penalty.
         bucket: storage is made in multiples of this many units, at least 1.
@@ -115,51 +114,53 @@ class DEN(SparsePhasesMixin, GrowingModel):
         seed: Seed = 0,
         name: str | None = None,
     ):
-        options = checked_options(DEN, locals())
-        super().__init__(backbone, seed=seed, name=name, options=options)
+        o = checked_options(DEN, locals())
+        super().__init__(backbone, seed=seed, name=name, options=o)
+        self.sparse = SparsePhases(
+            Coefficients(
+                o["l1"], o["l2"], o["drift"], o["head_l1"], o["prox_scaled_by_lr"]
+            ),
+            self.network,
+            head=lambda: self.head,
+            own=self.own_variables,
+            loss=self.task_loss,
+            head_loss=self.head_loss,
+            features=lambda x: self.trainer.forward(self.features, x),
+        )
+
+    def build_network(self, backbone):
+        return super().build_network(backbone, bucket=self.options.bucket)
+
+    # Algorithm 1
 
     def learn(self, task):
-        o = self.options
-        if self.task_index(task.name) == 0 and len(self.task_names) == 1:
-            yield self.weights_phase("sparse training", self.everything())
-            if not self.is_revisited(task.name):
-                self.prune_first_task(task.name)
-            self.notes(task.name)["learned"] = True
+        o, name, sparse = self.options, task.name, self.sparse
+        if self.task_index(name) == 0 and len(self.task_names) == 1:
+            yield sparse.weights("sparse training", self.everything())
+            if not self.is_revisited(name):
+                self.prune_first_task(name)
+            self.notes(name)["learned"] = True
             return
 
         previous = Snapshot(self.network)
         if o.selective:
-            yield self.sparse_head_phase(task)
-            selected = self.select_units(task.name)
-            result = yield self.weights_phase(
-                "selective retraining", selected, previous
-            )
+            yield sparse.sparse_head(task, self.everything(), o.head_epochs)
+            selected = self.select_units(name)
+            result = yield sparse.weights("selective retraining", selected, previous)
         else:
-            result = yield self.weights_phase("retraining", self.everything(), previous)
-        if self.is_revisited(task.name):
+            result = yield sparse.weights("retraining", self.everything(), previous)
+        if self.is_revisited(name):
             return  # its units exist already
 
-        self.notes(task.name)["learned"] = True
-        added = drifted = None
-        if o.expansion == "constant" or (
-            o.expansion == "dynamic" and result.loss > o.loss_threshold
-        ):
-            before = self.everything()
-            added = self.add_units(task.name)
-            dynamic = o.expansion == "dynamic"
-            yield self.weights_phase(
-                "expansion",
-                self.everything().without(before),
-                group=o.group_lasso if dynamic else 0.0,
-            )
-            removed = [[] for _ in added]
-            if dynamic:
-                removed = self.remove_units(lambda i: self.useless(i, added[i]))
-            self.log_added(task.name, added, removed, result.loss)
+        self.notes(name)["learned"] = True
+        grows = o.expansion == "dynamic" and result.loss > o.loss_threshold
+        grows = grows or o.expansion == "constant"
+        if grows:
+            yield from self.expand(name, result.loss)
         if o.split:
-            drifted = self.split_drifted(task.name, previous)
-            if added or drifted:
-                yield self.weights_phase("final training", self.everything(), previous)
+            drifted = self.split_drifted(name, previous)
+            if grows or drifted:
+                yield sparse.weights("final training", self.everything(), previous)
 
     def finetune(
         self, stream, *, epochs=1, batch_size=32, callbacks=None, verbose="auto"
@@ -207,27 +208,24 @@ class DEN(SparsePhasesMixin, GrowingModel):
 
     sizes_from = ("bucket",)
 
-    @property
-    def bucket(self):
-        return self.options.bucket
-
     def begin_task(self, name):
-        self.notes(name)["stage"] = self._latest_stage() + 1
+        self.notes(name)["stage"] = self.latest_stage() + 1
         self.clear_free_head_rows()
 
     def task_stage(self, name):
-        return (
-            self.notes(name)["stage"]
-            if self.options.timestamps
-            else self._latest_stage()
-        )
+        noted = self.options.timestamps
+        return self.notes(name)["stage"] if noted else self.latest_stage()
 
-    def _latest_stage(self) -> int:
-        """Of tasks and of units: of those whose task was removed, as well."""
-        noted = [self.notes(name).get("stage", 0) for name in self.task_names]
-        stamps = [layer.timestamps for layer in self.network.growable]
-        born = [int(ops.convert_to_numpy(s).max()) for s in stamps]
-        return max(*noted, *born) if any(noted) else 0
+    def check_spec(self, name, spec):
+        super().check_spec(name, spec)
+        o = self.options
+        if spec.head == "shared" and o.split and not o.timestamps:
+            raise ValueError(
+                f"Task {name!r} shares its head, and without timestamps all tasks hear "
+                "the same units: none can have the copy of a split unit, and others "
+                "the original. Use `timestamps=True` or `split=False`. "
+                "Received: timestamps=False, split=True."
+            )
 
     def is_revisited(self, name):
         return self.notes(name).get("learned", False)
@@ -252,59 +250,33 @@ class DEN(SparsePhasesMixin, GrowingModel):
 
     # Algorithm 3: expansion
 
+    def expand(self, task: str, loss: float):
+        """Adds k units to every layer, trains them alone, removes the useless ones.
+
+        Args:
+            task: name of the active task.
+            loss: of the network before, which was too large.
+        """
+        before, added = self.everything(), self.add_units(task)
+        dynamic = self.options.expansion == "dynamic"
+        yield self.sparse.weights(
+            "expansion",
+            self.everything().without(before),
+            group=self.options.group_lasso if dynamic else 0.0,
+        )
+        removed = [[] for _ in added]
+        if dynamic:
+            removed = self.remove_units(lambda i: self.useless(i, added[i]))
+        self.log_added(task, added, removed, loss)
+
     def add_units(self, task) -> list[np.ndarray]:
         """Adds k units to every hidden layer; returns their indices by layer."""
-        stage, k = self.notes(task)["stage"], self.options.growth
-        layers = range(len(self.network.growable))
-        seeds = [derive_seed(self.seed, task, "add", i) for i in layers]
-        with self.restructured():
-            added = [self.network.add_units(i, k, stage, seeds[i]) for i in layers]
-        head = ops.convert_to_numpy(self.head.kernel).copy()
-        drawn = heads.draw(*head[self.head_rows()].shape, self.seed, task, "add")
-        rows = self.network.rows_of(len(layers), added[-1])
-        head[rows] = drawn[-rows.size :]
-        self.head.kernel.assign(head)
-        self.store_active()
-        return added
+        return self.insert_units(task, self.options.growth, self.notes(task)["stage"])
 
     def useless(self, index, units) -> np.ndarray:
         """Those of `units` with no incoming or no outgoing weight."""
         useful = self.has_incoming(index) & self.has_outgoing(index)
         return np.array([u for u in units if not useful[u]], int)
-
-    def remove_units(self, choose) -> list[np.ndarray]:
-        """Removes the units that `choose(layer index)` gives, from the top down."""
-        network = self.network
-        removed = [None] * len(network.growable)
-        for i in reversed(range(len(network.growable))):
-            removed[i] = choose(i)
-            network.growable[i].remove_units(removed[i])
-            rows = network.rows_of(i + 1, removed[i])
-            if i + 1 < len(network.growable):
-                network.growable[i + 1].clear_inputs(rows)
-            else:
-                head = ops.convert_to_numpy(self.head.kernel).copy()
-                head[rows] = 0
-                self.head.kernel.assign(head)
-        self.store_active()
-        return removed
-
-    def has_incoming(self, index) -> np.ndarray:
-        """Mask (capacity,) of units with a non-zero weight from below."""
-        kernel = self.network.growable[index].kernel_array()
-        return (kernel != 0).any(axis=tuple(range(kernel.ndim - 1)))
-
-    def has_outgoing(self, index) -> np.ndarray:
-        """Mask (capacity,) of units with a non-zero weight to what is above."""
-        network = self.network
-        if index + 1 < len(network.growable):
-            kernel = network.growable[index + 1].kernel_array()
-        else:
-            kernel = ops.convert_to_numpy(self.head.kernel)
-        rows = nonzero_inputs(kernel, range(kernel.shape[-1]))
-        mask = np.zeros(network.growable[index].capacity, bool)
-        mask[np.unique(rows % mask.size)] = True
-        return mask
 
     def log_added(self, task, added, removed, loss):
         for i, layer in enumerate(self.network.growable):
@@ -329,11 +301,18 @@ class DEN(SparsePhasesMixin, GrowingModel):
             )
 
     def useless_first(self, index) -> np.ndarray:
-        """Units of a layer that cannot move any output of the first task."""
+        """Units of a layer that cannot move any output of the first task.
+
+        All but one: where l1 left none, the layer keeps its first, through which
+        later tasks may learn.
+        """
         layer = self.network.growable[index]
         constant = self.network.constant_outputs(index)
         useful = (self.has_incoming(index) | (constant != 0)) & self.has_outgoing(index)
-        return np.array([u for u in layer.units_at() if not useful[u]], int)
+        units = layer.units_at()
+        if not useful[units].any():
+            units = units[1:]
+        return np.array([u for u in units if not useful[u]], int)
 
     # Algorithm 4: split and duplication
 
@@ -342,32 +321,12 @@ class DEN(SparsePhasesMixin, GrowingModel):
 
         The original gets its previous incoming weights back, for the tasks that use
         it; the copy, born now, keeps the moved ones and takes over the original's
-        place in whatever belongs to this task alone.
+        place in whatever belongs to this task alone. A head that old tasks share
+        belongs to no task alone: there the original keeps its place, for them, and
+        is retired from this stage on.
         """
-        network, o = self.network, self.options
-        stage = self.notes(task)["stage"]
-        chosen, drifts = [], []
-        for i, layer in enumerate(network.growable):
-            old = previous.region.units[i]
-            moved = layer.kernel_array() - previous.kernel(network, i)
-            rows = previous.region.rows(network, i)
-            moved = moved[..., rows, :][..., old]
-            drift = np.sqrt(np.sum(moved**2, axis=tuple(range(moved.ndim - 1))))
-            most = np.argsort(-drift, kind="stable")[: o.growth]
-            most = np.sort(most[drift[most] > o.split_threshold])
-            chosen.append(old[most])
-            drifts.append(drift)
-            if most.size:
-                self.log(
-                    task,
-                    layer.name,
-                    "split",
-                    most.size,
-                    drift_max=float(drift.max()),
-                    drift_median=float(np.median(drift)),
-                    drifted=int((drift > o.split_threshold).sum()),
-                    threshold=o.split_threshold,
-                )
+        network, stage = self.network, self.notes(task)["stage"]
+        chosen = self.drifted_units(task, previous)
         if not any(units.size for units in chosen):
             return False
         with self.restructured():
@@ -377,32 +336,54 @@ class DEN(SparsePhasesMixin, GrowingModel):
             ]
         for i, layer in enumerate(network.growable):
             kernel = layer.kernel_array()
-            before = previous.kernel(network, i)
-            kernel[..., chosen[i]] = before[..., chosen[i]]
-            if i:
-                self._rewire(network, i, kernel, chosen[i - 1], copies[i - 1], stage)
+            kernel[..., chosen[i]] = previous.kernel(network, i)[..., chosen[i]]
+            if i:  # units born now hear the copies, older ones the originals
+                now = np.flatnonzero(layer.births() == stage)
+                from_rows = network.rows_of(i, chosen[i - 1])[:, None]
+                to_rows = network.rows_of(i, copies[i - 1])[:, None]
+                kernel[..., to_rows, now] = kernel[..., from_rows, now]
+                kernel[..., from_rows, now] = 0
             layer.kernel.assign(kernel)
             if layer.use_bias:
                 bias = layer.bias_array()
                 bias[chosen[i]] = previous.bias(network, i)[chosen[i]]
                 layer.bias.assign(bias)
             network.copy_channels(i, chosen[i], copies[i])
-        head = ops.convert_to_numpy(self.head.kernel).copy()
-        top = len(network.growable)
-        from_rows = network.rows_of(top, chosen[-1])
-        to_rows = network.rows_of(top, copies[-1])
-        head[to_rows], head[from_rows] = head[from_rows], 0
-        self.head.kernel.assign(head)
-        self.store_active()
+        self._hand_over_head(chosen[-1], copies[-1], stage)
         return True
 
-    @staticmethod
-    def _rewire(network, index, kernel, originals, copies, stage):
-        """Units born now listen to the copies, older ones go on with the originals."""
-        now = np.flatnonzero(
-            ops.convert_to_numpy(network.growable[index].timestamps) == stage
-        )
-        from_rows = network.rows_of(index, originals)[:, None]
-        to_rows = network.rows_of(index, copies)[:, None]
-        kernel[..., to_rows, now] = kernel[..., from_rows, now]
-        kernel[..., from_rows, now] = 0
+    def drifted_units(self, task, previous) -> list[np.ndarray]:
+        """Of each layer the units to split: the k that moved most, by more than σ."""
+        network, o = self.network, self.options
+        chosen = []
+        for i, layer in enumerate(network.growable):
+            old = previous.region.units[i]
+            moved = layer.kernel_array() - previous.kernel(network, i)
+            rows = previous.region.rows(network, i)
+            moved = moved[..., rows, :][..., old]
+            drift = np.sqrt(np.sum(moved**2, axis=tuple(range(moved.ndim - 1))))
+            most = np.argsort(-drift, kind="stable")[: o.growth]
+            most = np.sort(most[drift[most] > o.split_threshold])
+            chosen.append(old[most])
+            if most.size:
+                why = {
+                    "drift_max": float(drift.max()),
+                    "drift_median": float(np.median(drift)),
+                    "drifted": int((drift > o.split_threshold).sum()),
+                    "threshold": o.split_threshold,
+                }
+                self.log(task, layer.name, "split", most.size, **why)
+        return chosen
+
+    def _hand_over_head(self, originals, copies, stage):
+        """Gives copies in the top layer the head's rows of their originals."""
+        top = len(self.network.growable)
+        head = ops.convert_to_numpy(self.head.kernel).copy()
+        from_rows = self.network.rows_of(top, originals)
+        head[self.network.rows_of(top, copies)] = head[from_rows]
+        if self.active_spec.head == "shared":
+            self.network.growable[-1].retire_units(originals, stage)
+        else:
+            head[from_rows] = 0
+        self.head.kernel.assign(head)
+        self.store_active()

@@ -12,10 +12,7 @@ from keras import ops
 
 from keras_lifelong.layers.growable import ByChannel
 from keras_lifelong.layers.growable import Growable
-from keras_lifelong.layers.growable import GrowableBatchNormalization
 from keras_lifelong.layers.growable import table
-
-K = keras.layers
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
@@ -107,21 +104,18 @@ class GrowableNetwork(keras.layers.Layer):
     def call(self, x, stage, training=False):
         alive = None
         for layer in self.layers_in_order:
+            facts = table.facts(layer)
             if isinstance(layer, Growable):
                 x, alive = layer(x, stage=stage), layer.alive(stage)
-            elif isinstance(layer, GrowableBatchNormalization):
+            elif isinstance(layer, ByChannel):
                 x = layer(x, alive, training=training)
-            elif isinstance(layer, K.Flatten):
-                positions = int(np.prod(x.shape[1:-1]))
-                x = layer(x)
-                if alive is not None:
-                    lead = [] if len(alive.shape) == 1 else [-1]
-                    alive = ops.reshape(alive, (*lead, alive.shape[-1]))
-                    alive = ops.tile(alive, [1] * len(lead) + [positions])
             else:
-                x = layer(x, training=training) if _trains(layer) else layer(x)
-                if alive is not None and isinstance(layer, (K.Activation, K.Rescaling)):
-                    x = x * alive  # f(0) may not be 0
+                places = x.shape[1:-1]
+                x = layer(x, training=training) if facts.random else layer(x)
+                if alive is not None and facts.flattens:
+                    alive = _repeated(alive, int(np.prod(places)))
+                elif alive is not None and facts.moves_zero:
+                    x = x * alive
         return x
 
     def compute_output_shape(self, input_shape, **kwargs):
@@ -236,5 +230,8 @@ class GrowableNetwork(keras.layers.Layer):
         self.output_width = capacity * positions
 
 
-def _trains(layer) -> bool:
-    return table.facts(layer).random
+def _repeated(alive, positions: int):
+    """The mask of units side by side at every place, as a Flatten lays them out."""
+    lead = [] if len(alive.shape) == 1 else [-1]
+    alive = ops.reshape(alive, (*lead, alive.shape[-1]))
+    return ops.tile(alive, [1] * len(lead) + [positions])

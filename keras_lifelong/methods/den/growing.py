@@ -8,11 +8,14 @@ import functools
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.growable import ByChannel
 from keras_lifelong.methods.den.growable_network import GrowableNetwork
 from keras_lifelong.methods.den.regions import Region
+from keras_lifelong.methods.den.regions import nonzero_inputs
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.task_memory import SHARED_HEAD
+from keras_lifelong.seeds import derive_seed
 
 
 class GrowingModel(LifelongModel):
@@ -22,12 +25,10 @@ class GrowingModel(LifelongModel):
     is kept by task, since its statistics are those of a task's data.
     """
 
-    # what capacities are multiples of, unless the method has an option `bucket`
-    bucket = 64
-
-    def build_network(self, backbone):
+    def build_network(self, backbone, bucket: int = 64):
+        """A method hands over what capacities are multiples of."""
         return GrowableNetwork(
-            backbone, bucket=self.bucket, method=type(self).__name__, name="network"
+            backbone, bucket=bucket, method=type(self).__name__, name="network"
         )
 
     def through(self, body, x, training=False):
@@ -47,6 +48,12 @@ class GrowingModel(LifelongModel):
             if isinstance(layer, ByChannel)
             for v in layer.variables
         ]
+
+    def latest_stage(self) -> int:
+        """Of tasks and of units: of those whose task was removed, as well."""
+        noted = [self.notes(name).get("stage", 0) for name in self.task_names]
+        born = [int(layer.births().max()) for layer in self.network.growable]
+        return max(*noted, *born) if any(noted) else 0
 
     def everything(self) -> Region:
         """All units that the active task may use."""
@@ -70,6 +77,65 @@ class GrowingModel(LifelongModel):
         with self._session.lock:  # nobody reads it meanwhile
             yield
         self.activate(task)
+
+    # Units that come and go
+
+    def insert_units(self, task: str, count: int, stage: int) -> list[np.ndarray]:
+        """Adds units to every hidden layer, and the active head's rows above them.
+
+        Args:
+            task: the active one; with the model's seed it gives the new weights.
+            count: how many in each layer.
+            stage: at which they are born.
+
+        Returns:
+            Their indices by layer, (count,).
+        """
+        layers = range(len(self.network.growable))
+        seeds = [derive_seed(self.seed, task, "add", i) for i in layers]
+        with self.restructured():
+            added = [self.network.add_units(i, count, stage, seeds[i]) for i in layers]
+        head = ops.convert_to_numpy(self.head.kernel).copy()
+        drawn = heads.draw(*head[self.head_rows()].shape, self.seed, task, "add")
+        rows = self.network.rows_of(len(layers), added[-1])
+        head[rows] = drawn[-rows.size :]
+        self.head.kernel.assign(head)
+        self.store_active()
+        return added
+
+    def remove_units(self, choose) -> list[np.ndarray]:
+        """Removes the units that `choose(layer index)` gives, from the top down."""
+        network = self.network
+        removed = [None] * len(network.growable)
+        for i in reversed(range(len(network.growable))):
+            removed[i] = choose(i)
+            network.growable[i].remove_units(removed[i])
+            rows = network.rows_of(i + 1, removed[i])
+            if i + 1 < len(network.growable):
+                network.growable[i + 1].clear_inputs(rows)
+            else:
+                head = ops.convert_to_numpy(self.head.kernel).copy()
+                head[rows] = 0
+                self.head.kernel.assign(head)
+        self.store_active()
+        return removed
+
+    def has_incoming(self, index) -> np.ndarray:
+        """Mask (capacity,) of units with a non-zero weight from below."""
+        kernel = self.network.growable[index].kernel_array()
+        return (kernel != 0).any(axis=tuple(range(kernel.ndim - 1)))
+
+    def has_outgoing(self, index) -> np.ndarray:
+        """Mask (capacity,) of units with a non-zero weight to what is above."""
+        network = self.network
+        if index + 1 < len(network.growable):
+            kernel = network.growable[index + 1].kernel_array()
+        else:
+            kernel = ops.convert_to_numpy(self.head.kernel)
+        rows = nonzero_inputs(kernel, range(kernel.shape[-1]))
+        mask = np.zeros(network.growable[index].capacity, bool)
+        mask[np.unique(rows % mask.size)] = True
+        return mask
 
     def clear_free_head_rows(self):
         """Zeroes what learned heads hold for units that do not exist.
@@ -101,13 +167,15 @@ class GrowingModel(LifelongModel):
     def release(self, name):
         """Frees the units that only this task is late enough to use."""
         others = [self.task_stage(other) for other in self.task_names if other != name]
-        last = max(others, default=1)  # the first units are the network's
+        stages = others or [1]  # the first units are the network's
         units = [
-            np.setdiff1d(layer.units_at(), layer.units_at(last))
+            np.setdiff1d(layer.units_at(), _units_of(layer, stages))
             for layer in self.network.growable
         ]
         for i, gone in enumerate(units):
-            self.network.growable[i].remove_units(gone)
+            layer = self.network.growable[i]
+            layer.retire_units(layer.units_retired_after(max(stages)), None)
+            layer.remove_units(gone)
             if i + 1 < len(units):
                 rows = self.network.rows_of(i + 1, gone)
                 self.network.growable[i + 1].clear_inputs(rows)
@@ -115,9 +183,10 @@ class GrowingModel(LifelongModel):
     def shared_with(self, name):
         found = super().shared_with(name)
         others = found.pop("the network", [])
-        last = max((self.task_stage(other) for other in others), default=0)
+        stages = [self.task_stage(other) for other in others]
         for layer in self.network.growable:
-            count = layer.units_at(min(self.task_stage(name), last)).size
+            used = layer.units_at(self.task_stage(name))
+            count = np.intersect1d(used, _units_of(layer, stages)).size
             if count:
                 found[f"{layer.name} with {count} units"] = others
         return found
@@ -195,3 +264,9 @@ class GrowingModel(LifelongModel):
 def _stage(number: int) -> np.ndarray:
     """One array for each stage, so that it is copied to the device once."""
     return np.array(number, "int32")
+
+
+def _units_of(layer, stages) -> np.ndarray:
+    """Indices of a layer's units that exist at any of the stages."""
+    found = [layer.units_at(stage) for stage in stages]
+    return np.unique(np.concatenate(found)) if found else np.array([], int)

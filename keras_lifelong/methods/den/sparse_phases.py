@@ -2,132 +2,189 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 from keras import ops
 
+from keras_lifelong.methods.den.growable_network import GrowableNetwork
+from keras_lifelong.methods.den.regions import Region
+from keras_lifelong.methods.den.regions import Snapshot
 from keras_lifelong.methods.den.regions import group_threshold
 from keras_lifelong.methods.den.regions import soft_threshold
 from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.training import hooks
 from keras_lifelong.training.phase import Phase
 
 
-class SparsePhasesMixin:
-    """Phases of a `GrowingModel` with l1, l2, drift and group lasso terms.
+@dataclasses.dataclass(frozen=True)
+class Coefficients:
+    """How strongly, in the symbols of the paper.
 
-    The model's `options` give the coefficients `l1`, `l2`, `drift`, `head_l1`,
-    `head_epochs` and `prox_scaled_by_lr`; DEN's docstring says what they mean.
+    Args:
+        l1: μ, a threshold.
+        l2: of half the squared norm of what is trained.
+        drift: λ, of half the squared distance to the previous weights.
+        head_l1: μ of the sparse head. None: `l1`.
+        scaled_by_lr: whether thresholds are multiplied by the learning rate.
     """
 
-    def weights_phase(self, name, region, previous=None, group=0.0) -> Phase:
+    l1: float
+    l2: float
+    drift: float
+    head_l1: float | None = None
+    scaled_by_lr: bool = False
+
+
+class SparsePhases:
+    """Makes phases with l1, l2, drift and group lasso terms.
+
+    Args:
+        coefficients: `Coefficients`.
+        network: the `GrowableNetwork` that is trained.
+        head: `head()` gives the head slot of the active task.
+        own: `own()` gives the network's variables that each task has for itself; they
+            are trained, and not held by any term.
+        loss: `loss(x, y, weight, arguments)`: of network and head.
+        head_loss: `head_loss(y, logits, weight)`: of the head's outputs.
+        features: `features(x)`: array (n, width) of what the head is given.
+    """
+
+    def __init__(
+        self,
+        coefficients: Coefficients,
+        network: GrowableNetwork,
+        head: Callable,
+        own: Callable,
+        loss: Callable,
+        head_loss: Callable,
+        features: Callable,
+    ):
+        self.coefficients, self.network = coefficients, network
+        self.head, self.own = head, own
+        self.loss, self.head_loss, self.features = loss, head_loss, features
+        # exact zeros; then what is outside the region is again what it was
+        self.proximal_step = hooks.chain(self.thresholds, hooks.put_back)
+
+    def weights(
+        self,
+        name: str,
+        region: Region,
+        previous: Snapshot | None = None,
+        group: float = 0.0,
+    ) -> Phase:
         """A phase that trains the weights of a region and the head's rows above it.
 
         Args:
             name: of the phase.
             region: what may move.
-            previous: a `Snapshot` to stay near (Eq. 6's λ term). None: no drift term.
-            group: threshold of the group lasso.
+            previous: to stay near (Eq. 6's λ term). None: no drift term.
+            group: γ: threshold of the group lasso.
         """
-        o = self.options
-        network = self.network
+        c, network, head = self.coefficients, self.network, self.head()
         grouped = [id(x.kernel) for x in network.growable if x.groups_filters]
-        masks = region.masks(network)
-        head_mask = np.zeros(self.head.kernel.shape, "float32")
+        held = region.masks(network)
+        head_mask = np.zeros(head.kernel.shape, "float32")
         head_mask[region.head_rows(network)] = 1
-        masks[id(self.head.kernel)] = head_mask
+        held[id(head.kernel)] = head_mask
         old = {} if previous is None else previous.region.masks(network)
         values = {} if previous is None else previous.values(network)
-        own = {id(v) for v in self.own_variables()}
-        arguments = []
-        variables = [*network.trainable_variables, *self.head.trainable_variables]
+        own = {id(v) for v in self.own()}
+        terms, masks = [], []
+        variables = [*network.trainable_variables, *head.trainable_variables]
         for v in variables:
             regular = id(v) not in own
-            mask = masks.get(id(v), np.ones(v.shape, "float32"))
+            mask = held.get(id(v), np.ones(v.shape, "float32"))
             filters = id(v) in grouped  # (2,1)-norm in place of the l1 norm
-            arguments.append(
+            masks.append(mask)
+            terms.append(
                 {
-                    "mask": mask,
                     "previous": values.get(id(v), np.zeros(v.shape, "float32")),
                     "old": mask * old.get(id(v), np.zeros((1,) * mask.ndim, "float32")),
-                    "l1": np.float32(o.l1 * (regular and not filters)),
-                    "l2": np.float32(o.l2 * regular),
+                    "l1": np.float32(c.l1 * (regular and not filters)),
+                    "l2": np.float32(c.l2 * regular),
                     "group": np.float32(
-                        o.l1 * filters + group * (id(v) in masks and mask.ndim > 1)
+                        c.l1 * filters + group * (id(v) in held and mask.ndim > 1)
                     )
-                    * np.float32(v is not self.head.kernel),
+                    * np.float32(v is not head.kernel),
                 }
             )
-        return Phase(
-            name=name,
-            variables=variables,
-            loss=self.task_loss,
-            penalty=self.penalty,
-            gradients=self.mask_gradients,
-            after_step=self.proximal_step,
-            arguments={"weights": arguments, "drift": np.float32(o.drift)},
-        )
+        return self._phase(name, variables, masks, terms, c.drift)
 
-    def sparse_head_phase(self, task) -> Phase:
-        """Trains the head alone, on features that are computed once (Eq. 3)."""
-        o = self.options
-        arguments = [
+    def sparse_head(self, task, region: Region, epochs: int | None) -> Phase:
+        """Trains the head alone, on features that are computed once (Eq. 3).
+
+        Args:
+            task: the loaded task.
+            region: the units that the head hears.
+            epochs: None: as many as other phases.
+        """
+        c, head = self.coefficients, self.head()
+        variables = head.trainable_variables
+        masks = [np.ones(v.shape, "float32") for v in variables]
+        masks[0] = np.zeros(head.kernel.shape, "float32")
+        masks[0][region.head_rows(self.network)] = 1
+        terms = [
             {
-                "mask": np.ones(v.shape, "float32"),
                 "previous": np.zeros(v.shape, "float32"),
                 "old": np.zeros((1,) * len(v.shape), "float32"),
-                "l1": np.float32(o.l1 if o.head_l1 is None else o.head_l1),
-                "l2": np.float32(o.l2),
+                "l1": np.float32(c.l1 if c.head_l1 is None else c.head_l1),
+                "l2": np.float32(c.l2),
                 "group": np.float32(0),
             }
-            for v in self.head.trainable_variables
+            for v in variables
         ]
-        rows = np.zeros(self.head.kernel.shape, "float32")
-        rows[self.everything().head_rows(self.network)] = 1
-        arguments[0]["mask"] = rows
-        phase = Phase(
-            name="sparse head",
-            variables=self.head.trainable_variables,
-            loss=self.task_loss,
-            penalty=self.penalty,
-            gradients=self.mask_gradients,
-            after_step=self.proximal_step,
-            arguments={"weights": arguments, "drift": np.float32(0)},
-            epochs=o.head_epochs,
-        )
+        phase = self._phase("sparse head", variables, masks, terms, 0)
+        phase.epochs = epochs
         if not is_dataset(task.train):
             x, y = task.train
-            phase.data = (self.trainer.forward(self.features, x), y)
+            phase.data = (self.features(x), y)
             phase.loss, phase.state = self.head_only_loss, []
         return phase
 
+    def _phase(self, name, variables, masks, terms, drift) -> Phase:
+        return Phase(
+            name=name,
+            variables=variables,
+            loss=self.loss,
+            penalty=self.penalty,
+            gradients=hooks.mask,
+            after_step=self.proximal_step,
+            arguments={"masks": masks, "terms": terms, "drift": np.float32(drift)},
+        )
+
+    # Hooks
+
     def head_only_loss(self, features, y, weight, arguments):
+        """The loss where the features are the data."""
         del arguments
-        return self.head_loss(y, self.head(features), weight)
+        return self.head_loss(y, self.head()(features), weight)
 
     def penalty(self, weights, arguments):
-        """μ and λ terms: half squared norms of what moves, and of how far it moved."""
+        """l2 and λ terms: half squared norms of what moves, and of how far it moved."""
         cost = 0.0
-        for w, a in zip(weights, arguments["weights"], strict=True):
+        triples = zip(weights, arguments["masks"], arguments["terms"], strict=True)
+        for w, mask, term in triples:
             w = ops.convert_to_tensor(w)
-            cost += a["l2"] * 0.5 * ops.sum(ops.square(w) * a["mask"])
-            moved = ops.square(w - a["previous"]) * a["old"]
+            cost += term["l2"] * 0.5 * ops.sum(ops.square(w) * mask)
+            moved = ops.square(w - term["previous"]) * term["old"]
             cost += arguments["drift"] * 0.5 * ops.sum(moved)
         return cost
 
-    def mask_gradients(self, gradients, weights, arguments):
-        del weights
-        pairs = zip(gradients, arguments["weights"], strict=True)
-        return [g * a["mask"] for g, a in pairs]
+    def thresholds(self, before, weights, arguments, learning_rate):
+        """The proximal steps of μ and γ, on weights that no earlier task shares.
 
-    def proximal_step(self, before, weights, arguments, learning_rate):
-        """Exact zeros by soft thresholds; what is outside the region is put back."""
-        scale = learning_rate if self.options.prox_scaled_by_lr else 1.0
+        Shared weights stay near W^{t-1} instead.
+        """
+        del before
+        scale = learning_rate if self.coefficients.scaled_by_lr else 1.0
         out = []
-        for old, w, a in zip(before, weights, arguments["weights"], strict=True):
-            fresh = a["mask"] * (
-                1 - a["old"]
-            )  # shared weights stay near W^{t-1} instead
-            w = soft_threshold(ops.convert_to_tensor(w), a["l1"] * scale * fresh)
+        triples = zip(weights, arguments["masks"], arguments["terms"], strict=True)
+        for w, mask, term in triples:
+            fresh = mask * (1 - term["old"])
+            w = soft_threshold(ops.convert_to_tensor(w), term["l1"] * scale * fresh)
             if len(w.shape) > 1:
-                w = group_threshold(w, fresh, a["group"] * scale)
-            out.append(ops.where(a["mask"] > 0, w, old))
+                w = group_threshold(w, fresh, term["group"] * scale)
+            out.append(w)
         return out

@@ -134,7 +134,8 @@ class LASEM(TransferModel):
             )
 
     def build_network(self, backbone):
-        network = super().build_network(backbone)
+        o = self.options
+        network = super().build_network(backbone, o.sharing, o.searched, o.groups)
         count = len(self.configurations)
         self.posterior = keras.Variable(
             np.full(count, 1 / count, "float32"), trainable=False, name="posterior"
@@ -261,15 +262,20 @@ class LASEM(TransferModel):
         Args:
             losses: (2^d, batch), without dropout.
             weight: sample weights (batch,).
-            prior: (2^d,); 0 where a configuration is not considered.
+            prior: (2^d,); 0 where a configuration is not considered, whose losses mean
+                nothing.
+
+        Returns:
+            (2^d,), which sums to 1 over the configurations that are considered.
         """
         if self.options.likelihood == "joint":
             log_likelihood = -ops.sum(losses * weight, axis=-1)
         else:
             mean = ops.sum(ops.exp(-losses) * weight, axis=-1) / ops.sum(weight)
             log_likelihood = ops.log(ops.maximum(mean, 1e-30))
-        log_prior = ops.log(ops.maximum(prior, 1e-30))
-        return ops.where(prior > 0, ops.softmax(log_prior + log_likelihood), 0.0)
+        evidence = ops.log(ops.maximum(prior, 1e-30)) + log_likelihood
+        # before the softmax: what is left out must take no part of the sum
+        return ops.softmax(ops.where(prior > 0, evidence, -np.inf))
 
     @property
     def prunes(self) -> bool:

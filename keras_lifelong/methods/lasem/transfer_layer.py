@@ -169,12 +169,21 @@ def deconv_channels(backbone, names) -> dict[str, tuple[int, int]]:
     return dict(zip(names, published, strict=True))
 
 
-def transfer_layer(layer, sharing, seed, channels):
-    """The layer to share in place of `layer`."""
+def transfer_layer(layer, place: int, sharing: str, seed: int, channels):
+    """The layer to share in place of one of the backbone's.
+
+    Args:
+        layer: Dense or Conv2D.
+        place: its place among the backbone's layers, from which, with `seed`, its
+            seeds are derived. Not from its name: Keras counts unnamed layers up, so
+            that a second model of the same code would begin elsewhere.
+        sharing: see `TransferNetwork`.
+        channels: DF-CNN's (knowledge base, deconvolution). None: the layer's own rule.
+    """
     config = layer.get_config()
     if sharing == "hps":
         for name in ("kernel_initializer", "bias_initializer"):
-            part = derive_seed(seed, "shared", layer.name, name)
+            part = derive_seed(seed, "shared", place, name)
             config[name] = keras.initializers.serialize(
                 reseeded(getattr(layer, name), part)
             )
@@ -185,7 +194,7 @@ def transfer_layer(layer, sharing, seed, channels):
         if not k.endswith(("initializer", "regularizer", "constraint"))
         and k not in ("lora_rank", "lora_alpha", "quantization_config")
     }
-    config["seed"] = derive_seed(seed, "shared", layer.name)
+    config["seed"] = derive_seed(seed, "shared", place)
     if sharing == "tf":
         tucker = TuckerDense if type(layer) is K.Dense else TuckerConv2D
         return tucker.from_config(config)

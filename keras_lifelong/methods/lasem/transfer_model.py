@@ -25,17 +25,15 @@ class TransferModel(LifelongModel):
     `evidence`; afterwards the one that `keep` stored with it. A task has for itself
     its head, the layers that are not searched, the own layers it does not share and
     the mappings of those it does; nothing else of it is kept.
-
-    The model's `options` give the arguments of the `TransferNetwork`.
     """
 
-    def build_network(self, backbone):
-        o = self.options
+    def build_network(self, backbone, sharing="hps", searched=None, groups=None):
+        """A method hands over its arguments of the `TransferNetwork`."""
         network = TransferNetwork(
             backbone,
-            o.sharing,
-            o.searched,
-            o.groups,
+            sharing,
+            searched,
+            groups,
             seed=self.seed,
             method=type(self).__name__,
             name="network",
@@ -195,13 +193,7 @@ class TransferModel(LifelongModel):
     def begin_task(self, name):
         """Draws what the task begins with from (seed, task)."""
         seed = derive_seed(self.seed, "task", name)
-        fresh = TransferNetwork(
-            seeded_copy(self.backbone_copy(), seed),
-            self.options.sharing,
-            self.options.searched,
-            self.options.groups,
-            seed=seed,
-        )
+        fresh = self.network.again(seeded_copy(self.backbone_copy(), seed), seed)
         drawn = [
             *[v for x in fresh.searched for v in x.mapping_variables + x.own_variables],
             *fresh.always_own,

@@ -42,12 +42,15 @@ def named_configuration(configuration, choices: int) -> np.ndarray:
     """The choices (d,) that a name or a list means.
 
     Args:
-        configuration: "all", "top2", "bottom2", "alternating" (the lowest is shared,
-            the next not, and so on) or a list of 0 and 1.
+        configuration: "all", "top2", "bottom2", "alternating" (the lowest is not
+            shared, the next is, and so on: section 3's c = {2, 4}) or a list of 0 and
+            1.
         choices: d.
 
     >>> named_configuration("top2", 4).tolist()
     [0, 0, 1, 1]
+    >>> named_configuration("alternating", 4).tolist()
+    [0, 1, 0, 1]
     """
     bits = np.zeros(choices, int)
     if isinstance(configuration, str) and configuration in NAMED:
@@ -58,7 +61,7 @@ def named_configuration(configuration, choices: int) -> np.ndarray:
         elif configuration == "bottom2":
             bits[:2] = 1
         else:
-            bits[::2] = 1
+            bits[1::2] = 1
         return bits
     given = [] if isinstance(configuration, str) else list(configuration)
     if len(given) != choices or any(c not in (0, 1) for c in given):
@@ -121,11 +124,11 @@ class TransferNetwork(K.Layer):
         names = _searched_names(backbone, searched)
         channels = deconv_channels(backbone, names) if sharing == "dfcnn" else {}
         self.layers_in_order = []
-        for layer in backbone.layers:
+        for place, layer in enumerate(backbone.layers):
             copy = type(layer).from_config(layer.get_config())
             if layer.name in names:
                 transfer = transfer_layer(
-                    layer, sharing, seed, channels.get(layer.name)
+                    layer, place, sharing, seed, channels.get(layer.name)
                 )
                 copy = TransferLayer(transfer, copy)
             else:
@@ -143,6 +146,15 @@ class TransferNetwork(K.Layer):
             input_shape = layer.compute_output_shape(input_shape)
         self.output_width = int(input_shape[-1])
         self.built = True
+
+    def again(self, backbone, seed: int) -> TransferNetwork:
+        """Another network of these arguments, drawn from another seed.
+
+        Args:
+            backbone: of the same layers; it draws a task's own.
+            seed: as in the constructor.
+        """
+        return TransferNetwork(backbone, **{**self._arguments, "seed": seed})
 
     @property
     def searched(self) -> list[TransferLayer]:

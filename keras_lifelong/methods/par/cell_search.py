@@ -23,9 +23,9 @@ from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams import Task
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import schedules
+from keras_lifelong.training.hooks import clip_and_decay
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.trainer import evaluation_rows
-from keras_lifelong.training.weight_decay import clip_and_decay
 
 
 @dataclasses.dataclass

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from keras_lifelong.training import schedules
+from keras_lifelong.training.hooks import clip_and_decay
 from keras_lifelong.training.phase import Phase
-from keras_lifelong.training.weight_decay import clip_and_decay
 
 
 class Trainable(Protocol):

@@ -7,7 +7,7 @@ from keras import layers
 from keras import ops
 
 import keras_lifelong as kl
-from keras_lifelong.methods.den.growable_network import GrowableBatchNormalization
+from keras_lifelong.layers.growable import GrowableBatchNormalization
 from keras_lifelong.methods.den.regions import Region
 from keras_lifelong.methods.den.regions import Snapshot
 
@@ -171,7 +171,7 @@ def test_heads_hold_nothing_for_units_born_later(bucket):
     for stage, name in [(1, "a"), (2, "b")]:
         later = np.setdiff1d(top.units_at(), top.units_at(stage))
         assert later.size
-        head = model.fitted_head(f"head/own/{name}/kernel")
+        head = model.fitted_head(model.memory["head", "own", name, "kernel"])
         assert (head[later] == 0).all()
         assert (head[top.units_at(stage)] != 0).any()
 
@@ -321,23 +321,23 @@ def test_penalty_and_proximal_step_are_the_formulas():
     mask = np.array([[1, 1], [1, 0]], "float32")
     old = np.array([[1, 0], [0, 0]], "float32")
     previous = np.full((2, 2), 0.25, "float32")
-    weights = {
-        "mask": mask,
+    terms = {
         "previous": previous,
         "old": old,
         "l1": np.float32(0.2),
         "l2": np.float32(0.1),
         "group": np.float32(0),
     }
-    arguments = {"weights": [weights], "drift": np.float32(4)}
+    arguments = {"masks": [mask], "terms": [terms], "drift": np.float32(4)}
     cost = 0.05 * (0.25 + 0.01 + 0.09) + 2.0 * 0.0625
-    assert float(model.penalty([w], arguments)) == pytest.approx(cost, rel=1e-6)
+    assert float(model.sparse.penalty([w], arguments)) == pytest.approx(cost, rel=1e-6)
 
     before = np.full((2, 2), 7, "float32")
 
     def step(**changes):
-        arguments = {"weights": [{**weights, **changes}], "drift": np.float32(0)}
-        out = model.proximal_step([before], [ops.convert_to_tensor(w)], arguments, 0.5)
+        given = {**arguments, "terms": [{**terms, **changes}]}
+        weights = [ops.convert_to_tensor(w)]
+        out = model.sparse.proximal_step([before], weights, given, 0.5)
         return np.array(out[0])
 
     # shared weights keep their value, fresh ones shrink, the others are put back
@@ -490,6 +490,86 @@ def test_split_filters_keep_what_the_new_task_computes(norm):
     assert units(model) == [[0, 1, 2, 3, 4]]
     np.testing.assert_allclose(predict(model, "b"), now, atol=1e-6)
     np.testing.assert_allclose(predict(model, "a"), old, atol=1e-6)
+
+
+def shared_task(i, name):
+    spec = kl.TaskSpec(2, input_shape=(6,), head="shared")
+    return kl.Task(name, spec, train=(X, LABELS[i]), validation_split=0)
+
+
+@pytest.mark.parametrize("kind", [dense, conv_top])
+def test_a_split_under_a_shared_head_takes_nothing_from_old_tasks(kind):
+    """The original keeps its row of the head, and the new task hears the copy alone."""
+    model = new(kind, split_threshold=0.5, bucket=4)
+    x = X if kind is dense else IMAGES
+    spec = kl.TaskSpec(2, input_shape=x.shape[1:], head="shared")
+    model.fit(kl.Task("a", spec, train=(x, LABELS[0])), epochs=2, verbose=0)
+    old = predict(model, "a")
+    begin(model, "b")
+    top = model.network.growable[-1]
+    previous, head = Snapshot(model.network), np.array(model.head.kernel)
+    move_units(top, [0, 2], 1.0)
+    before = predict(model, "b")
+    assert model.split_drifted("b", previous)
+    np.testing.assert_array_equal(predict(model, "a"), old)
+    np.testing.assert_allclose(predict(model, "b"), before, atol=1e-6)
+
+    count = top.units_at(1).size
+    assert top.units_at(1).tolist() == list(range(count))
+    assert top.units_at(2).tolist() == [1, *range(3, count + 2)]
+    rows = model.network.rows_of(len(model.network.growable), [0, 2])
+    copies = model.network.rows_of(len(model.network.growable), [count, count + 1])
+    was = Region.everything(model.network, 1).head_rows(model.network)
+    now = np.array(model.head.kernel)
+    np.testing.assert_array_equal(now[was], head[was])
+    np.testing.assert_array_equal(now[copies], now[rows])
+
+
+def test_what_a_split_leaves_to_old_tasks_is_not_trained_by_new_ones():
+    model = new(split_threshold=0.0, growth=9, expansion=None)
+    model.fit(shared_task(0, "a"), epochs=2, verbose=0)
+    phases = Phases()
+    model.fit(shared_task(1, "b"), epochs=2, verbose=0, callbacks=[phases])
+    assert "final training" in phases.names
+    top = model.network.growable[-1]
+    alone = np.setdiff1d(top.units_at(1), top.units_at(2))
+    assert alone.size
+    before, after = (p["final training"][-1] for p in (phases.before, phases.after))
+    np.testing.assert_array_equal(before[0][:, alone], after[0][:, alone])
+    assert not np.array_equal(before[0], after[0])
+    plain = [model.task_model(name).predict(X, verbose=0) for name in "ab"]
+    for name, found in zip("ab", plain, strict=True):
+        np.testing.assert_allclose(found, predict(model, name), atol=1e-6)
+
+
+def test_a_unit_retired_for_a_removed_task_comes_back():
+    model = new(split_threshold=0.0, growth=9, expansion=None)
+    model.fit(shared_task(0, "a"), epochs=2, verbose=0)
+    had = units(model)
+    model.fit(shared_task(1, "b"), epochs=2, verbose=0)
+    old = predict(model, "a")
+    assert units(model, 2)[-1] != had[-1]
+    model.remove_task("b")
+    assert units(model) == had and units(model, 2) == had
+    np.testing.assert_array_equal(predict(model, "a"), old)
+
+
+def test_without_timestamps_a_shared_head_is_refused_before_training():
+    model = new(timestamps=False)
+    with pytest.raises(ValueError, match="'a' shares its head, and without timestamps"):
+        model.fit(shared_task(0, "a"), verbose=0)
+    assert model.task_names == []
+    model = new(timestamps=False, split=False)
+    model.fit(shared_task(0, "a"), epochs=1, verbose=0)
+
+
+def test_too_large_an_l1_leaves_a_unit_in_every_layer():
+    model = new(l1=1.0)
+    fit(model, "a")
+    assert units(model) == [[0], [0]]
+    found = model.task_model("a").predict(X, verbose=0)
+    np.testing.assert_allclose(found, predict(model, "a"), atol=1e-6)
+    assert [e["count"] for e in entries(model, "initial")] == [1, 1]
 
 
 # Counting

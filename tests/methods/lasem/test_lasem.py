@@ -9,6 +9,7 @@ from keras import layers
 from keras import ops
 
 import keras_lifelong as kl
+from keras_lifelong.methods.lasem.transfer_network import named_configuration
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 8, 8, 2)).astype("float32")
@@ -89,6 +90,49 @@ def test_the_joint_likelihood_is_the_product():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_what_is_pruned_takes_no_part_of_the_joint_posterior():
+    """However unlikely the batch is under what is left."""
+    model = begun(likelihood="joint")
+    prior = np.array([0.6, 0.4, 0, 0], "float32")
+    losses = np.zeros((4, 100), "float32")  # as those of what is left out
+    losses[0], losses[1] = 2.0, 2.01  # e^-200 and e^-201 of the batch
+    found = array(model.posterior_of(losses, np.ones(100, "float32"), prior))
+    likely = 0.6 * np.e / (0.6 * np.e + 0.4)
+    np.testing.assert_allclose(found, [likely, 1 - likely, 0, 0], atol=1e-4)
+    assert found[2:].tolist() == [0, 0]
+
+
+def test_a_joint_likelihood_learns_from_large_batches_too():
+    model = new(keras.optimizers.SGD(0.1), likelihood="joint")
+    history = fit(model, 0, epochs=12, batch_size=54).history["loss"]
+    assert 0 < history[-1] < 0.9 * history[0]
+    assert array(model.posterior).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_equal_models_begin_equally_whatever_keras_calls_their_layers():
+    for sharing in ("hps", "tf", "dfcnn"):
+        first, second = (
+            kl.LASEM(
+                keras.Sequential(
+                    [
+                        keras.Input((8, 8, 2)),
+                        layers.Conv2D(4, 3),
+                        layers.Conv2D(4, 3),
+                        layers.Flatten(),
+                    ]
+                ),
+                sharing=sharing,
+            )
+            for _ in range(2)
+        )
+        names = [[x.name for x in m.network.searched] for m in (first, second)]
+        assert names[0] != names[1]
+        pairs = list(zip(first.shared_values(), second.shared_values(), strict=True))
+        assert pairs and all(np.array_equal(a, b) for a, b in pairs)
+        drawn = [v for v in first.shared_values() if v.ndim > 1]
+        assert not np.array_equal(drawn[0].ravel()[:9], drawn[-1].ravel()[:9])
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="uses its tape")
 @pytest.mark.parametrize("sharing", ["hps", "tf", "dfcnn"])
 def test_one_pass_gives_the_posterior_weighted_sum_of_separate_gradients(sharing):
@@ -126,6 +170,19 @@ def test_the_prior_follows_the_posteriors(prior, expected):
     ):
         model.after_e_step(ops.convert_to_tensor(posterior, "float32"))
         np.testing.assert_allclose(array(model.prior()), after, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("all", [1, 1, 1, 1]),
+        ("top2", [0, 0, 1, 1]),
+        ("bottom2", [1, 1, 0, 0]),
+        ("alternating", [0, 1, 0, 1]),  # section 3: {2, 4}, counted from 1
+    ],
+)
+def test_named_configurations_are_those_of_the_paper(name, choices):
+    assert named_configuration(name, 4).tolist() == choices
 
 
 def test_ties_go_to_the_configuration_that_shares_more():
@@ -179,10 +236,12 @@ def test_a_task_that_comes_back_keeps_its_configuration():
     model = new()
     fit(model, 0)
     fit(model, 1)
-    found, evidence = model.configuration("t0"), array(model.evidence).copy()
+    key = ("own", "t0", len(model.own_variables()) - 1)
+    found, evidence = model.configuration("t0"), model.memory[key].copy()
     history = fit(model, 0, epochs=1)
     assert len(history.history["loss"]) == 1
     assert model.configuration("t0") == found
+    np.testing.assert_array_equal(model.memory[key], evidence)
     np.testing.assert_array_equal(array(model.evidence), evidence)
     chosen = [e for e in model.growth if e["kind"] == "configuration"]
     assert [e["task"] for e in chosen] == ["t0", "t1"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_lifelong.methods.par.expert_training import ExpertTraining
+from keras_lifelong.training.hooks import clip_and_decay
 from keras_lifelong.training.phase import Phase
-from keras_lifelong.training.weight_decay import clip_and_decay
 
 
 class Stub:

@@ -1,0 +1,115 @@
+"""How much each weight matters: squared gradients of single examples.
+
+Methods that hold weights by their importance differ in the objective whose gradient
+they square (EWC: the log-likelihood of a label; MAS: the norm of the outputs), not in
+how the squares are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from keras import ops
+
+from keras_lifelong import backend
+from keras_lifelong.streams.task import is_dataset
+
+
+def squared_gradients(
+    objective: Callable, x, y, variables: list, state: list, xla: bool = False
+) -> list[np.ndarray]:
+    """The mean over examples of the squared gradient of each by itself.
+
+    The square of a batch's mean gradient is another, much smaller quantity.
+
+    Args:
+        objective: `objective(x, y) -> scalar` of one example, x (1, …) and y (1, …).
+        x, y: arrays (n, …) of the examples, n at least 1.
+        variables: those the gradient is taken by.
+        state: every variable that `objective` reads.
+        xla: whether to compile with XLA.
+
+    Returns:
+        An array for each of `variables`, of its shape.
+
+    Example:
+
+    >>> import keras
+    >>> w = keras.Variable([2.0])
+    >>> x = np.array([[1.0], [3.0]], "float32")
+    >>> found = squared_gradients(lambda x, y: ops.sum(w * x), x, x, [w], [w])
+    >>> found[0].tolist()    # (1 + 9) / 2
+    [5.0]
+    """
+
+    def step(gradients_of, i, carry, x, y):
+        def cost():
+            value = objective(ops.expand_dims(x[i], 0), ops.expand_dims(y[i], 0))
+            return value, value
+
+        _, gradients = gradients_of(cost, variables)
+        return [c + ops.square(g) for c, g in zip(carry, gradients, strict=True)]
+
+    run = backend.compile_loop(step, state, xla, _ignore)
+    total = run(
+        ops.convert_to_tensor(len(x), "int32"),
+        [ops.zeros(v.shape, "float32") for v in variables],
+        ops.convert_to_tensor(x),
+        ops.convert_to_tensor(y),
+    )
+    return [ops.convert_to_numpy(t) / len(x) for t in total]
+
+
+def some_examples(data, count: int, rng: np.random.Generator) -> tuple:
+    """At most `count` examples of training data, in random order.
+
+    Args:
+        data: `(x, y)` arrays, or a `tf.data.Dataset`, whose first are taken.
+        rng: which are drawn.
+
+    >>> x, y = some_examples((np.arange(4), np.arange(4)), 2, np.random.default_rng(0))
+    >>> len(x), bool((x == y).all())
+    (2, True)
+    """
+    if is_dataset(data):
+        return next(data.batch(count).as_numpy_iterator())
+    x, y = data
+    rows = rng.permutation(len(x))[:count]
+    return x[rows], y[rows]
+
+
+def drawn_labels(logits: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Labels drawn from what a model predicts.
+
+    Args:
+        logits: (n, units), before the activation.
+        kind: of the head's loss: "softmax", "sigmoid" or "squared", whose predictions
+            are the mean of a normal distribution of variance 1.
+        rng: draws them.
+
+    Returns:
+        (n,) of int for "softmax", else (n, units).
+
+    >>> certain = np.array([[9e9, 0.0], [0.0, 9e9]])
+    >>> drawn_labels(certain, "softmax", np.random.default_rng(0)).tolist()
+    [0, 1]
+    """
+    if kind == "softmax":
+        return np.argmax(logits + rng.gumbel(size=logits.shape), 1).astype("int32")
+    if kind == "sigmoid":
+        chance = 1 / (1 + np.exp(-logits))
+        return (rng.random(logits.shape) < chance).astype("float32")
+    return (logits + rng.normal(size=logits.shape)).astype("float32")
+
+
+def log_likelihood_scale(kind: str, units: int) -> float:
+    """By what a head's mean loss is multiplied to be minus the log-likelihood.
+
+    The log-likelihood sums over outputs, where the sigmoid and squared losses average.
+    """
+    return {"softmax": 1.0, "sigmoid": units, "squared": units / 2}[kind]
+
+
+def _ignore():
+    """These loops are not training functions, and not counted as such."""

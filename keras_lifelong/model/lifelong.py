@@ -19,12 +19,14 @@ from keras_lifelong.model.session import Session
 from keras_lifelong.model.state import StateMixin
 from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.model.tasks import TasksMixin
+from keras_lifelong.model.using import UsingMixin
 from keras_lifelong.seeds import seeded_copy
 from keras_lifelong.training.trainer import Trainer
 
 
 class LifelongModel(
     TasksMixin,
+    UsingMixin,
     LearningMixin,
     OptionsMixin,
     RemovalMixin,

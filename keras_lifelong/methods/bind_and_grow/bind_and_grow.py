@@ -32,6 +32,7 @@ from keras_lifelong.methods.bind_and_grow.routed import RoutedModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
+from keras_lifelong.training.hooks import retained
 
 Share = Annotated[float, In(0, 1)]
 Rank = Annotated[int, AtLeast(0)]

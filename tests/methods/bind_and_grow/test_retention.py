@@ -9,8 +9,8 @@ from keras import ops
 from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
 from keras_lifelong.methods.bind_and_grow.joint_net import find_parts
 from keras_lifelong.methods.bind_and_grow.retention import Retention
-from keras_lifelong.methods.bind_and_grow.retention import retained
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.training.hooks import retained
 
 X = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
 

@@ -16,6 +16,11 @@ ROOT = Path(__file__).parents[1]
 
 # Before anything imports Keras: TensorFlow reads this once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# XLA spends most of its time making code faster that a test runs a few times.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 
 _SHARED_DATA = ROOT.parent / "shared" / "tfds"
 if _SHARED_DATA.is_dir():

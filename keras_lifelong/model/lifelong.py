@@ -95,6 +95,10 @@ class LifelongModel(
         self.network = self.build_network(seeded)
         self.stage = keras.Variable(0, dtype="int32", trainable=False, name="stage")
         self.trainer = Trainer(self)
+        default = keras.optimizers.serialize(keras.optimizers.get("adam"))
+        self._optimizer_config = json.dumps(
+            default
+        )  # of `compile()`, until it is called
         self._loss = None
         self._metrics = [metrics_lib.get("accuracy")]
         self.built = True

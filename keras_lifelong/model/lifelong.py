@@ -365,7 +365,8 @@ class LifelongModel(
         model.add(keras.Input(self.backbone_input_shape))
         for layer, values in layers:
             if hasattr(layer, "plain"):  # made of several, to be exported as a graph
-                layer.build(model.output_shape)
+                given = (None, *self.backbone_input_shape)
+                layer.build(model.output_shape if model.layers else given)
                 layer.set_weights(values)
                 model.add(layer.plain())
             else:

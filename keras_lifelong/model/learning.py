@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -216,10 +217,11 @@ class LearningMixin(keras.Model):
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)
         measured = Measured(self)
-        recorder = NoRecorder()
+        checkpoint = None
         if checkpoint_dir is not None:
-            recorder = Checkpoint(checkpoint_dir, self, self._run(stream, settings))
-            measured.restore(recorder.measured)
+            checkpoint = Checkpoint(checkpoint_dir, self, self._run(stream, settings))
+            measured.restore(checkpoint.measured)
+        recorder = NoRecorder() if checkpoint is None else checkpoint
         start = time.perf_counter()
         calls.on_train_begin()
         tasks = []
@@ -230,8 +232,8 @@ class LearningMixin(keras.Model):
                     self.seen[task.name] = task
                 measured.check_name(index, task.name)
                 continue
-            if checkpoint_dir is not None:
-                recorder.begin_task(index, measured.to_config())
+            if checkpoint is not None:
+                checkpoint.begin_task(index, measured.to_config())
             task_start = time.perf_counter()
             peak = self._learn(task, settings, calls, recorder)
             seconds = time.perf_counter() - task_start
@@ -239,8 +241,8 @@ class LearningMixin(keras.Model):
         if not tasks:
             raise ValueError("`stream` gave no tasks.")
         calls.on_train_end()
-        if checkpoint_dir is not None:
-            recorder.finish(len(tasks), measured.to_config())
+        if checkpoint is not None:
+            checkpoint.finish(len(tasks), measured.to_config())
         result = measured.result(stream, time.perf_counter() - start)
         self.results.append(result)
         return result
@@ -270,7 +272,7 @@ class LearningMixin(keras.Model):
     def _scores(self, task, what, logits_of, main_only=False) -> dict:
         """Loss and metrics by name, of what `logits_of(x)` says of a split."""
         data = getattr(task, what)
-        logits, y = [], []
+        found, wanted = [], []
         if is_dataset(data):
             check = self.checker(task.spec, "block")
             batches = data.batch(1024).as_numpy_iterator()
@@ -278,9 +280,9 @@ class LearningMixin(keras.Model):
         else:
             data = [data]
         for x, labels in data:
-            logits.append(logits_of(x))
-            y.append(labels)
-        logits, y = np.concatenate(logits), np.concatenate(y)
+            found.append(logits_of(x))
+            wanted.append(labels)
+        logits, y = np.concatenate(found), np.concatenate(wanted)
         kind = self.loss_kind(task.name)
         predictions = keras.activations.get(heads.activation(kind))(
             ops.convert_to_tensor(logits)
@@ -319,6 +321,7 @@ class LearningMixin(keras.Model):
         Raises:
             ValueError: if the task is unknown or the data bad.
         """
+        data: Any
         if isinstance(x, Task):
             name, data = x.name, getattr(x, split)
             if data is None:
@@ -327,7 +330,8 @@ class LearningMixin(keras.Model):
             name, data = self.which(task), (x, y)
         spec = self.task_spec(name)
         if not is_dataset(data):
-            data = check_split(*data, spec, f"{split} of task {name!r}")
+            inputs, labels = data
+            data = check_split(inputs, labels, spec, f"{split} of task {name!r}")
         loaded = LoadedTask(name, spec, data, data, data)
 
         def logits(x):

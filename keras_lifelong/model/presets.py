@@ -83,8 +83,8 @@ class PresetMixin(keras.Model):
         directory.parent.mkdir(parents=True, exist_ok=True)
         state, arrays = self.get_state()
         _check_space(directory.parent, arrays)
-        temporary = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
-        temporary = pathlib.Path(temporary)
+        made = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
+        temporary = pathlib.Path(made)
         try:
             origin = self._write_preset(temporary, directory.name, state, arrays)
             temporary.chmod(0o755)
@@ -148,11 +148,13 @@ class PresetMixin(keras.Model):
             for name in self.task_names
         }
         users = Counter(key for keys in used.values() for key in keys)
-        tasks, files = [], []
+        tasks: list[dict] = []
+        files: list[str] = []
         for name, keys in used.items():
             own = {key: arrays[key] for key in keys if users[key] == 1}
-            file = layout.task_file(name, files) if own else None
+            file = None
             if own:
+                file = layout.task_file(name, files)
                 (place / file).parent.mkdir(exist_ok=True)
                 weights.write(place / file, own)
                 files.append(file)
@@ -311,7 +313,7 @@ def _read_arrays(preset, listed, entries) -> dict[str, np.ndarray]:
         needed = {key for entry in entries for key in entry["arrays"]}
         left = {key for entry in listed for key in entry["arrays"]} - needed
         own = {entry["file"] for entry in entries} - {None}
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for file in sorted(own):
         arrays |= preset.arrays(file)
     shared = preset.arrays(layout.WEIGHTS, lambda key: key not in left)

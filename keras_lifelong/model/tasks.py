@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,8 +61,9 @@ class TasksMixin(keras.Model):
 
     def log(self, task: str, layer: str, kind: str, count: int, **why):
         """Adds an entry to `growth`."""
-        entry = {"task": task, "layer": layer, "kind": kind, "count": int(count)}
-        self.growth.append(GrowthEntry(**entry, why=why))
+        count = int(count)
+        entry = GrowthEntry(task=task, layer=layer, kind=kind, count=count, why=why)
+        self.growth.append(entry)
 
     def log_initial(self, task: str):
         """Logs the units of the base network with the first task."""
@@ -290,7 +292,9 @@ class TasksMixin(keras.Model):
 
     @property
     def active_spec(self) -> TaskSpec:
-        return self.memory.records[self.active_task].spec
+        """The `TaskSpec` of the active task, which there must be."""
+        name: Any = self.active_task
+        return self.memory.records[name].spec
 
     def head_rows(self) -> np.ndarray:
         """Rows of a head's kernel that carry existing features."""
@@ -378,7 +382,8 @@ class TasksMixin(keras.Model):
 
     def loss_key(self) -> tuple:
         """What the compiled loss depends on: the loss's kind and the head's size."""
-        return self.loss_kind(self.active_task), self.active_spec.units
+        name: Any = self.active_task  # there is one
+        return self.loss_kind(name), self.active_spec.units
 
     def loss_kind(self, name: str) -> str:
         """What a task's head is trained with; see `layers.head.loss_kind`."""

@@ -26,6 +26,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def npz(
     stream = streams.get("npz", path="mine.npz", split=5)
     ```
     """
-    common = {
+    common: dict[str, Any] = {
         "train_per_task": train_per_task,
         "seed": seed,
         "standardize": standardize,

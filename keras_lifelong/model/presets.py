@@ -11,6 +11,8 @@ import pathlib
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from typing import Self
 
 import keras
 import numpy as np
@@ -48,7 +50,7 @@ class PresetMixin(keras.Model):
         """The preset this model was loaded from or saved to last: id, name, tasks."""
         return self._session.origin
 
-    def save_to_preset(self, directory) -> None:
+    def save_to_preset(self, directory: str | os.PathLike) -> None:
         """Writes the model to a directory: see `keras_lifelong.presets.layout`.
 
         The directory appears whole or not at all; an existing preset is replaced. What
@@ -190,7 +192,12 @@ class PresetMixin(keras.Model):
         return [*origin["lineage"], parent]
 
     @classmethod
-    def from_preset(cls, uri, tasks=None, load_weights: bool = True):
+    def from_preset(
+        cls,
+        uri: str | os.PathLike,
+        tasks: Sequence[str] | None = None,
+        load_weights: bool = True,
+    ) -> Self:
         """Loads what `save_to_preset` wrote; runs no code from it.
 
         Every file is checked against the size and digest that the preset lists before

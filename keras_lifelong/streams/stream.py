@@ -80,7 +80,9 @@ class TaskStream:
         return self.num_tasks
 
     @classmethod
-    def of(cls, tasks) -> TaskStream:
+    def of(
+        cls, tasks: TaskStream | Iterable[Task] | Callable[[int], Task]
+    ) -> TaskStream:
         """`tasks`, if they are a stream; otherwise a stream of them."""
         return tasks if isinstance(tasks, cls) else cls(tasks)
 

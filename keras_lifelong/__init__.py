@@ -6,6 +6,22 @@ True
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what `__getattr__` finds; methods are Any, for they are not listed
+    from keras_lifelong import backbones as backbones
+    from keras_lifelong import metrics as metrics
+    from keras_lifelong import report as report
+    from keras_lifelong import search as search
+    from keras_lifelong import streams as streams
+    from keras_lifelong import zoo as zoo
+    from keras_lifelong.metrics import Result as Result
+    from keras_lifelong.model import LifelongModel as LifelongModel
+    from keras_lifelong.streams import Task as Task
+    from keras_lifelong.streams import TaskSpec as TaskSpec
+    from keras_lifelong.streams import TaskStream as TaskStream
+    from keras_lifelong.training.phase import Phase as Phase
+    from keras_lifelong.zoo import upload_preset as upload_preset
 
 __version__ = "0.1.0"
 

@@ -276,7 +276,7 @@ def _annotations(function: Callable) -> dict[str, Any]:
     the callee checks its arguments itself.
     """
     function = inspect.unwrap(function)
-    annotations = {}
+    annotations: dict[str, Any] = {}
     for name, annotation in getattr(function, "__annotations__", {}).items():
         holder = types.SimpleNamespace(__annotations__={name: annotation})
         try:

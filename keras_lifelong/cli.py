@@ -183,9 +183,10 @@ def _import_keras(verbose: bool) -> None:
 @contextlib.contextmanager
 def _asked_wrongly(*kinds: type[Exception]) -> Iterator[None]:
     """Errors in here are the asker's: a wrong file or argument, not a failed run."""
+    wrong: tuple[type[Exception], ...] = (ValueError, *kinds)
     try:
         yield
-    except (ValueError, *kinds) as error:
+    except wrong as error:
         raise UsageError(str(error)) from error
 
 

@@ -58,7 +58,7 @@ class Training:
     learning_rate: Annotated[float, checks.Above(0)] | dict[str, Any] = 1e-3
     optimizer: str | dict = "adam"
     loss: Literal["softmax", "sigmoid"] | None = None
-    metrics: list[str] = ("accuracy",)
+    metrics: Sequence[str] = ("accuracy",)
 
 
 # Arguments that the program gives: the seed is one for the whole configuration.
@@ -284,7 +284,7 @@ def _training(raw: dict[str, Any]) -> dict[str, Any]:
     if isinstance(training["learning_rate"], dict):
         known = _schedules()
         path = "training.learning_rate"
-        rate = _call(path, training["learning_rate"], known, known.get)
+        rate = _call(path, training["learning_rate"], known, known.__getitem__)
         training["learning_rate"] = rate
     metrics = training["metrics"]
     if not metrics or len(set(metrics)) < len(metrics):
@@ -310,7 +310,7 @@ def _check_optimizer(optimizer: str | dict[str, Any]) -> None:
             f"Received: {optimizer!r}"
         )
     known = _optimizers()
-    _call(path, section, known, known.get)
+    _call(path, section, known, known.__getitem__)
 
 
 def _optimizers() -> dict[str, type]:

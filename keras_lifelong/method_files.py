@@ -28,7 +28,7 @@ def methods() -> dict[str, str]:
     >>> methods()["Finetune"]
     'keras_lifelong.baselines.finetune'
     """
-    found = {}
+    found: dict[str, str] = {}
     for package in PACKAGES:
         found |= decorated(package, HERE / package.rpartition(".")[2])
     return dict(sorted(found.items()))

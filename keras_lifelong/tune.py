@@ -9,8 +9,10 @@ from keras_lifelong.files import write_atomic
 
 PROJECT = "search"
 # What the program gives a tuner, which a configuration therefore cannot.
-GIVEN = ("build", "stream", "epochs", "batch_size", "seed", "directory")
-GIVEN += ("project_name", "overwrite")
+GIVEN = (
+    *("build", "stream", "epochs", "batch_size", "seed"),
+    *("directory", "project_name", "overwrite"),
+)
 
 
 def tuner_class(method: str) -> type:

@@ -67,7 +67,7 @@ class Stack:
 
         self.name = name
         self.layers = [keras.Input(input_shape)]
-        self._counts = collections.Counter()
+        self._counts: collections.Counter[str] = collections.Counter()
 
     def name_for(self, class_name: str) -> str:
         """Keras' own naming, counted within this backbone: `conv2d`, `conv2d_1`."""

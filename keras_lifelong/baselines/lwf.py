@@ -59,7 +59,7 @@ class LwF(LifelongModel):
     ):
         options = checked_options(LwF, locals())
         super().__init__(backbone, seed, pretrained, name, options)
-        self._stacks = {}
+        self._stacks: dict[tuple, list] = {}
 
     def learn(self, task):
         shared = self.network.trainable_variables

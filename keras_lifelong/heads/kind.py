@@ -158,7 +158,7 @@ def register(name: str) -> Callable[[type], type]:
         ValueError: if the name is taken.
     """
 
-    def decorate(cls: type) -> type:
+    def decorate(cls: type[HeadKind]) -> type[HeadKind]:
         cls.name = name
         return _KINDS.register(name)(cls)
 

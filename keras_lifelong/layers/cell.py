@@ -83,7 +83,7 @@ def check_genotype(genotype) -> dict[str, list[tuple[str, int]]]:
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
-class Cell(K.Layer):
+class Cell(keras.layers.Layer):
     """One cell: four nodes, each the sum of two operations; the nodes are its output.
 
     Args:
@@ -150,7 +150,7 @@ class Cell(K.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
-class CellNetwork(K.Layer):
+class CellNetwork(keras.layers.Layer):
     """A stem, cells of one genotype and global average pooling: features of images.
 
     Cells number n // 3 and 2 n // 3 (of n, from 0) are reduction cells. The width does

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -178,7 +179,7 @@ class RandomConvolutions(Extractor):
                 f"`filters` must be positive integers. Received: {filters!r}"
             )
         self._whiten = None if components is None else Whitening(components)
-        self._kernels = {}
+        self._kernels: dict[tuple[int, int], Any] = {}
 
     def _kernel(self, index: int, inputs: int):
         if (index, inputs) not in self._kernels:

@@ -21,8 +21,8 @@ class _Factorised:
     def __init__(self, *args, seed: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.seed = seed
-        self.shared_variables = []
-        self._mapping = []
+        self.shared_variables: list[keras.Variable] = []
+        self._mapping: list[keras.Variable] = []
 
     def _factor(self, name, shape, shared=False):
         """Adds a factor; all are drawn Glorot uniform, biases included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from keras_lifelong.seeds import derive_seed
 K = keras.layers
 
 
-class Hypernetwork(K.Layer):
+class Hypernetwork(keras.layers.Layer):
     """What both kinds have in common: slots, generating, storing, what was retained.
 
     Values are generated in units of each tensor's usual size, √(2 / fan-in) for kernels
@@ -287,7 +288,7 @@ class Hypernetwork(K.Layer):
             network); with `score`, a dict of "error", "score" (of the weights
             generated) and "drop" (by how much those to be kept score better).
         """
-        found = {}
+        found: dict[int, Any] = {}
         for slot, wanted in weights.items():
             generated = self.generate(slot)
             difference = self.standard(generated) - self.standard(wanted)

@@ -7,6 +7,8 @@ cells rest: Keras' "same" pads strided layers on one side only.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -36,7 +38,7 @@ def _norm(affine: bool):
     return K.BatchNormalization(momentum=0.9, epsilon=1e-5, center=affine, scale=affine)
 
 
-class _Operation(K.Layer):
+class _Operation(keras.layers.Layer):
     """What all have in common: a width, a stride and whether norms are affine."""
 
     def __init__(self, filters: int, strides: int = 1, affine: bool = True, **kwargs):
@@ -223,7 +225,7 @@ def operation(name: str, filters: int, strides: int = 1, searching: bool = False
     >>> operation("dil_conv_3x3", 64, strides=2).dilation
     2
     """
-    common = {"strides": strides, "affine": not searching}
+    common: dict[str, Any] = {"strides": strides, "affine": not searching}
     if name == "none":
         return Zero(filters, **common)
     if name in ("max_pool_3x3", "avg_pool_3x3"):

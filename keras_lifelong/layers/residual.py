@@ -18,7 +18,7 @@ def _norm():
     return K.BatchNormalization(momentum=0.9, epsilon=1e-5)
 
 
-class _Seeded(K.Layer):
+class _Seeded(keras.layers.Layer):
     """A layer of several convolutions, each drawn from its own part of one seed."""
 
     def __init__(self, seed=None, **kwargs):

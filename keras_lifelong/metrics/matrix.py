@@ -52,7 +52,9 @@ def check_matrix(R: np.ndarray, name: str = "R") -> np.ndarray:
     return matrix
 
 
-def _vector(values: Sequence[float | None], name: str, length: int) -> np.ndarray:
+def _vector(
+    values: Sequence[float | None] | np.ndarray, name: str, length: int
+) -> np.ndarray:
     vector = np.array(values, dtype="float64")
     if vector.shape != (length,):
         raise ValueError(
@@ -183,11 +185,11 @@ def forgetting_ratio(R: np.ndarray, peaks: Sequence[float | None] | None) -> flo
     matrix = check_matrix(R)
     if peaks is None:
         return float("nan")
-    peaks = _vector(peaks, "peaks", len(matrix))[:-1]
-    if not len(peaks):
+    known = _vector(peaks, "peaks", len(matrix))[:-1]
+    if not len(known):
         return 1.0
-    peaks = np.where(peaks == 0.0, np.nan, peaks)
-    return float((matrix[-1, :-1] / peaks).mean())
+    known = np.where(known == 0.0, np.nan, known)
+    return float((matrix[-1, :-1] / known).mean())
 
 
 def multi_task_gain(

@@ -19,6 +19,7 @@ from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.metrics.table import result_table
 
 SCHEMA = 1
+_UNKNOWN: Any = None  # a sequence that is given afterwards: of zeros
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -77,8 +78,8 @@ class Result:
     matrices: Mapping[str, np.ndarray]
     peak_by_task: Sequence[float | None] | None = None
     params_base: int = 0
-    params_by_task: Sequence[int] | None = None
-    train_seconds_by_task: Sequence[float] | None = None
+    params_by_task: Sequence[int] = _UNKNOWN
+    train_seconds_by_task: Sequence[float] = _UNKNOWN
     wall_seconds: float = 0.0
     compile_count: int = 0
     peak_rss_mib: float = 0.0

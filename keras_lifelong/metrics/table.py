@@ -20,7 +20,7 @@ def clip(name: str, width: int = NAME_WIDTH) -> str:
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
-def number(value: float, digits: int = 4, sign: bool = False) -> str:
+def number(value: float | None, digits: int = 4, sign: bool = False) -> str:
     """A number for a table; "·" where there is none."""
     if value is None or math.isnan(value):
         return "·"

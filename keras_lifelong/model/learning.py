@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers import head as heads
@@ -24,7 +31,12 @@ from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.callbacks import Callbacks
 from keras_lifelong.training.checkpoint import Checkpoint
 from keras_lifelong.training.checkpoint import NoRecorder
+from keras_lifelong.training.phase import Phase
+from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.trainer import Settings
+
+# of the phases of a task, which is sent their results
+Learning = Generator[Phase, PhaseResult, Any]
 
 
 @dataclasses.dataclass
@@ -33,7 +45,7 @@ class LoadedTask:
 
     name: str
     spec: TaskSpec
-    train: object
+    train: Any
     validation: tuple | None
     test: tuple | None
 
@@ -41,7 +53,12 @@ class LoadedTask:
 class LearningMixin(keras.Model):
     """What a `LifelongModel` does with tasks; the state it works on is the model's."""
 
-    def compile(self, optimizer="adam", loss: str | None = None, metrics=("accuracy",)):
+    def compile(
+        self,
+        optimizer: str | dict | keras.optimizers.Optimizer = "adam",
+        loss: str | None = None,
+        metrics: Sequence[str | Callable] = ("accuracy",),
+    ) -> None:
         """Sets how tasks are learned and scored.
 
         Args:
@@ -70,7 +87,7 @@ class LearningMixin(keras.Model):
         super().compile(optimizer=keras.optimizers.get(optimizer), jit_compile=False)
         self._optimizer_config = json.dumps(keras.optimizers.serialize(self.optimizer))
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         """What `compile` was given, for saving; functions are not saved."""
         names = [m for m in self._metric_arguments if isinstance(m, str)]
         return {
@@ -79,7 +96,7 @@ class LearningMixin(keras.Model):
             "metrics": names or ["accuracy"],
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """The inverse of `get_compile_config`."""
         self.compile(
             keras.optimizers.deserialize(config["optimizer"]),
@@ -92,7 +109,7 @@ class LearningMixin(keras.Model):
         return json.loads(self._optimizer_config)  # afresh: Keras edits what it reads
 
     @property
-    def main_metric(self):
+    def main_metric(self) -> metrics_lib.Score:
         """The metric of `results.json`: the first given to `compile`."""
         return self._metrics[0]
 
@@ -100,16 +117,16 @@ class LearningMixin(keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
+        x: Task | ArrayLike | None = None,
+        y: ArrayLike | None = None,
         *,
         task: str | None = None,
-        validation_data=None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         epochs: int = 1,
         batch_size: int = 32,
-        callbacks=None,
-        verbose="auto",
-        learn=None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        verbose: int | str = "auto",
+        learn: Callable[[LoadedTask], Learning] | None = None,
     ) -> keras.callbacks.History:
         """Learns one task, new or known.
 
@@ -170,7 +187,7 @@ class LearningMixin(keras.Model):
             raise ValueError("Call `compile(optimizer, ...)` before `fit`.")
         return Settings(int(epochs), int(batch_size))
 
-    def checker(self, spec, what):
+    def checker(self, spec: TaskSpec, what: str) -> Callable:
         """A function that checks `(x, y)` and returns it in standard form."""
         return lambda x, y: check_split(x, y, spec, what)
 
@@ -192,13 +209,13 @@ class LearningMixin(keras.Model):
 
     def fit_stream(
         self,
-        stream,
+        stream: TaskStream | Iterable[Task],
         *,
         epochs: int = 1,
         batch_size: int = 32,
-        callbacks=None,
-        verbose="auto",
-        checkpoint_dir=None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        verbose: int | str = "auto",
+        checkpoint_dir: str | os.PathLike | None = None,
     ) -> metrics_lib.Result:
         """Learns the tasks of a stream in order and tests all of them after each.
 
@@ -216,10 +233,11 @@ class LearningMixin(keras.Model):
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)
         measured = Measured(self)
-        recorder = NoRecorder()
+        checkpoint = None
         if checkpoint_dir is not None:
-            recorder = Checkpoint(checkpoint_dir, self, self._run(stream, settings))
-            measured.restore(recorder.measured)
+            checkpoint = Checkpoint(checkpoint_dir, self, self._run(stream, settings))
+            measured.restore(checkpoint.measured)
+        recorder = NoRecorder() if checkpoint is None else checkpoint
         start = time.perf_counter()
         calls.on_train_begin()
         tasks = []
@@ -230,8 +248,8 @@ class LearningMixin(keras.Model):
                     self.seen[task.name] = task
                 measured.check_name(index, task.name)
                 continue
-            if checkpoint_dir is not None:
-                recorder.begin_task(index, measured.to_config())
+            if checkpoint is not None:
+                checkpoint.begin_task(index, measured.to_config())
             task_start = time.perf_counter()
             peak = self._learn(task, settings, calls, recorder)
             seconds = time.perf_counter() - task_start
@@ -239,8 +257,8 @@ class LearningMixin(keras.Model):
         if not tasks:
             raise ValueError("`stream` gave no tasks.")
         calls.on_train_end()
-        if checkpoint_dir is not None:
-            recorder.finish(len(tasks), measured.to_config())
+        if checkpoint is not None:
+            checkpoint.finish(len(tasks), measured.to_config())
         result = measured.result(stream, time.perf_counter() - start)
         self.results.append(result)
         return result
@@ -259,7 +277,9 @@ class LearningMixin(keras.Model):
 
     # Scoring
 
-    def score(self, task, what: str = "test", main_only: bool = False) -> dict:
+    def score(
+        self, task: LoadedTask, what: str = "test", main_only: bool = False
+    ) -> dict[str, float]:
         """Loss and metrics of the active task on one split, as floats by name."""
 
         def logits(x):
@@ -270,7 +290,7 @@ class LearningMixin(keras.Model):
     def _scores(self, task, what, logits_of, main_only=False) -> dict:
         """Loss and metrics by name, of what `logits_of(x)` says of a split."""
         data = getattr(task, what)
-        logits, y = [], []
+        found, wanted = [], []
         if is_dataset(data):
             check = self.checker(task.spec, "block")
             batches = data.batch(1024).as_numpy_iterator()
@@ -278,9 +298,9 @@ class LearningMixin(keras.Model):
         else:
             data = [data]
         for x, labels in data:
-            logits.append(logits_of(x))
-            y.append(labels)
-        logits, y = np.concatenate(logits), np.concatenate(y)
+            found.append(logits_of(x))
+            wanted.append(labels)
+        logits, y = np.concatenate(found), np.concatenate(wanted)
         kind = self.loss_kind(task.name)
         predictions = keras.activations.get(heads.activation(kind))(
             ops.convert_to_tensor(logits)
@@ -297,13 +317,13 @@ class LearningMixin(keras.Model):
 
     def evaluate(
         self,
-        x=None,
-        y=None,
+        x: Task | ArrayLike | None = None,
+        y: ArrayLike | None = None,
         *,
         task: str | None = None,
         split: str = "test",
-        verbose=0,
-    ):
+        verbose: int | str = 0,
+    ) -> dict[str, float]:
         """Scores a learned task.
 
         Args:
@@ -319,6 +339,7 @@ class LearningMixin(keras.Model):
         Raises:
             ValueError: if the task is unknown or the data bad.
         """
+        data: Any
         if isinstance(x, Task):
             name, data = x.name, getattr(x, split)
             if data is None:
@@ -327,7 +348,8 @@ class LearningMixin(keras.Model):
             name, data = self.which(task), (x, y)
         spec = self.task_spec(name)
         if not is_dataset(data):
-            data = check_split(*data, spec, f"{split} of task {name!r}")
+            inputs, labels = data
+            data = check_split(inputs, labels, spec, f"{split} of task {name!r}")
         loaded = LoadedTask(name, spec, data, data, data)
 
         def logits(x):
@@ -335,7 +357,12 @@ class LearningMixin(keras.Model):
 
         return self._scores(loaded, split, logits)
 
-    def predict(self, x, task=None, verbose=0) -> np.ndarray:
+    def predict(
+        self,
+        x: ArrayLike,
+        task: str | Sequence[str] | None = None,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
         """Outputs of a task, (n, units): probabilities, or values to regress.
 
         It changes nothing, so any thread or callback may call it at any time. A
@@ -373,7 +400,9 @@ class LearningMixin(keras.Model):
             out[rows] = joined_array(self.read_outputs(name, x[rows]))
         return out
 
-    def predict_on_batch(self, x, task=None) -> np.ndarray:
+    def predict_on_batch(
+        self, x: ArrayLike, task: str | Sequence[str] | None = None
+    ) -> np.ndarray:
         """As `predict`."""
         return self.predict(x, task)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
+from typing import Self
 
 import keras
 import numpy as np
 
 from keras_lifelong import checks
 from keras_lifelong import metrics as metrics_lib
+from keras_lifelong.model.learning import Learning
 from keras_lifelong.model.learning import LearningMixin
+from keras_lifelong.model.learning import LoadedTask
 from keras_lifelong.model.options import Options
 from keras_lifelong.model.options import OptionsMixin
 from keras_lifelong.model.presets import PresetMixin
@@ -105,11 +110,11 @@ class LifelongModel(
 
     # What a method may override
 
-    def build_network(self, backbone) -> keras.layers.Layer:
+    def build_network(self, backbone: keras.Sequential) -> keras.layers.Layer:
         """The trainable network made of a freshly cloned and seeded backbone."""
         return backbone
 
-    def learn(self, task):
+    def learn(self, task: LoadedTask) -> Learning:
         """A generator of `Phase`s that learns `task`; it is sent their results."""
         yield self.phase("training", self.network.trainable_variables)
 
@@ -117,15 +122,15 @@ class LifelongModel(
         """Variables of the network, beside the head, that each task has for itself."""
         return []
 
-    def through(self, body, x, training: bool = False):
+    def through(self, body: Any, x: Any, training: bool = False) -> Any:
         """Features (batch, width) of a body: of `network`, or of what stands for it."""
         return body(x, training=training)
 
-    def features(self, x, training: bool = False):
+    def features(self, x: Any, training: bool = False) -> Any:
         """The active network's output (batch, width)."""
         return self.through(self.network, x, training)
 
-    def begin_task(self, name: str):
+    def begin_task(self, name: str) -> None:
         """Called when a new task has been added, before it is first activated."""
 
     def task_stage(self, name: str) -> int:
@@ -134,7 +139,7 @@ class LifelongModel(
 
     # Keras
 
-    def call(self, inputs, task: str | None = None, training: bool = False):
+    def call(self, inputs: Any, task: str | None = None, training: bool = False) -> Any:
         """Outputs of one task, (batch, units): probabilities, or values to regress.
 
         Args:
@@ -187,7 +192,7 @@ class LifelongModel(
         """A fresh copy of the backbone as the user gave it, weights not included."""
         return keras.saving.deserialize_keras_object(json.loads(self._backbone_config))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "backbone": json.loads(self._backbone_config),
             **self.options.as_dict(),
@@ -196,7 +201,9 @@ class LifelongModel(
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         config = dict(config)
         backbone = config.pop("backbone")
         if isinstance(backbone, dict):
@@ -205,14 +212,14 @@ class LifelongModel(
             )
         return cls(backbone, **config)
 
-    def build_from_config(self, config):
+    def build_from_config(self, config: dict[str, Any]) -> None:
         """Nothing to do: the constructor builds."""
 
-    def summarize_network(self, print_fn, **kwargs):
+    def summarize_network(self, print_fn: Callable, **kwargs: Any) -> None:
         """Prints the network's layers, as Keras does."""
         self.network.summary(print_fn=lambda line, **_: print_fn(line), **kwargs)
 
-    def summary(self, print_fn=print, **kwargs):
+    def summary(self, print_fn: Callable = print, **kwargs: Any) -> None:
         """The network's layers, then the tasks with their heads and sizes."""
         self.summarize_network(print_fn, **kwargs)
         lines = [f'Tasks of "{self.name}" ({type(self).__name__})']

@@ -11,6 +11,8 @@ import pathlib
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from typing import Self
 
 import keras
 import numpy as np
@@ -48,7 +50,7 @@ class PresetMixin(keras.Model):
         """The preset this model was loaded from or saved to last: id, name, tasks."""
         return self._session.origin
 
-    def save_to_preset(self, directory) -> None:
+    def save_to_preset(self, directory: str | os.PathLike) -> None:
         """Writes the model to a directory: see `keras_lifelong.presets.layout`.
 
         The directory appears whole or not at all; an existing preset is replaced. What
@@ -83,8 +85,8 @@ class PresetMixin(keras.Model):
         directory.parent.mkdir(parents=True, exist_ok=True)
         state, arrays = self.get_state()
         _check_space(directory.parent, arrays)
-        temporary = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
-        temporary = pathlib.Path(temporary)
+        made = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
+        temporary = pathlib.Path(made)
         try:
             origin = self._write_preset(temporary, directory.name, state, arrays)
             temporary.chmod(0o755)
@@ -148,11 +150,13 @@ class PresetMixin(keras.Model):
             for name in self.task_names
         }
         users = Counter(key for keys in used.values() for key in keys)
-        tasks, files = [], []
+        tasks: list[dict] = []
+        files: list[str] = []
         for name, keys in used.items():
             own = {key: arrays[key] for key in keys if users[key] == 1}
-            file = layout.task_file(name, files) if own else None
+            file = None
             if own:
+                file = layout.task_file(name, files)
                 (place / file).parent.mkdir(exist_ok=True)
                 weights.write(place / file, own)
                 files.append(file)
@@ -188,7 +192,12 @@ class PresetMixin(keras.Model):
         return [*origin["lineage"], parent]
 
     @classmethod
-    def from_preset(cls, uri, tasks=None, load_weights: bool = True):
+    def from_preset(
+        cls,
+        uri: str | os.PathLike,
+        tasks: Sequence[str] | None = None,
+        load_weights: bool = True,
+    ) -> Self:
         """Loads what `save_to_preset` wrote; runs no code from it.
 
         Every file is checked against the size and digest that the preset lists before
@@ -311,7 +320,7 @@ def _read_arrays(preset, listed, entries) -> dict[str, np.ndarray]:
         needed = {key for entry in entries for key in entry["arrays"]}
         left = {key for entry in listed for key in entry["arrays"]} - needed
         own = {entry["file"] for entry in entries} - {None}
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for file in sorted(own):
         arrays |= preset.arrays(file)
     shared = preset.arrays(layout.WEIGHTS, lambda key: key not in left)

@@ -53,8 +53,8 @@ class Reading:
 
     def given(self) -> tuple[list, list]:
         """The variables that have values of the task's own, and these as tensors."""
-        pairs = zip(self.variables, self.values, strict=True)
-        pairs = [(v, ops.convert_to_tensor(x)) for v, x in pairs if x is not None]
+        all_pairs = zip(self.variables, self.values, strict=True)
+        pairs = [(v, ops.convert_to_tensor(x)) for v, x in all_pairs if x is not None]
         return [v for v, _ in pairs], [x for _, x in pairs]
 
 

@@ -100,7 +100,7 @@ class RemovalMixin(keras.Model):
         shared = {(*head, "kernel"), (*head, "bias")} & self.memory.shared.keys()
         return {*self.memory.keys_of(name), *shared}
 
-    def release(self, name: str):
+    def release(self, name: str) -> None:
         """Lets go of a task that is about to be removed, arrays in memory apart."""
 
     def shared_with(self, name: str) -> dict[str, list[str]]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -58,12 +62,13 @@ class TasksMixin(keras.Model):
             return self._session.memory
         return training.memory
 
-    def log(self, task: str, layer: str, kind: str, count: int, **why):
+    def log(self, task: str, layer: str, kind: str, count: int, **why: Any) -> None:
         """Adds an entry to `growth`."""
-        entry = {"task": task, "layer": layer, "kind": kind, "count": int(count)}
-        self.growth.append(GrowthEntry(**entry, why=why))
+        count = int(count)
+        entry = GrowthEntry(task=task, layer=layer, kind=kind, count=count, why=why)
+        self.growth.append(entry)
 
-    def log_initial(self, task: str):
+    def log_initial(self, task: str) -> None:
         """Logs the units of the base network with the first task."""
         if not self.growth:
             for layer in self.network.layers:
@@ -84,7 +89,7 @@ class TasksMixin(keras.Model):
         """The `TaskSpec` of a learned task."""
         return self._record(name).spec
 
-    def add_task(self, name: str, spec: TaskSpec):
+    def add_task(self, name: str, spec: TaskSpec) -> None:
         """Adds a task and its head; `fit` does so by itself.
 
         Raises:
@@ -103,7 +108,7 @@ class TasksMixin(keras.Model):
         for i in self.own_indices(name):
             self.keep_own(name, i, self.initial_own(i, own[i]))
 
-    def draw_head(self, name: str, spec: TaskSpec):
+    def draw_head(self, name: str, spec: TaskSpec) -> None:
         """Gives a new task its head, unless it shares one that is there."""
         key = self.head_key(name)
         if (*key, "kernel") in self.memory:
@@ -115,7 +120,7 @@ class TasksMixin(keras.Model):
         self.memory[*key, "kernel"] = kernel
         self.memory[*key, "bias"] = np.zeros(spec.units, "float32")
 
-    def own_indices(self, name: str):
+    def own_indices(self, name: str) -> Sequence[int]:
         """Which of `own_variables()` a task has; the others are of no use to it."""
         del name
         return range(len(self.own_variables()))
@@ -124,15 +129,15 @@ class TasksMixin(keras.Model):
         """A task's values of its own variables, by their place among them."""
         return memory.records[name].own
 
-    def keep_own(self, name: str, index: int, value: np.ndarray):
+    def keep_own(self, name: str, index: int, value: np.ndarray) -> None:
         """Keeps a task's value of one of its own variables in memory."""
         self.memory["own", name, index] = value
 
-    def initial_own(self, index: int, variable) -> np.ndarray:
+    def initial_own(self, index: int, variable: Any) -> np.ndarray:
         """What a new task begins with in its own variable: the value of today."""
         return ops.convert_to_numpy(variable).copy()
 
-    def check_spec(self, name: str, spec: TaskSpec):
+    def check_spec(self, name: str, spec: TaskSpec) -> None:
         """Refuses a task that this model cannot learn."""
         shape = spec.input_shape
         if shape is not None and tuple(shape) != self.backbone_input_shape:
@@ -160,7 +165,7 @@ class TasksMixin(keras.Model):
     # The active network: one task's to train
 
     @contextlib.contextmanager
-    def training_on(self, name: str, spec: TaskSpec):
+    def training_on(self, name: str, spec: TaskSpec) -> Iterator[None]:
         """Makes the active network a task's to train: `with model.training_on(...):`.
 
         At its end what was learned is written back, all of it; if anything is raised
@@ -215,10 +220,10 @@ class TasksMixin(keras.Model):
         """Variables whose values are the model's, and not in its memory."""
         return self.network.variables
 
-    def memory_changed(self):
+    def memory_changed(self) -> None:
         """Called when `memory` is another: what follows from it is to be made anew."""
 
-    def activate(self, name: str | None):
+    def activate(self, name: str | None) -> None:
         """Copies what a task has for itself into the active network.
 
         What the task that was active has there is stored first. To use a task takes
@@ -241,7 +246,7 @@ class TasksMixin(keras.Model):
         self.stage.assign(self.task_stage(name))
         session.active = name
 
-    def store_active(self):
+    def store_active(self) -> None:
         """Copies what the active task has for itself back into memory."""
         name = self.active_task
         if name is None:
@@ -253,11 +258,11 @@ class TasksMixin(keras.Model):
         for i in self.own_indices(name):
             self.keep_own(name, i, ops.convert_to_numpy(own[i]).copy())
 
-    def forget_active(self):
+    def forget_active(self) -> None:
         """Lets go of the active task without storing it: memory has newer values."""
         self._session.active = None
 
-    def joint_features(self, x, task, arguments):
+    def joint_features(self, x: Any, task: Any, arguments: Any) -> Any:
         """Features of a batch that mixes tasks; `task` holds their indices (batch,)."""
         del task, arguments
         return self.features(x, training=True)
@@ -290,7 +295,9 @@ class TasksMixin(keras.Model):
 
     @property
     def active_spec(self) -> TaskSpec:
-        return self.memory.records[self.active_task].spec
+        """The `TaskSpec` of the active task, which there must be."""
+        name: Any = self.active_task
+        return self.memory.records[name].spec
 
     def head_rows(self) -> np.ndarray:
         """Rows of a head's kernel that carry existing features."""
@@ -300,7 +307,7 @@ class TasksMixin(keras.Model):
         """Rows of a head fed by each unit of the last layer that can grow."""
         return 1
 
-    def fitted_head(self, kernel, width: int | None = None):
+    def fitted_head(self, kernel: Any, width: int | None = None) -> Any:
         """A head's kernel at the width that the network has now, or at another."""
         width = self.feature_width if width is None else width
         if kernel.shape[-2] == width:
@@ -346,31 +353,31 @@ class TasksMixin(keras.Model):
         """Copies of the values of `active_variables()`."""
         return [ops.convert_to_numpy(v).copy() for v in self.active_variables()]
 
-    def set_active(self, values):
+    def set_active(self, values: Iterable) -> None:
         """Assigns what `get_active` returned."""
         for variable, value in zip(self.active_variables(), values, strict=True):
             variable.assign(value)
 
     @property
-    def weights(self):
+    def weights(self) -> list:
         """The network's weights and, while a task is active, its head's."""
         own = [] if self.active_task is None else self.head.weights
         return [*self.network.weights, *own]
 
-    def logits(self, x):
+    def logits(self, x: Any) -> Any:
         """Outputs before the activation, (batch, units), of the active task."""
         return self.head(self.features(x))
 
-    def outputs(self, x, training: bool = False):
+    def outputs(self, x: Any, training: bool = False) -> Any:
         """What the active task's head says, (batch, units)."""
         logits = self.head(self.features(x, training=training))
         return keras.activations.get(heads.activation(self.loss_key()[0]))(logits)
 
-    def head_loss(self, y, logits, weight):
+    def head_loss(self, y: Any, logits: Any, weight: Any) -> Any:
         """Mean loss of the active task's head under sample weights (batch,)."""
         return heads.mean_loss(self.loss_key()[0], y, logits, weight)
 
-    def task_loss(self, x, y, weight, arguments):
+    def task_loss(self, x: Any, y: Any, weight: Any, arguments: Any) -> Any:
         """The loss of most phases: forward through network and head."""
         del arguments
         logits = self.head(self.features(x, training=True))
@@ -378,20 +385,21 @@ class TasksMixin(keras.Model):
 
     def loss_key(self) -> tuple:
         """What the compiled loss depends on: the loss's kind and the head's size."""
-        return self.loss_kind(self.active_task), self.active_spec.units
+        name: Any = self.active_task  # there is one
+        return self.loss_kind(name), self.active_spec.units
 
     def loss_kind(self, name: str) -> str:
         """What a task's head is trained with; see `layers.head.loss_kind`."""
         return heads.loss_kind(self.task_spec(name).kind, self._loss)
 
-    def phase(self, name: str, variables, **kwargs) -> Phase:
+    def phase(self, name: str, variables: Iterable, **kwargs: Any) -> Phase:
         """A phase that trains `variables` of the network and the active head."""
         kwargs.setdefault("loss", self.task_loss)
         variables = [*variables, *self.head.trainable_variables]
         return Phase(name=name, variables=variables, **kwargs)
 
 
-def fitted(array: np.ndarray, like) -> np.ndarray:
+def fitted(array: np.ndarray, like: Any) -> np.ndarray:
     """An own value at the length of another; what is new is as there."""
     if tuple(array.shape) == tuple(like.shape):
         return array

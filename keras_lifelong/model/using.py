@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +15,8 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.model.reading import Reader
 from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.reading import joined
+from keras_lifelong.model.session import Training
+from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.model.tasks import fitted
 
 
@@ -25,7 +29,7 @@ class UsingMixin(keras.Model):
 
     _reader: Reader
 
-    def forward(self, name: str, x, training: bool = False):
+    def forward(self, name: str, x: Any, training: bool = False) -> Any:
         """Outputs of a task as a pure function of its weights; nothing is changed.
 
         Any thread may call it at any time, also inside `tf.function` or `jax.jit`,
@@ -52,7 +56,9 @@ class UsingMixin(keras.Model):
         """
         return joined(self.read_outputs(name, x, training=training))
 
-    def read_outputs(self, name, x, training=False, logits=False):
+    def read_outputs(
+        self, name: str, x: Any, training: bool = False, logits: bool = False
+    ) -> list[tuple]:
         """See `forward`; `logits`: before the activation. For `reading.joined`."""
         self._record(name)
         activation = "linear" if logits else heads.activation(self.loss_kind(name))
@@ -79,7 +85,9 @@ class UsingMixin(keras.Model):
             return Reading(self.active_body(), variables, stands, head)
         return self.reading_of(name, self.memory)
 
-    def reading_of(self, name: str, memory, training=None) -> Reading:
+    def reading_of(
+        self, name: str, memory: TaskMemory, training: Training | None = None
+    ) -> Reading:
         """A task that is not active, as a memory has it.
 
         Args:
@@ -130,7 +138,7 @@ class UsingMixin(keras.Model):
         return kept[2], bias
 
     @contextlib.contextmanager
-    def read(self, name: str):
+    def read(self, name: str) -> Iterator[Reading]:
         """Within it, this thread finds a task's values in the network's variables.
 
         What is assigned in it is dropped.
@@ -173,7 +181,7 @@ class UsingMixin(keras.Model):
         model(ops.zeros((1, *self.backbone_input_shape)))  # `export` asks for a call
         return model
 
-    def plain_layers(self, body, stage: int) -> list[tuple]:
+    def plain_layers(self, body: Any, stage: int) -> list[tuple]:
         """A body as pairs of a plain layer, not built, and the arrays to give it.
 
         It is called where the variables have the values of a task: see `read`.

@@ -20,6 +20,7 @@ import pathlib
 import re
 import tempfile
 import time
+from typing import Any
 
 _SHIPPED = pathlib.Path(__file__).parents[1] / "zoo" / "presets"
 _METADATA = "metadata.json"
@@ -73,6 +74,10 @@ class Source:
             ImportError: if the hub's client is not installed.
         """
         raise NotImplementedError  # there is one class for each place
+
+    def upload(self, directory: pathlib.Path, message: str, private: bool) -> str:
+        """Publishes a preset here, as `upload` does; returns its URI."""
+        raise NotImplementedError  # a directory is no place to publish at
 
 
 def source(uri: str | os.PathLike) -> Source:
@@ -303,7 +308,9 @@ def _bounded(size: int | None):
     the same beginning again. (Less than a MiB it fetches in one piece, or not at all.)
     """
 
-    class Bounded(importlib.import_module("huggingface_hub.utils").tqdm):
+    bar: Any = importlib.import_module("huggingface_hub.utils").tqdm
+
+    class Bounded(bar):
         received = 0
 
         def update(self, n=1):
@@ -351,7 +358,7 @@ def _asking(what: str, login: str):
         status = getattr(response, "status_code", None)
         words = f"HTTP {status}, {words}" if status else words
         wait = _wait(response)
-        reasons = {
+        reasons: dict[Any, str] = {
             "_Reason": str(error),
             "DataCorruptionError": _CORRUPT,
             "OSError": f"{words}. Try again",
@@ -372,8 +379,8 @@ def _asking(what: str, login: str):
             )
         keys = (kind, code, status, broken)
         why = next((reasons[key] for key in keys if key in reasons), words)
-        kind = HubFileNotFoundError if code == "EntryNotFound" else HubError
-        raise kind(f"{what}: {why.rstrip('.')}.") from error
+        raised = HubFileNotFoundError if code == "EntryNotFound" else HubError
+        raise raised(f"{what}: {why.rstrip('.')}.") from error
 
 
 def _origin(error):

@@ -102,7 +102,8 @@ def discover() -> None:
     """Imports the file `figures` of every method that has one."""
     methods = importlib.import_module(METHODS)
     for package in pkgutil.iter_modules(methods.__path__):
-        folder = pathlib.Path(package.module_finder.path, package.name)
+        finder: Any = package.module_finder  # of files, which knows their folder
+        folder = pathlib.Path(finder.path, package.name)
         # Looked up by name: a method without figures is not imported for them.
         if any(file.name == FILE for file in pkgutil.iter_modules([str(folder)])):
             importlib.import_module(f"{METHODS}.{package.name}.{FILE}")

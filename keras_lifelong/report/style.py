@@ -16,7 +16,7 @@ INK, MUTED, LINE, FAINT, GRID = "#1b2430", "#5b6673", "#93a0ae", "#aab4c0", "#e7
 BLUE, RED = "#0072b2", "#d55e00"
 BASE = "#c9d1da"
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: same everywhere
     "font.size": 9.0,

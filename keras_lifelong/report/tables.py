@@ -30,7 +30,7 @@ def outline(axes: Any, column: int, row: int, width: float, height: float) -> No
     from matplotlib.patches import Rectangle
 
     place = (column - width / 2, row - height / 2)
-    line = {"fill": False, "edgecolor": style.RED, "lw": 1.6}
+    line: dict[str, Any] = {"fill": False, "edgecolor": style.RED, "lw": 1.6}
     axes.add_patch(Rectangle(place, width, height, **line))
 
 

@@ -24,7 +24,7 @@ def non_dominated(points: np.ndarray) -> np.ndarray:
     points = np.asarray(points, float)
     worse = (points[:, None] >= points[None]).all(-1)
     better = (points[:, None] > points[None]).any(-1)
-    return ~(worse & better).any(1)
+    return ~np.any(worse & better, axis=1)
 
 
 def ranks(points: np.ndarray) -> np.ndarray:

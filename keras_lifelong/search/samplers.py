@@ -104,8 +104,13 @@ class Space:
 
     def everything(self, limit: int) -> list[dict] | None:
         """All points, if there are so many at most."""
-        sets = [self.choices(hp) for hp in self.axes]
-        if any(s is None for s in sets) or np.prod([len(s) for s in sets]) > limit:
+        sets = []
+        for hp in self.axes:
+            choices = self.choices(hp)
+            if choices is None:
+                return None
+            sets.append(choices)
+        if np.prod([len(s) for s in sets]) > limit:
             return None
         names = [hp.name for hp in self.axes]
         return [
@@ -117,11 +122,11 @@ class Space:
         """What a Gaussian process sees: choices without an order one-hot."""
         parts = []
         for hp in self.axes:
-            choices = self.choices(hp)
             if type(hp).__name__ == "Choice" and not hp.ordered:
-                parts.append(np.equal(choices, values[hp.name]).astype(float))
+                chosen = np.equal(list(hp.values), values[hp.name])
+                parts.append(chosen.astype(float))
             else:
-                parts.append([hp.value_to_prob(values[hp.name])])
+                parts.append(np.array([hp.value_to_prob(values[hp.name])]))
         return np.concatenate(parts)
 
     def random(self, rng) -> dict:

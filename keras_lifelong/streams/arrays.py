@@ -167,8 +167,12 @@ def check_count(name: str, value: int | None, most: int | None = None) -> int:
     """Returns `value`, or `most` for None; ValueError unless it is in 1 ... most."""
     if value is None and most is not None:
         return most
-    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not integer or value < 1 or (most is not None and value > most):
+    if (
+        not isinstance(value, int | np.integer)
+        or isinstance(value, bool)
+        or value < 1
+        or (most is not None and value > most)
+    ):
         accepted = "of 1 or more" if most is None else f"in 1 ... {most}"
         raise ValueError(f"`{name}` must be an integer {accepted}. Received: {value!r}")
     return int(value)

@@ -121,7 +121,7 @@ def stl10_noisy(
         )
     num_tasks = check_count("num_tasks", num_tasks, 20)
     rng = generator(task_seed, "classes of stl10_noisy")
-    classes = []
+    classes: list[list[int]] = []
     while len(classes) < 20:
         group = sorted(rng.choice(10, 3, replace=False).tolist())
         if group not in classes:

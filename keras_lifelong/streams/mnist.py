@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -143,18 +144,21 @@ def rotated_mnist(
     stream = streams.get("rotated_mnist", angles=[0, 45, 90])
     ```
     """
+    turns: Sequence[float] | np.ndarray
     if angles is None:
         num_tasks = 10 if num_tasks is None else check_count("num_tasks", num_tasks)
-        angles = np.arange(num_tasks) * 180 / num_tasks
+        turns = np.arange(num_tasks) * 180 / num_tasks
     elif not len(angles) or not np.isfinite(angles).all():
         raise ValueError(
             f"`angles` must be finite numbers, one or more. Received: {angles!r}"
         )
+    else:
+        turns = angles
     return _whole_mnist(
-        lambda index, x: np.minimum(rotate(x, angles[index]) / np.float32(255), 1),
+        lambda index, x: np.minimum(rotate(x, turns[index]) / np.float32(255), 1),
         data_dir,
         head,
-        num_tasks=check_count("num_tasks", num_tasks, len(angles)),
+        num_tasks=check_count("num_tasks", num_tasks, len(turns)),
         train_per_task=train_per_task,
         seed=seed,
         standardize=standardize,
@@ -165,7 +169,7 @@ def rotated_mnist(
 def mnist_variation(
     num_tasks: int = 10,
     noise: float = 1.0,
-    images_per_class: list[int] = (1000, 200, 5000),
+    images_per_class: Sequence[int] = (1000, 200, 5000),
     train_per_task: int | None = None,
     seed: int = 0,
     standardize: bool = False,

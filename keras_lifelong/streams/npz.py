@@ -26,6 +26,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from keras_lifelong.streams.mnist import permute
 from keras_lifelong.streams.sampling import hold_out
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import register
+from keras_lifelong.streams.task import Task
 from keras_lifelong.streams.task import TaskSpec
 from keras_lifelong.streams.task import check_split
 from keras_lifelong.streams.task import is_dataset
@@ -92,7 +94,7 @@ def npz(
     stream = streams.get("npz", path="mine.npz", split=5)
     ```
     """
-    common = {
+    common: dict[str, Any] = {
         "train_per_task": train_per_task,
         "seed": seed,
         "standardize": standardize,
@@ -255,10 +257,10 @@ class _Writer:
 
     def __init__(self, archive):
         self.archive = archive
-        self.names = {}
-        self.pixels = []
+        self.names: dict[bytes, str] = {}
+        self.pixels: list[str] = []
 
-    def task(self, task):
+    def task(self, task: Task) -> dict[str, Any]:
         spec = task.spec
         entry = {"name": task.name, "spec": spec.to_config()}
         for split in SPLITS:
@@ -267,16 +269,16 @@ class _Writer:
                 columns = zip(*data.as_numpy_iterator(), strict=True)
                 data = [np.stack(column) for column in columns]
             if data is not None:
-                data = [np.asarray(array) for array in data]
-                check_split(*data, spec, f"{split} of task {task.name!r}")
-                data = [self.array(data[0]), self.array(data[1])]
+                x, y = (np.asarray(array) for array in data)
+                check_split(x, y, spec, f"{split} of task {task.name!r}")
+                data = [self.array(x), self.array(y)]
             entry[split] = data
         return entry
 
-    def array(self, array):
+    def array(self, array: np.ndarray) -> str:
         """Stores an array unless it is there already; returns its name."""
         array = np.ascontiguousarray(array)
-        digest = hashlib.sha256(array)
+        digest = hashlib.sha256(array.data)
         digest.update(f"{array.dtype.str} {array.shape}".encode())
         key = digest.digest()
         if key not in self.names:
@@ -287,7 +289,7 @@ class _Writer:
             self.write(name, stored)
         return self.names[key]
 
-    def write(self, name, array):
+    def write(self, name: str, array: np.ndarray) -> None:
         # A ZipInfo without a date: equal streams make equal files.
         info = zipfile.ZipInfo(f"{name}.npy")
         info.compress_type = zipfile.ZIP_DEFLATED

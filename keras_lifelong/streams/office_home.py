@@ -137,8 +137,9 @@ def _image(file: Path, size: int) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
-            image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(image)
     except (OSError, SyntaxError) as error:  # what Pillow raises for broken files
         raise ValueError(

@@ -65,7 +65,7 @@ class TaskStream:
         self.name = name
         self.config = config
         self.num_tasks = num_tasks
-        self._tasks = tasks
+        self._tasks: Any = tasks  # `_is_function` says what it is
         self._is_function = is_function
         self._was_read = False
 
@@ -80,7 +80,9 @@ class TaskStream:
         return self.num_tasks
 
     @classmethod
-    def of(cls, tasks) -> TaskStream:
+    def of(
+        cls, tasks: TaskStream | Iterable[Task] | Callable[[int], Task]
+    ) -> TaskStream:
         """`tasks`, if they are a stream; otherwise a stream of them."""
         return tasks if isinstance(tasks, cls) else cls(tasks)
 
@@ -111,7 +113,7 @@ class TaskStream:
             )
         if not isinstance(index, int | np.integer):
             raise TypeError(f"A task's index is an integer. Received: {index!r}")
-        if self.is_sized:
+        if self.num_tasks is not None:
             index = range(self.num_tasks)[index]  # negative ones too; or IndexError
         elif index < 0:
             raise IndexError(f"A stream of unknown length has no task {index}.")

@@ -189,7 +189,8 @@ class Task:
                     f"Task {self.name!r} needs a `spec`: none is inferred from a "
                     "tf.data.Dataset. Received: spec=None"
                 )
-            self._spec = TaskSpec.infer(*data, f"train of task {self.name!r}")
+            x, y = data
+            self._spec = TaskSpec.infer(x, y, f"train of task {self.name!r}")
         return self._spec
 
     @property

@@ -23,6 +23,7 @@ import json
 import pathlib
 import re
 import zipfile
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -45,7 +46,7 @@ _UNREADABLE = (
 
 def _save_arrays(path, arrays: dict[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # takes them for its options
     write_atomic(path, buffer.getvalue())
 
 
@@ -95,7 +96,12 @@ class Checkpoint:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.model = model
         self.run = json.loads(json.dumps(run))
-        self.state = {"task": 0, "measured": {}, "model": None, "phases": []}
+        self.state: dict[str, Any] = {
+            "task": 0,
+            "measured": {},
+            "model": None,
+            "phases": [],
+        }
         self._file = STATE
         self.resumed = (self.directory / STATE).exists()
         if self.resumed:

@@ -121,8 +121,8 @@ class ArrayData:
             per_block: steps of a block. None: as many as one call takes.
         """
         order = np.random.default_rng(seed).permutation(self.length)
-        rows = np.resize(order, self.steps * self.batch_size).astype("int32")
-        rows = rows.reshape(self.steps, self.batch_size)
+        flat = np.resize(order, self.steps * self.batch_size).astype("int32")
+        rows = flat.reshape(self.steps, self.batch_size)
         valid = np.full(self.steps, self.batch_size, "int32")
         valid[-1] = self.length - (self.steps - 1) * self.batch_size
         taken = min(per_block or self._block, self._block)

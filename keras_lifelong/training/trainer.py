@@ -92,11 +92,13 @@ class Trainer:
         rate, seed = phase.learning_rate, phase.seed
         if seed is None:
             seed = derive_seed(model.seed, model.task_index(task.name), index)
-        active, loss = model.active_variables(), model.loss_key()
-        program, arguments = self._ready(phase, data, seed, active, loss)
+        active, key = model.active_variables(), model.loss_key()
+        program, arguments = self._ready(phase, data, seed, active, key)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         callbacks.on_phase_begin(task, phase, epochs, data.steps)
-        steps, loss, history, observed = 0, math.nan, {}, {}
+        steps, loss = 0, math.nan
+        history: dict[str, list] = {}
+        observed: dict[str, list] = {}
         best = _Best(model)
 
         def observe(finished):
@@ -172,7 +174,8 @@ class Trainer:
             phase: with `data`, `state`, `epochs` and `batch_size`.
             seed: of the order of the examples and of dropout.
         """
-        data = ArrayData(*phase.data, phase.batch_size, self._buckets)
+        x, y = phase.data
+        data = ArrayData(x, y, phase.batch_size, self._buckets)
         program, arguments = self._ready(phase, data, seed, phase.state)
         calls = keras.callbacks.Callback()  # which does nothing
         for epoch in range(phase.epochs):

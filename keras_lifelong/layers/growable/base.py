@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -84,9 +86,10 @@ class Growable(keras.layers.Layer):
                 f"`capacity` must be at least `units` ({units}). Received: {capacity}."
             )
         self.capacity = int(capacity or self._round_up(units))
-        self.kernel = None
-        self.bias = None
-        self.timestamps = None
+        # variables, once it is built
+        self.kernel: Any = None
+        self.bias: Any = None
+        self.timestamps: Any = None
 
     @classmethod
     def from_plain(cls, layer: keras.layers.Layer, bucket: int) -> Growable:

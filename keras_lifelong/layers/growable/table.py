@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 K = keras.layers
 
-_GROWN: dict[type, type] = {}  # the growable class by Keras' own
+_GROWN: dict[type, type[Any]] = {}  # the growable class by Keras' own
 _CARRIED: dict[type, Facts] = {}
 
 

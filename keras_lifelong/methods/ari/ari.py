@@ -264,12 +264,13 @@ class ARI(GeneratedModel):
         """
         base, memory, o = self.knowledge_base, self.memory, self.options
         how = Storing(o.storing_steps, o.storing_rate, o.storing_batch, o.function)
-        units = [self.task_spec(c.task).units for c in kept]
-        old = [c.task != task.name for c in kept]
+        tasks: list[Any] = [c.task for c in kept]  # names: all have been trained
+        units = [self.task_spec(other).units for other in tasks]
+        old = [other != task.name for other in tasks]
         inputs = self.probes(kept, task.train[0], old)
         yield from base.store(memory, kept, units, inputs, old, how)
         for slot, c in enumerate(kept):
-            examples = self.exemplars(c.task)
+            examples = self.exemplars(tasks[slot])
             found = base.retention(memory, slot, c.parameters, *examples, units[slot])
             why = {"error": found["error"], "accuracy": found["score"]}
             why = {"from": c.parameters.source, "learned": c.task, **why}
@@ -285,7 +286,8 @@ class ARI(GeneratedModel):
         """
         found = []
         for slot, (c, was) in enumerate(zip(kept, old, strict=True)):
-            x = self.exemplars(c.task)[0] if was else newest
+            name: Any = c.task  # it has been trained on one
+            x = self.exemplars(name)[0] if was else newest
             seed = derive_seed(self.seed, "probes", len(self.task_names), slot)
             found.append(probes.of(self.form.network, x, was, seed))
         return found

@@ -36,7 +36,7 @@ def adaptation_rate(curve, kind: str = "area", share: float = 0.99) -> float:
     return 1 - first / max(len(curve) - 1, 1)
 
 
-class AdaptationEstimator(K.Layer):
+class AdaptationEstimator(keras.layers.Layer):
     """q: predicts the adaptation rate of parameters to tasks from their signatures.
 
     Two linear encoders to 128 numbers, then a regressor with two hidden layers of 100:

@@ -85,13 +85,18 @@ class KnowledgeBase:
         return self._storer is not None
 
     @property
-    def hypernetwork(self) -> Hypernetwork:
-        """The layer that generates the sets."""
+    def storer(self) -> Storer:
+        """What trains the hypernetwork."""
         if self._storer is None:
             raise ValueError("The hypernetwork is made when the first task is learned.")
-        return self._storer.hypernetwork
+        return self._storer
 
-    def make(self, outputs: int):
+    @property
+    def hypernetwork(self) -> Hypernetwork:
+        """The layer that generates the sets."""
+        return self.storer.hypernetwork
+
+    def make(self, outputs: int | None):
         """Makes the hypernetwork, freshly drawn.
 
         Args:
@@ -180,14 +185,14 @@ class KnowledgeBase:
         """
         sets = [c.parameters for c in kept]
         seed = derive_seed(self.seed, "storing", kept[-1].task, len(kept))
-        phase = self._storer.phase(sets, units, probes, old, how, seed)
+        phase = self.storer.phase(sets, units, probes, old, how, seed)
         self.slots = [
             {"task": str(c.task), "source": c.parameters.source} for c in kept
         ]
         self.computed.clear()
         result = yield phase
         remember(memory, self.variables())
-        for i, values in enumerate(self._storer.statistics(sets, probes)):
+        for i, values in enumerate(self.storer.statistics(sets, probes)):
             memory["statistics", i] = values
         self.computed.clear()  # of what was only half stored
         return result

@@ -82,8 +82,14 @@ class Form:
         """Features that a head is given."""
         return int(self.network.output_shape[-1])
 
-    def shapes(self, outputs: int) -> list[tuple[int, ...]]:
-        """Of the values of a set whose head has so many outputs."""
+    def shapes(self, outputs: int | None) -> list[tuple[int, ...]]:
+        """Of the values of a set whose head has so many outputs.
+
+        Raises:
+            ValueError: if that is not known.
+        """
+        if outputs is None:
+            raise ValueError("The outputs of a set are known with the first task.")
         bias = [(outputs,)] if self.head_bias else []
         return [*(tuple(v.shape) for v in self.trained), (self.width, outputs), *bias]
 

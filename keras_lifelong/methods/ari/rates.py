@@ -163,6 +163,7 @@ class RateEstimator:
 
     def check(self, memory, names: Sequence[str]):
         """Raises a ValueError if signatures or pairs are not of the width."""
+        shapes: dict[tuple, tuple]
         shapes = {("signature", name): (self.width,) for name in names}
         count = len(memory.get(("pairs", "tasks"), ()))
         shapes["pairs", "signatures"] = (count, self.width)

@@ -103,7 +103,8 @@ class Adaptation:
 
     def __init__(self, trainer, form: Form, seed: int):
         self.trainer, self.seed = trainer, seed
-        self._form, self._twin = form, None
+        self._form = form
+        self._twin: Form | None = None
         self._benches: dict[tuple, Workbench] = {}
         self._lock = threading.RLock()
 

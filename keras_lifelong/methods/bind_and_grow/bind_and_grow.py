@@ -220,6 +220,7 @@ class BindAndGrow(RoutedModel):
     def choose(self, name, conflicts: dict[str, Conflict]) -> str:
         """The task to bind to, by rank; of equals the earlier."""
         released = self.options.bind == "released"
+        key: Literal["similarity_norm", "norm"]
         key = "similarity_norm" if released else "norm"
         order = sorted(conflicts, key=lambda other: conflicts[other][key])
         given = self.options.bind_rank

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from keras import layers
@@ -48,7 +49,7 @@ def applied(layer, x, training: bool):
 
 def block_outputs(
     network, places: dict[int, int], x: np.ndarray, reduce: Callable
-) -> Iterator[tuple[int, object]]:
+) -> Iterator[tuple[int, Any]]:
     """What `reduce(layer, outputs)` makes of each block's outputs, in inference.
 
     One block's outputs (n, …) are held at a time.

@@ -118,7 +118,7 @@ class JointNet:
         """Trainable parameters of a part."""
         part = self.parts[u]
         sizes = [tuple(v.shape) for v in self.variables(u) if v.trainable]
-        if part.start is not None:
+        if part.start is not None and part.stop is not None:
             sizes = [(*shape[:-1], part.stop - part.start) for shape in sizes]
         return sum(int(np.prod(shape)) for shape in sizes)
 

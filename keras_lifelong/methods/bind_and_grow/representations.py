@@ -87,7 +87,8 @@ class Representations:
         The network's variables are afterwards those of the nodes.
         """
         self.joint_net.load(nodes)
-        network, found = self.joint_net.network, []
+        network = self.joint_net.network
+        found: list[np.ndarray] = []
         for _, matrices in block_outputs(network, self._places, x, self._of_layer):
             found += matrices  # parts are numbered from the input up, as layers are
         return found

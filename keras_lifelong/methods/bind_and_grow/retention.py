@@ -52,10 +52,11 @@ class Retention:
         for place, layer in enumerate(self.joint_net.network.layers):
             if any(variable is v for v in layer.variables):
                 mine = [(u, x) for u, x in enumerate(parts) if x.layer == place]
-                if mine[0][1].start is None:
+                channels = mine[-1][1].stop
+                if channels is None:
                     value = self.factor if mine[0][0] in shared else 1.0
                     return np.full((1,), value, "float32")
-                scale = np.ones(mine[-1][1].stop, "float32")
+                scale = np.ones(channels, "float32")
                 for u, part in mine:
                     scale[part.start : part.stop] = self.factor if u in shared else 1.0
                 return scale

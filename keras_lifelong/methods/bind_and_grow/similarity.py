@@ -109,7 +109,7 @@ def conflict(rho) -> np.ndarray:
     return np.clip(scores, LEAST, 1 - LEAST)
 
 
-def nucleus(scores: Sequence[float], coefficient: float) -> list[int]:
+def nucleus(scores: Sequence[float] | np.ndarray, coefficient: float) -> list[int]:
     """The layers to grow: the fewest likely ones whose probabilities reach δ.
 
     Layers are taken in the order of their scores, the largest first, while what is

@@ -8,6 +8,7 @@ throughout: μ (`l1`), λ (`drift`), γ (`group_lasso`), τ (`loss_threshold`),
 from __future__ import annotations
 
 from typing import Annotated
+from typing import Any
 from typing import Literal
 
 import numpy as np
@@ -237,7 +238,7 @@ class DEN(GrowingModel):
         network = self.network
         head = ops.convert_to_numpy(self.head.kernel)
         rows = nonzero_inputs(head, range(head.shape[1]))
-        selected = [None] * len(network.growable)
+        selected: list[Any] = [None] * len(network.growable)
         for i in reversed(range(len(network.growable))):
             exists = network.growable[i].units_at(int(self.stage.value))
             fed = np.unique(rows % network.growable[i].capacity)
@@ -264,7 +265,7 @@ class DEN(GrowingModel):
             self.everything().without(before),
             group=self.options.group_lasso if dynamic else 0.0,
         )
-        removed = [[] for _ in added]
+        removed = [np.array([], int) for _ in added]
         if dynamic:
             removed = self.remove_units(lambda i: self.useless(i, added[i]))
         self.log_added(task, added, removed, loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -106,7 +107,7 @@ class GrowingModel(LifelongModel):
     def remove_units(self, choose) -> list[np.ndarray]:
         """Removes the units that `choose(layer index)` gives, from the top down."""
         network = self.network
-        removed = [None] * len(network.growable)
+        removed: list[Any] = [None] * len(network.growable)
         for i in reversed(range(len(network.growable))):
             removed[i] = choose(i)
             network.growable[i].remove_units(removed[i])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -41,7 +42,7 @@ class Region:
 
         A convolution's mask is (inputs, filters) and broadcasts over its window.
         """
-        out = {}
+        out: dict[int, np.ndarray] = {}
         for i, layer in enumerate(network.growable):
             rows = np.zeros(layer.kernel.shape[-2], "float32")
             rows[self.rows(network, i)] = 1
@@ -79,7 +80,7 @@ class Snapshot:
             network.positions(i) for i in range(1, len(network.growable))
         ]
         self._kernels = [layer.kernel_array() for layer in network.growable]
-        self._biases = [
+        self._biases: list[Any] = [  # None for layers without
             layer.bias_array() if layer.use_bias else None for layer in network.growable
         ]
 

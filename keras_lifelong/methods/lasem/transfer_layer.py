@@ -36,7 +36,7 @@ _PUBLISHED = {
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
-class TransferLayer(K.Layer):
+class TransferLayer(keras.layers.Layer):
     """A Dense or Conv2D layer that exists twice: to share, and a task's own.
 
     Args:

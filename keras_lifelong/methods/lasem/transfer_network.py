@@ -7,6 +7,7 @@ choices; number i shares choice l if bit l of i is 0, so number 0 shares everyth
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import keras
 import numpy as np
@@ -73,7 +74,7 @@ def named_configuration(configuration, choices: int) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
-class TransferNetwork(K.Layer):
+class TransferNetwork(keras.layers.Layer):
     """A Sequential backbone whose convolutions tasks may share, each or not.
 
     Args:
@@ -113,7 +114,7 @@ class TransferNetwork(K.Layer):
             raise ValueError(
                 f"`sharing` must be one of {SHARING}. Received: {sharing!r}."
             )
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "sharing": sharing,
             "searched": searched,
             "groups": groups,

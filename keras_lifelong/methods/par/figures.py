@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_lifelong.metrics import GrowthEntry
 from keras_lifelong.metrics import Result
 from keras_lifelong.report import registry
 from keras_lifelong.report import style
@@ -26,7 +27,7 @@ SHORT = {
 INPUTS = 2  # of a cell, before its nodes
 
 
-def decisions(result: Result) -> list[dict]:
+def decisions(result: Result) -> list[GrowthEntry]:
     """The log entries by which tasks got an expert, in the order of the tasks."""
     return [e for e in result.growth if e["kind"] in DECISIONS]
 
@@ -46,9 +47,9 @@ def distances(result: Result) -> tuple[list[str], np.ndarray]:
     return names, table
 
 
-def experts(result: Result) -> dict[str, list[dict]]:
+def experts(result: Result) -> dict[str, list[GrowthEntry]]:
     """By expert: the entries of its tasks, in their order."""
-    found: dict[str, list[dict]] = {}
+    found: dict[str, list[GrowthEntry]] = {}
     for entry in decisions(result):
         found.setdefault(str(entry["layer"]), []).append(entry)
     return found

@@ -166,7 +166,7 @@ def genotype_of(probabilities) -> dict[str, list[tuple[str, int]]]:
     """
     some = np.array(probabilities, float)
     some[..., OPERATIONS.index("none")] = -np.inf
-    genotype = {}
+    genotype: dict[str, list[tuple[str, int]]] = {}
     for kind, table in zip(KINDS, some, strict=True):
         genotype[kind] = []
         for node in range(NODES):

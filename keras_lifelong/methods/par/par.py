@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated
+from typing import Any
 from typing import Literal
 
 import numpy as np
@@ -273,7 +274,7 @@ class PAR(ExpertsModel):
 
     def share(self, task, frozen: bool = False):
         """Learns a task with the expert it shares; `frozen`: its head alone."""
-        k = self.expert_of(task.name)
+        k: Any = self.expert_of(task.name)  # it was given one
         if frozen:
             yield from self.train(task, "frozen reuse", [], self.frozen_loss)
             return
@@ -317,7 +318,7 @@ class PAR(ExpertsModel):
         genotype = None
         if self.has_cells and strategy == "searched":
             genotype = yield from self.search(task)
-        elif self.has_cells and strategy == "reused":
+        elif self.has_cells and strategy == "reused" and k is not None:
             genotype = self.experts[k]["genotype"]
         k = self.add_expert(task.name, genotype)
         yield from self.train_expert(task)

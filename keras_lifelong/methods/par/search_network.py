@@ -27,7 +27,7 @@ NORMS = 2  # at most, in one operation
 MOMENTUM, EPSILON = 0.9, 1e-5
 
 
-class TableNorm(K.Layer):
+class TableNorm(keras.layers.Layer):
     """Batch normalisation whose statistics are handed in and out.
 
     Branches of a compiled `switch` may not assign variables, so an operation's norms
@@ -50,7 +50,7 @@ class TableNorm(K.Layer):
         return (x - mean) * ops.rsqrt(variance + EPSILON)
 
 
-class MixedEdge(K.Layer):
+class MixedEdge(keras.layers.Layer):
     """One edge: the six operations, of which the one at `index` is applied.
 
     Args:
@@ -113,7 +113,7 @@ def _norms(layer) -> list[TableNorm]:
     return [norm for norm in norms if norm is not None]
 
 
-class SearchCell(K.Layer):
+class SearchCell(keras.layers.Layer):
     """A cell with all 14 edges; arguments as `Cell`.
 
     Call arguments:
@@ -179,7 +179,7 @@ class SearchCell(K.Layer):
         return (batch, -(-height // s), -(-width // s), NODES * self.filters)
 
 
-class SearchNetwork(K.Layer):
+class SearchNetwork(keras.layers.Layer):
     """A stem, cells of all operations, global average pooling and a linear head.
 
     Args:

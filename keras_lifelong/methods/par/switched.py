@@ -8,9 +8,9 @@ import keras
 class _Kept:
     """Networks by key. A plain object, so that Keras tracks none of them."""
 
-    def __init__(self):
+    def __init__(self, key: str):
         self.networks: dict[str, keras.Sequential] = {}
-        self.key: str | None = None
+        self.key = key
 
 
 class SwitchedNetwork(keras.layers.Layer):
@@ -27,7 +27,7 @@ class SwitchedNetwork(keras.layers.Layer):
     def __init__(self, make, key: str, **kwargs):
         super().__init__(**kwargs)
         self._make = make
-        self._kept = _Kept()
+        self._kept = _Kept(key)
         self.use(key)
         self.built = True
 

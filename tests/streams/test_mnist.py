@@ -74,7 +74,7 @@ def test_rotated_mnist(fake_data):
 
 @pytest.mark.parametrize("angles", [[], [float("nan")]])
 def test_rotated_mnist_refuses_bad_angles(angles):
-    with pytest.raises(ValueError, match="`angles`.*Received"):
+    with pytest.raises(ValueError, match="angles`.*Received"):
         streams.get("rotated_mnist", angles=angles)
     with pytest.raises(ValueError, match="`num_tasks`.*1 ... 2"):
         streams.get("rotated_mnist", num_tasks=3, angles=[1, 2])

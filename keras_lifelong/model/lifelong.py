@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_lifelong import checks
 from keras_lifelong import metrics as metrics_lib
+from keras_lifelong.model.active import ActiveMixin
 from keras_lifelong.model.learning import Learning
 from keras_lifelong.model.learning import LearningMixin
 from keras_lifelong.model.learning import LoadedTask
@@ -31,6 +32,7 @@ from keras_lifelong.training.trainer import Trainer
 
 class LifelongModel(
     TasksMixin,
+    ActiveMixin,
     UsingMixin,
     LearningMixin,
     OptionsMixin,

@@ -12,12 +12,12 @@ from keras import ops
 
 from keras_lifelong import backend
 from keras_lifelong.layers import head as heads
+from keras_lifelong.model.active import fitted
 from keras_lifelong.model.reading import Reader
 from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.reading import joined
 from keras_lifelong.model.session import Training
 from keras_lifelong.model.task_memory import TaskMemory
-from keras_lifelong.model.tasks import fitted
 
 
 class UsingMixin(keras.Model):
@@ -62,11 +62,13 @@ class UsingMixin(keras.Model):
         """See `forward`; `logits`: before the activation. For `reading.joined`."""
         self._record(name)
         activation = "linear" if logits else heads.activation(self.loss_kind(name))
+        session = self._session
         while True:
-            before = self._session.training
-            reading = self.reading(name)
+            changes = session.changes
+            with session.lock:  # nobody changes the network's structure meanwhile
+                reading = self.reading(name)
             parts = self._reader.outputs(name, reading, activation, x, training)
-            if self._session.training is before:  # else it began, or ended, meanwhile
+            if session.changes == changes:  # else something began to be learned
                 return parts
 
     def reading(self, name: str) -> Reading:
@@ -78,10 +80,8 @@ class UsingMixin(keras.Model):
             self.store_active()  # tasks may share what is being trained
         if active:
             variables = self.template_variables()
-            head, stands = (
-                backend.snapshot(self.head.variables),
-                [None] * len(variables),
-            )
+            stands = [None] * len(variables)
+            head = backend.snapshot(self.head.variables)
             return Reading(self.active_body(), variables, stands, head)
         return self.reading_of(name, self.memory)
 

@@ -1,4 +1,4 @@
-"""Copies of Keras' own layers, of which a network loads without this package."""
+"""Copies of Keras' own layers, so that a network loads without this package."""
 
 from __future__ import annotations
 

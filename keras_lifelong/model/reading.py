@@ -80,8 +80,8 @@ class Reader:
             name: of the task, under which its values are kept ready.
             reading: a `Reading`.
             activation: of the head, by name.
-            x: (batch, *input_shape): a value, of which so many rows are computed at a
-                time that few shapes are compiled, or what is being traced.
+            x: (batch, *input_shape). A value is computed in blocks of a few fixed
+                sizes, so that few shapes are compiled; what is being traced is not.
             training: as everywhere in Keras; what layers would update is dropped.
 
         Returns:

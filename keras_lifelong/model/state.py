@@ -52,8 +52,7 @@ class StateMixin(keras.Model):
     def set_state(self, config: dict, arrays: dict[str, np.ndarray]):
         """Makes the model what `get_state` described.
 
-        Arrays of tasks may be missing, of those that are not used before
-        `drop_task` takes them out.
+        The arrays of a task may be missing, if the task is dropped before it is used.
         """
         self._set_memory(config, arrays)
         for i, variable in enumerate(self.shared_variables()):

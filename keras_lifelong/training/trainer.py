@@ -37,7 +37,7 @@ class Trainer:
     """Runs phases: fused steps, callbacks, validation, time.
 
     Args:
-        model: a `LifelongModel`, of which it uses what `Trainable` names.
+        model: a `LifelongModel`; `Trainable` names what is used of it.
 
     Attributes:
         compile_count: training functions compiled so far.

@@ -89,6 +89,30 @@ def test_a_callback_that_reads_changes_nothing(learned):
     assert_same_state(model.get_state(), plain.get_state())
 
 
+def test_another_thread_reads_the_model_as_it_was(learned):
+    """Until the task is learned; and it can't learn one itself meanwhile."""
+    model, found, refused = learned.load(), [], []
+
+    class Asks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            ask = pool.submit(lambda: (model.task_names, predictions(model, FEW)))
+            found.append(ask.result())
+            try:
+                pool.submit(learn, model, 3).result()
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    before = predictions(model, FEW)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        learn(model, 2, callbacks=[Asks()])
+    assert len(found) >= 2 and len(refused) == len(found)
+    for names, answers in found:
+        assert names == ["t0", "t1"]
+        assert_same(answers, before)
+    assert all("is learning task 't2'" in text for text in refused)
+    assert model.task_names == ["t0", "t1", "t2"]
+
+
 def test_an_interrupt_while_reading_leaves_every_answer(learned, model, monkeypatch):
     """Before every conversion to and from a tensor, one after the other."""
     counter = {"calls": 0, "stop": None}

@@ -88,11 +88,10 @@ class ARI(GeneratedModel):
         adaptation_scale: by which the optimizer's steps are shortened there, in (0, 1]:
             a set that knows a task is easily spoilt by few examples. A "drawn" one goes
             the whole step.
-        keep: "one": every task keeps its best set, and no other, so that little has to
-            be stored; of more than B, those go that tasks lose least by. "each": of
-            the sets that are left every task in turn keeps one more, until B are kept,
-            so that there are more to begin from. "sum" (the paper): the B of the
-            largest sum over all tasks, which tends to keep copies of one.
+        keep: "one": every task keeps its best set alone; if these are more than B, the
+            sets go without which tasks lose least. "each": then tasks take turns, each
+            keeping its next best, until B sets are kept: there are more to begin from.
+            "sum" (the paper): those of the largest sum over all tasks, often copies.
         rehearse: whether the estimator also learns from the sets as they were stored,
             each tried for an epoch on the examples of each task; without it, it knows
             them only as they were before they were trained.

@@ -173,7 +173,7 @@ class JointNet:
     # The table
 
     def add(self, name: str, owners: Sequence[str], nodes: Sequence[Node]) -> None:
-        """Routes a task through nodes, of which those of its own are new."""
+        """Routes a task through nodes; its own nodes are new."""
         for u, owner in enumerate(owners):
             if owner == name:
                 self.set_node(u, name, nodes[u])

@@ -198,7 +198,7 @@ class CellSearch:
         return self.network(x, training=False)
 
     def batch_logits(self, x):
-        """By the statistics of the batch, of which no note is taken."""
+        """By the statistics of the batch; the running ones stay as they are."""
         values = [(v, v.value) for v in self.network.variables]
         with keras.StatelessScope(state_mapping=values):
             return self.network(x, training=True)

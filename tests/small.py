@@ -125,7 +125,7 @@ def learned_from_given_weights():
     model.network.set_weights(
         [draw(0, 0.5, w.shape).astype("float32") for w in model.network.get_weights()]
     )
-    model.memory["head/own/t1/kernel"] = draw(0, 0.5, (5, 2)).astype("float32")
+    model.memory["head", "own", "t1", "kernel"] = draw(0, 0.5, (5, 2)).astype("float32")
     all_rows = kl.Task("t1", train=(X, labels(1)), validation_split=0)
     model.fit(all_rows, epochs=3, batch_size=16, verbose=0)
     return model.predict(X, task="t1")

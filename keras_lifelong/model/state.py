@@ -44,7 +44,8 @@ class StateMixin(keras.Model):
             "growth": memory.growth,
             "structure": structure,
         }
-        arrays = {f"memory/{k}": v for k, v in memory.to_arrays().items()}
+        kept = memory.to_arrays().items()
+        arrays = {f"memory/{key}": np.array(array) for key, array in kept}
         for i, value in enumerate(values):
             arrays[f"network/{i}"] = ops.convert_to_numpy(value).copy()
         return json.loads(json.dumps(config)), arrays
@@ -56,7 +57,7 @@ class StateMixin(keras.Model):
         """
         self._set_memory(config, arrays)
         for i, variable in enumerate(self.shared_variables()):
-            variable.assign(arrays[f"network/{i}"])
+            variable.assign(np.array(arrays[f"network/{i}"]))  # JAX takes it as it is
 
     def _set_memory(self, config, arrays):
         """`set_state`, without the network's variables."""

@@ -120,6 +120,11 @@ class TaskMemory(MutableMapping[Key, np.ndarray]):
 
     def _place(self, key: Key) -> tuple[dict, Any]:
         """The dict that a key belongs to, and the key in it."""
+        if not isinstance(key, tuple):
+            raise TypeError(
+                f"A key of the memory is a tuple, such as ('own', name, 0). "
+                f"Received: {key!r}."
+            )
         if key[:2] == OWN_HEAD:
             return self.records[key[2]].head, key[3]
         if key[0] == OWN:

@@ -100,6 +100,7 @@ def test_a_configuration_makes_the_same_untrained_model(learned):
 def test_a_state_makes_the_same_trained_model(learned):
     config, arrays = learned.model.get_state()
     model = type(learned.model).from_config(learned.model.get_config())
+    model.compile_from_config(learned.model.get_compile_config())
     model.set_state(json.loads(json.dumps(config)), arrays)
     assert_same_state(model.get_state(), (config, arrays))
     assert_same(predictions(model), learned.tasks)

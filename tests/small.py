@@ -34,6 +34,8 @@ _CONTRACT = {
         "initial": 2,
     },
     "PAR sharing": {"alpha": 1.0},  # one expert for all tasks: it is distilled
+    "PAR apart": {"alpha": 0.0},  # an expert for each task
+    "BindAndGrow frozen": {"retention": "freeze"},
 }
 CASES = [*registry.names(), "PAR sharing"]
 

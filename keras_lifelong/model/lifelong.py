@@ -21,6 +21,7 @@ from keras_lifelong.model.options import OptionsMixin
 from keras_lifelong.model.presets import PresetMixin
 from keras_lifelong.model.reading import Reader
 from keras_lifelong.model.removal import RemovalMixin
+from keras_lifelong.model.scoring import ScoringMixin
 from keras_lifelong.model.session import Session
 from keras_lifelong.model.state import StateMixin
 from keras_lifelong.model.task_memory import TaskMemory
@@ -34,6 +35,7 @@ class LifelongModel(
     TasksMixin,
     ActiveMixin,
     UsingMixin,
+    ScoringMixin,
     LearningMixin,
     OptionsMixin,
     RemovalMixin,

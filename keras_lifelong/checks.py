@@ -30,8 +30,6 @@ from collections.abc import Mapping
 from typing import Annotated
 from typing import Any
 
-import numpy as np
-
 
 @dataclasses.dataclass(frozen=True)
 class In:
@@ -196,10 +194,11 @@ def check(path: str, value: Any, kind: Any) -> Any:
 def plain(value: Any) -> Any:
     """A value as YAML would read it back: no tuples and nothing of NumPy's.
 
+    >>> import numpy as np
     >>> plain({"units": (np.int64(3), np.float32(0.5))})
     {'units': [3, 0.5]}
     """
-    if isinstance(value, np.generic | np.ndarray):
+    if type(value).__module__ == "numpy":  # which `--help` need not import
         return value.tolist()
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]

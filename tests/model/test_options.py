@@ -207,7 +207,7 @@ def test_wrong_values_are_refused_by_name(method, argument, accepted, values):
             "`configuration` leaves nothing to search. Received: 'all'",
         ),
         ("PAR", {"weight_decay": []}, r"`weight_decay` must be one or more.*\[\]"),
-        ("PAR", {"extractor": "resnet"}, "`extractor` must be one of.*'resnet'"),
+        ("PAR", {"extractor": "resnet"}, "no extractor 'resnet'.*Known: application"),
         ("ARI", {"initial": 21}, "`initial` must be at most `memory_budget`.*20.*21"),
         ("ARI", {"initializer": "he"}, "`initializer` must be 'generated' or.*'he'"),
         ("ARI", {"hypernetwork": {"name": []}}, "`hypernetwork` must be one of.*name"),

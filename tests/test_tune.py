@@ -132,7 +132,7 @@ def test_par_is_tuned_by_its_thresholds(tmp_path):
     ("override", "message"),
     [
         ("search.max_trails=3", "search.max_trails"),
-        ("search.sampler=best", "`sampler` must be one of"),
+        ("search.sampler=best", "no sampler 'best'. Known: ehvi"),
         ("search.space=all", "`space` must be one of"),
         ("search.max_trials=0", "`max_trials`"),
         ("search={space: staged, max_trials: 4}", "`shared_trials` must be"),

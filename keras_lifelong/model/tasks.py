@@ -70,7 +70,7 @@ class TasksMixin(keras.Model):
 
     def notes(self, task: str) -> dict:
         """What the method wrote down of a task: a JSON dict, saved with the model."""
-        return self.memory.records[task].notes
+        return self._record(task).notes
 
     def task_index(self, name: str) -> int:
         """How many tasks were learned before this one."""

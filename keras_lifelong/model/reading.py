@@ -20,8 +20,8 @@ from keras import ops
 
 from keras_lifelong import backend
 from keras_lifelong.training.program import Programs
+from keras_lifelong.training.trainer import evaluation_rows
 
-ROWS = (32, 128, 1024)  # of the batches that are evaluated: few shapes are compiled
 READY = 64  # lists of values kept as tensors, so that a switch copies nothing
 
 
@@ -167,11 +167,6 @@ def joined_array(parts) -> np.ndarray:
     """As `joined`, as an array."""
     cut = [ops.convert_to_numpy(out)[:count] for out, count in parts]
     return cut[0] if len(cut) == 1 else np.concatenate(cut)
-
-
-def evaluation_rows(n: int) -> int:
-    """Rows of the batches in which n examples are evaluated."""
-    return next((r for r in ROWS if n <= r), ROWS[-1])
 
 
 def _filled(x, rows: int):

@@ -161,8 +161,14 @@ def xla_where_it_is_tested():
 
 
 @pytest.fixture
-def eager():
-    """Runs steps uncompiled: for tests of many tiny models, where compiling is all."""
+def eager(request):
+    """Runs steps uncompiled: for tests of many tiny models, where compiling is all.
+
+    Not those marked `traced`, whose steps are many.
+    """
+    if request.node.get_closest_marker("traced"):
+        yield
+        return
     with uncompiled():
         yield
 

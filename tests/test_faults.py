@@ -10,12 +10,11 @@ import json
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import keras
 import numpy as np
+import processes
 import pytest
 from keras import layers
 from small import OPTIONS
@@ -30,6 +29,8 @@ X = RNG.normal(size=(60, 6)).astype("float32")
 UNEQUAL = ("train_seconds_by_task", "wall_seconds", "compile_count", "peak_rss_mib")
 
 pytestmark = pytest.mark.usefixtures("eager")
+# How well a set is stored is not the subject.
+QUICK = {"ARI": {**OPTIONS["ARI"], "storing_steps": 4, "estimator_epochs": 2}}
 
 
 class Stop(Exception):
@@ -48,7 +49,7 @@ def new(method="DEN", optimizer=None, **kwargs):
     method, _, search = method.partition(" ")
     if search:
         kwargs = {"search": search, **kwargs}
-    model = registry.get(method)(backbone, **OPTIONS.get(method, {}) | kwargs)
+    model = registry.get(method)(backbone, **{**OPTIONS, **QUICK}.get(method, {}) | kwargs)
     model.compile(optimizer or keras.optimizers.Adam(0.01), metrics=["accuracy"])
     return model
 
@@ -83,14 +84,22 @@ def assert_same(model, result, expected):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The results of uninterrupted runs, by method."""
+    """Of uninterrupted runs, by method: results, predictions, number of phases."""
     kept = {}
 
     def run(method="DEN"):
         if method not in kept:
+            phases, record = [], checkpoint.Checkpoint.record
+
+            def counted(*arguments):
+                phases.append(arguments)
+                record(*arguments)
+
             model = new(method)
-            result = learn(model, tmp_path_factory.mktemp(method))
-            kept[method] = (outcome(result), predictions(model))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(checkpoint.Checkpoint, "record", counted)
+                result = learn(model, tmp_path_factory.mktemp(method))
+            kept[method] = (outcome(result), predictions(model), len(phases))
         return kept[method]
 
     return run
@@ -154,24 +163,22 @@ def test_stopped_again_and_again_it_ends_the_same(whole, writes, tmp_path):
     assert_same(model, result, whole())
 
 
-@pytest.mark.parametrize("method", [*registry.names(), "LASEM brute_force"])
+ALL = [
+    *(name for name in registry.names() if name != "ARI"),
+    # thousands of operations in a step: to run them one by one takes longest
+    pytest.param("ARI", marks=pytest.mark.traced),
+    "LASEM brute_force",
+]
+
+
+@pytest.mark.parametrize("method", ALL)
 def test_every_method_resumes(method, whole, tmp_path, monkeypatch):
     """Stopped before and after the last phase of the second task was recorded."""
-    expected = whole(method)
-    record = checkpoint.Checkpoint.record
-    phases = []
-
-    def counted(self, index, phase, result, peak):
-        phases.append(phase.name)
-        record(self, index, phase, result, peak)
-
-    monkeypatch.setattr(checkpoint.Checkpoint, "record", counted)
-    learn(new(method), tmp_path / "count")
-    last = len(phases)
+    record, last = checkpoint.Checkpoint.record, whole(method)[2]
     for before in (True, False):
-        phases.clear()
+        phases = []
 
-        def stopping(self, *arguments, before=before):
+        def stopping(self, *arguments, before=before, phases=phases):
             phases.append(0)
             if not before or len(phases) < last:
                 record(self, *arguments)
@@ -184,7 +191,7 @@ def test_every_method_resumes(method, whole, tmp_path, monkeypatch):
             learn(new(method), directory)
         monkeypatch.setattr(checkpoint.Checkpoint, "record", record)
         model = new(method)
-        assert_same(model, learn(model, directory), expected)
+        assert_same(model, learn(model, directory), whole(method))
 
 
 def test_finished_phases_are_not_trained_again(whole, tmp_path, monkeypatch):
@@ -427,12 +434,10 @@ def test_twenty_kills_a_phase_or_two_apart(tmp_path, request):
     """Tasks are resumed several times over, and killed while files are written."""
 
     def start(directory):
-        words = [sys.executable, "-m", "keras_lifelong", "run", "--output_dir"]
-        words += [str(directory), "--config", "zoo_configs/den/digits.yaml"]
+        words = ["run", "--output_dir", str(directory)]
+        words += ["--config", "zoo_configs/den/digits.yaml"]
         words += ["--set", "training.epochs=5"]
-        return subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, cwd=request.config.rootpath
-        )
+        return processes.Process(words, cwd=request.config.rootpath)
 
     def stamp(directory):
         path = directory / "checkpoint/state.json"
@@ -452,7 +457,7 @@ def test_twenty_kills_a_phase_or_two_apart(tmp_path, request):
             process = start(directory)
             changes = rng.choice([1, 1, 2, 3]) if kills < 20 else -1
             seen = stamp(directory)
-            while process.poll() is None:
+            while process.returncode is None:
                 time.sleep(0.002)
                 if changes and stamp(directory) != seen:
                     seen, changes = stamp(directory), changes - 1

@@ -6,6 +6,7 @@ import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 from keras import layers
 
@@ -87,10 +88,11 @@ def test_a_new_kind_is_learned_measured_saved_and_loaded(count, tmp_path):
         f"folder = {str(tmp_path)!r}\n"
         "model = kl.LifelongModel.from_preset(folder + '/counts')\n"
         "rates = model.predict(np.load(folder + '/x.npy'), task='b')\n"
-        "print((rates == np.load(folder + '/rates.npy')).all())\n"
+        "rates /= np.load(folder + '/rates.npy')\n"
+        "print(rates.min() > 1 - 1e-5 and rates.max() < 1 + 1e-5)  # by XLA there\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.split()[-1:] == ["True"], done.stderr[-2000:]
+    said = processes.finish(code)
+    assert said.split()[-1:] == ["True"], said
 
 
 def test_a_new_kind_is_checked_as_the_others_are(count):

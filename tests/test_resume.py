@@ -1,15 +1,12 @@
 """A run killed at any moment goes on and ends with the same results."""
 
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 
 UNEQUAL = ("train_seconds_by_task", "wall_seconds", "compile_count", "peak_rss_mib")
@@ -20,17 +17,11 @@ CONFIGS = Path(__file__).parents[1] / "zoo_configs"
 METHODS = sorted(path.parent.name for path in CONFIGS.glob("*/digits.yaml"))
 
 
-def command(directory, extra):
-    words = [sys.executable, "-m", "keras_lifelong", "run"]
+def start(directory, extra):
+    words = ["run"]
     if "--config" not in extra:
         words += ["--config", str(CONFIGS / "den/digits.yaml")]
-    return [*words, "--output_dir", str(directory), *extra]
-
-
-def start(directory, extra):
-    return subprocess.Popen(
-        command(directory, extra), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    return processes.Process([*words, "--output_dir", str(directory), *extra])
 
 
 def results(directory):
@@ -40,8 +31,7 @@ def results(directory):
 
 def finish(directory, extra):
     process = start(directory, extra)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error.decode()[-2000:]
+    assert process.wait(timeout=300) == 0, process.said[-2000:]
 
 
 def resume_through_kills(tmp_path, kills, extra):
@@ -60,12 +50,11 @@ def resume_through_kills(tmp_path, kills, extra):
         while not finished and killed < kills:
             process = start(directory, extra)
             try:
-                process.communicate(timeout=rng.uniform(0.3, 1.0) * duration)
-                assert process.returncode == 0
+                code = process.wait(timeout=rng.uniform(0.3, 1.0) * duration)
+                assert code == 0, process.said[-2000:]
                 finished = True
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                process.communicate()
+            except TimeoutError:
+                process.kill()
                 killed += 1
         if not finished:
             finish(directory, extra)

@@ -1,10 +1,8 @@
 """Residual networks and cells: published sizes, and the same network in plain Keras."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
+import processes
 import pytest
 from keras import ops
 
@@ -106,7 +104,7 @@ def test_plain_networks_are_the_same(name, arguments, tmp_path):
         f"np.save({str(tmp_path / 'y.npy')!r}, model.predict(x, verbose=0))\n"
         "assert 'keras_lifelong' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    processes.finish(program, compiled=True)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
 
 

@@ -6,6 +6,7 @@ import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 from keras import layers
 
@@ -151,7 +152,7 @@ def test_task_model_is_plain_and_predicts_the_same(method, conv, tmp_path, kept)
         "assert not any(n.split('.')[0] == 'keras_lifelong' for n in sys.modules);"
         f"np.save(r'{tmp_path / 'y.npy'}', y)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    processes.finish(code, compiled=True)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), out, atol=1e-6)
 
 

@@ -27,6 +27,8 @@ def new(method, **kwargs):
     hidden += [layers.Dense(5, activation="relu", name="second")]
     if method == "DEN":
         kwargs = {"growth": 3, "bucket": 8, "split_threshold": 1e-4, **kwargs}
+    if method == "LASEM":  # then every task shares the other layer
+        kwargs = {"searched": ["second"], **kwargs}
     if method == "ARI":
         kwargs = {
             "memory_budget": 4,

@@ -2,13 +2,11 @@
 
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
+import processes
 import pytest
 import test_oracle as single
 
@@ -16,8 +14,7 @@ from keras_lifelong.search import distributed
 
 TRIALS = 16
 PROGRAM = """
-import os, sys, time
-sys.path.insert(0, {here!r})
+import time
 import test_oracle as t
 from keras_lifelong.search import ParetoOracle
 
@@ -43,28 +40,25 @@ class Cluster:
     """A chief and two workers, started again when they have been killed."""
 
     def __init__(self, path):
-        here = os.path.dirname(__file__)
-        code = PROGRAM.format(here=here, path=str(path), trials=TRIALS)
-        self.command = [sys.executable, "-c", code]
+        self.code = PROGRAM.format(path=str(path), trials=TRIALS)
         self.port = str(free_port())
         self.processes = {n: self.start(n) for n in ("chief", "worker0", "worker1")}
 
     def start(self, name):
         environment = {
-            **os.environ,
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
             "KERASTUNER_ORACLE_PORT": self.port,
             "KERASTUNER_TUNER_ID": name,
             "CUDA_VISIBLE_DEVICES": "",
         }
-        return subprocess.Popen(self.command, env=environment)
+        here = os.path.dirname(__file__)
+        return processes.Process(self.code, env=environment, path=[here])
 
     def kill(self, name, restart=True):
         process = self.processes[name]
-        if process.poll() is not None:
+        if process.returncode is not None:
             return False
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
         if restart:
             self.processes[name] = self.start(name)
         return True
@@ -78,9 +72,7 @@ class Cluster:
 
     def close(self):
         for process in self.processes.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.kill()
 
 
 def check_record(path):

@@ -4,13 +4,11 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import keras_tuner as kt
 import numpy as np
+import processes
 import pytest
 
 from keras_lifelong.search import ParetoOracle
@@ -275,8 +273,7 @@ def test_no_file_is_written_in_place(tmp_path, monkeypatch):
 
 
 PROGRAM = """
-import sys, time
-sys.path.insert(0, {here!r})
+import time
 import test_oracle as t
 
 class Slow(t.Tuner):
@@ -295,24 +292,23 @@ def test_ten_kills(stages, tmp_path):
     """kill -9 at random moments; the search ends with the same trials."""
     whole = searched(tmp_path / "whole", trials=15, **stages)
     path, rng = tmp_path / "part", np.random.default_rng(0)
-    here = os.path.dirname(__file__)
-    code = PROGRAM.format(here=here, path=str(path), stages=stages)
+    code = PROGRAM.format(path=str(path), stages=stages)
     kills = 0
     for _ in range(40):
-        process = subprocess.Popen([sys.executable, "-c", code])
+        process = processes.Process(code, path=[os.path.dirname(__file__)])
         if kills < 10:
             # a few trials after the first has been begun
             deadline = time.monotonic() + 60
             count = len(list(path.glob("p/trial_*")))
             while (
-                process.poll() is None
+                process.returncode is None
                 and len(list(path.glob("p/trial_*"))) <= count
                 and time.monotonic() < deadline
             ):
                 time.sleep(0.005)
             time.sleep(float(rng.random()) * 0.1)
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
+            if process.returncode is None:
+                process.kill()
                 kills += 1
         if process.wait(timeout=120) == 0:
             break

@@ -20,8 +20,8 @@ QUICK = {
     "exemplars": 24,
     "interval": 2,
     "horizon": None,
-    "storing_steps": 50,
-    "estimator_epochs": 40,
+    "storing_steps": 30,
+    "estimator_epochs": 10,
     "hypernetwork": {"name": "chunked", "chunk": 20, "units": [24, 24]},
 }
 # Where the subject is how well a set is kept, and how well it is found again.

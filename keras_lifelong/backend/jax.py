@@ -19,7 +19,8 @@ def _values(variables):
 
 def _stateless(function, variables, values):
     """Calls `function()` on `values`; returns its result and the new values."""
-    with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+    pairs = list(zip(variables, values, strict=True))
+    with keras.StatelessScope(pairs, collect_losses=True) as scope:
         result = function()
     new = [scope.get_current_value(variable) for variable in variables]
     return result, new

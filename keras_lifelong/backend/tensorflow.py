@@ -17,7 +17,9 @@ def _gradients_of(objective, variables):
         tape.watch(values)
         cost, aux = objective()
     zero = tf.UnconnectedGradients.ZERO
-    return (cost, aux), tape.gradient(cost, values, unconnected_gradients=zero)
+    gradients = tape.gradient(cost, values, unconnected_gradients=zero)
+    # Of an embedding they come by row, a row that is used twice apart: summed here.
+    return (cost, aux), [tf.convert_to_tensor(g) for g in gradients]
 
 
 def compile_loop(step, variables, xla, on_trace):

@@ -42,17 +42,13 @@ class ActiveMixin(keras.Model):
             RuntimeError: if the model is learning a task already.
         """
         session = self._session
-        if session.training is not None:
-            if session.training.running:
-                raise RuntimeError(
-                    f"The model is learning task {session.training.name!r}; it learns "
-                    f"one at a time. Received: {name!r}."
-                )
-            self._put_back(session.training)  # an interrupt came while it was
-        self.activate(None)
-        training = Training(self, name)
+        training = None
         try:
-            session.training = training
+            with session.lock:  # two that begin at once: one finds the other at it
+                self._refuse_second(name)
+                self.activate(None)
+                training = Training(self, name)
+                session.training = training
             session.changes += 1
             session.memory = training.memory.copy()
             if name not in self.memory.records:
@@ -63,9 +59,22 @@ class ActiveMixin(keras.Model):
             session.training = None
             session.changes += 1
         except BaseException:
-            training.running = False
-            self._put_back(training)
+            if training is not None and session.training is training:
+                training.running = False
+                self._put_back(training)
             raise
+
+    def _refuse_second(self, name: str):
+        """Raises a RuntimeError if a task is being learned; see `training_on`."""
+        training = self._session.training
+        if training is None:
+            return
+        if training.running:
+            raise RuntimeError(
+                f"The model is learning task {training.name!r}; it learns one at a "
+                f"time. Received: {name!r}."
+            )
+        self._put_back(training)  # an interrupt came while it was
 
     def _put_back(self, training: Training):
         """Makes the model what it was before `training`; may be done twice."""

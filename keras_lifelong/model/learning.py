@@ -26,6 +26,7 @@ from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
 from keras_lifelong.streams import check_split
 from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.training import optimizers
 from keras_lifelong.training.callbacks import Callbacks
 from keras_lifelong.training.checkpoint import Checkpoint
 from keras_lifelong.training.checkpoint import NoRecorder
@@ -45,6 +46,7 @@ class LearningMixin(keras.Model):
         optimizer: str | dict | keras.optimizers.Optimizer = "adam",
         loss: str | None = None,
         metrics: Sequence[str | Callable] = ("accuracy",),
+        jit_compile: bool | str = "auto",
     ) -> None:
         """Sets how tasks are learned and scored.
 
@@ -55,6 +57,8 @@ class LearningMixin(keras.Model):
                 categorical heads ("sigmoid" is one-versus-rest, as DEN's).
             metrics: list of "accuracy", "auroc", "mse", "mae", Keras metrics or
                 functions `(y, predictions) -> float`. The first is the main one.
+            jit_compile: whether XLA compiles; "auto": where it is faster (dense
+                networks, and all on accelerators) and every layer supports it.
 
         Raises:
             ValueError: if an argument is not one of these.
@@ -68,27 +72,39 @@ class LearningMixin(keras.Model):
                 "`metrics` must be a list of at least one metric. "
                 f"Received: {metrics!r}."
             )
+        if not (jit_compile == "auto" or isinstance(jit_compile, bool)):
+            raise ValueError(
+                "`jit_compile` must be True, False or 'auto'. "
+                f"Received: {jit_compile!r}."
+            )
         self._metrics = [metrics_lib.get(metric) for metric in metrics]
         self._loss = loss
         self._metric_arguments = list(metrics)
-        super().compile(optimizer=keras.optimizers.get(optimizer), jit_compile=False)
-        self._optimizer_config = json.dumps(keras.optimizers.serialize(self.optimizer))
+        optimizer = keras.optimizers.get(optimizer)
+        optimizers.to_config(optimizer)  # refuses what it cannot carry
+        super().compile(optimizer=optimizer, jit_compile=False)  # scales, if float16
+        self.uses_jit = jit_compile
+        self._optimizer_config = json.dumps(optimizers.to_config(self.optimizer))
 
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile` was given, for saving; functions are not saved."""
         names = [m for m in self._metric_arguments if isinstance(m, str)]
-        return {
+        config = {
             "optimizer": self.optimizer_config(),
             "loss": self._loss,
             "metrics": names or ["accuracy"],
         }
+        if self.uses_jit != "auto":
+            config["jit_compile"] = self.uses_jit
+        return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """The inverse of `get_compile_config`."""
         self.compile(
-            keras.optimizers.deserialize(config["optimizer"]),
+            optimizers.from_config(config["optimizer"]),
             config["loss"],
             config["metrics"],
+            config.get("jit_compile", "auto"),
         )
 
     def optimizer_config(self) -> dict:

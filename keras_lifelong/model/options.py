@@ -11,6 +11,7 @@ from typing import Self
 import keras
 
 from keras_lifelong import checks
+from keras_lifelong.training import optimizers
 
 OF_EVERY_MODEL = ("backbone", "seed", "pretrained", "name")
 
@@ -128,8 +129,10 @@ class OptionsMixin(keras.Model):
         self._check_names(changes)
         model = type(self).from_config({**self.get_config(), **changes})
         if self.compiled:
-            optimizer = keras.optimizers.deserialize(self.optimizer_config())
-            model.compile(optimizer, self._loss, self._metric_arguments)
+            optimizer = optimizers.from_config(self.optimizer_config())
+            model.compile(
+                optimizer, self._loss, self._metric_arguments, self.uses_jit
+            )
         try:
             model.set_state(*self.get_state())
         except (KeyError, IndexError, ValueError) as error:

@@ -35,6 +35,8 @@ class LoadedTask:
     train: Any
     validation: tuple | None
     test: tuple | None
+    weight: np.ndarray | None = None
+    shuffle: bool = True
 
 
 class ScoringMixin(keras.Model):

@@ -1,9 +1,12 @@
 """Feeding compiled loops: arrays held on the device, or blocks of a `tf.data` stream.
 
-A compiled loop takes `(x, y, rows, valid)`: rows (steps, batch) are positions in x
-and y, and only the first valid[i] of step i count. Shapes are rounded up to a few
+A compiled loop takes `(x, y, weights, rows, valid)`: rows (steps, batch) are positions
+in x and y, and only the first valid[i] of step i count. Shapes are rounded up to a few
 *buckets* and shapes already compiled are used again, so that tasks of different size
 share one compiled loop.
+
+Where rows of a batch meet, as in batch normalisation, a last partial batch is not
+filled up: it is a block of its own (`exact`), compiled for its size.
 """
 
 from __future__ import annotations
@@ -69,6 +72,7 @@ class Block:
 
     x: object
     y: object
+    weights: object  # of the rows of x, or None
     rows: np.ndarray
     valid: np.ndarray
     steps: int
@@ -96,9 +100,22 @@ class ArrayData:
         x, y: array, or nested structure of arrays, of equal length.
         batch_size: rows of a step.
         buckets: shared by all data of a trainer.
+        weights: of the rows in the loss, (n,), or None.
+        exact: whether a last partial batch is not filled up.
+        shuffle: whether each epoch has an order of its own.
     """
 
-    def __init__(self, x, y, batch_size: int, buckets: Buckets):
+    def __init__(
+        self,
+        x,
+        y,
+        batch_size: int,
+        buckets: Buckets,
+        weights: np.ndarray | None = None,
+        exact: bool = False,
+        shuffle: bool = True,
+    ):
+        self.exact, self.shuffle = exact, shuffle
         self.length = len(keras.tree.flatten(x)[0])
         self.batch_size = min(batch_size, self.length)
         self.steps = -(-self.length // self.batch_size)
@@ -110,6 +127,7 @@ class ArrayData:
 
         self.x = keras.tree.map_structure(put, x)
         self.y = keras.tree.map_structure(put, y)
+        self.weights = None if weights is None else put(weights)
         per_call = min(self.steps, MAX_STEPS_PER_CALL)
         self._block = power_of_two(per_call, 16)  # indices are cheap
 
@@ -120,21 +138,43 @@ class ArrayData:
             seed: of the order.
             per_block: steps of a block. None: as many as one call takes.
         """
-        order = np.random.default_rng(seed).permutation(self.length)
+        order = np.arange(self.length)
+        if self.shuffle:
+            order = np.random.default_rng(seed).permutation(self.length)
         flat = np.resize(order, self.steps * self.batch_size).astype("int32")
         rows = flat.reshape(self.steps, self.batch_size)
         valid = np.full(self.steps, self.batch_size, "int32")
         valid[-1] = self.length - (self.steps - 1) * self.batch_size
         taken = min(per_block or self._block, self._block)
-        for start in range(0, self.steps, taken):
-            part = slice(start, start + taken)
+        for part in _parts(valid, taken, self.exact):
+            size = valid[part].max() if self.exact else self.batch_size
             yield Block(
                 self.x,
                 self.y,
-                _pad(rows[part], self._block),
+                self.weights,
+                _pad(rows[part, :size], self._block),
                 _pad(valid[part], self._block),
                 len(valid[part]),
             )
+
+
+def _parts(valid: np.ndarray, steps: int, exact: bool) -> Iterator[slice]:
+    """Runs of at most so many steps; if `exact`, all of a run have as many rows.
+
+    >>> list(_parts(np.array([8, 8, 8, 3]), 3, exact=True))
+    [slice(0, 3, None), slice(3, 4, None)]
+    >>> list(_parts(np.array([8, 3]), 2, exact=True))
+    [slice(0, 1, None), slice(1, 2, None)]
+    >>> list(_parts(np.array([8, 3]), 2, exact=False))
+    [slice(0, 2, None)]
+    """
+    whole = len(valid)
+    if exact and valid[-1] < valid[0]:
+        whole -= 1
+    for start in range(0, whole, steps):
+        yield slice(start, min(start + steps, whole))
+    if whole < len(valid):
+        yield slice(whole, len(valid))
 
 
 class StreamedData:
@@ -147,11 +187,20 @@ class StreamedData:
         batch_size: rows of a step.
         check: `check(x, y) -> (x, y)`, called on every block before it is trained on.
         steps_per_call: batches of a block.
+        exact: whether a last partial batch is not filled up.
     """
 
     steps = None
 
-    def __init__(self, dataset, batch_size: int, check, steps_per_call: int = 64):
+    def __init__(
+        self,
+        dataset,
+        batch_size: int,
+        check,
+        steps_per_call: int = 64,
+        exact: bool = False,
+    ):
+        self.exact = exact
         self.dataset = dataset
         self.batch_size = batch_size
         self.check = check
@@ -167,10 +216,15 @@ class StreamedData:
             rows = np.arange(size, dtype="int32").reshape(-1, self.batch_size)
             valid = np.full(self.steps_per_call, self.batch_size, "int32")
             valid[steps - 1] = n - (steps - 1) * self.batch_size
-            yield Block(
-                ops.convert_to_tensor(_pad(x, size)),
-                ops.convert_to_tensor(_pad(y, size)),
-                np.minimum(rows, n - 1).astype("int32"),
-                valid,
-                steps,
-            )
+            x, y = (ops.convert_to_tensor(_pad(a, size)) for a in (x, y))
+            rows = np.minimum(rows, n - 1).astype("int32")
+            for part in _parts(valid[:steps], steps, self.exact):
+                width = valid[part].max() if self.exact else self.batch_size
+                yield Block(
+                    x,
+                    y,
+                    None,
+                    _pad(rows[part, :width], self.steps_per_call),
+                    _pad(valid[part], self.steps_per_call),
+                    len(valid[part]),
+                )

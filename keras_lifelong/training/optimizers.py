@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import keras
 from keras import ops
+
+_EXCLUDED = "excluded_from_weight_decay"
 
 _BY_SINGLE_WEIGHTS = frozenset(
     {
@@ -74,5 +79,83 @@ def by_single_weights(optimizer: dict) -> bool:
     True
     """
     config = optimizer["config"]
-    clips = config.get("clipnorm") or config.get("global_clipnorm")
-    return optimizer["class_name"] in _BY_SINGLE_WEIGHTS and not clips
+    whole = ("clipnorm", "global_clipnorm", _EXCLUDED)
+    config = {**config, _EXCLUDED: optimizer.get(_EXCLUDED)}
+    if any(config.get(name) for name in whole):
+        return False
+    return optimizer["class_name"] in _BY_SINGLE_WEIGHTS
+
+
+def to_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """A serialized optimizer, with what Keras leaves out of its configuration.
+
+    That is `exclude_from_weight_decay(var_names=...)`.
+
+    Args:
+        optimizer: of `compile`.
+
+    Returns:
+        JSON.
+
+    Raises:
+        ValueError: if it excludes variables by themselves, or is one of several
+            optimizers for parts of a model: every phase trains variables of its own.
+
+    Example:
+
+    >>> optimizer = keras.optimizers.AdamW(0.1)
+    >>> optimizer.exclude_from_weight_decay(var_names=["bias"])
+    >>> again = from_config(to_config(optimizer))
+    >>> [again._use_weight_decay(keras.Variable([1.0], name=n)) for n in "kernel bias".split()]
+    [True, False]
+    """
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        raise ValueError(
+            "`optimizer` must be one optimizer for all variables. "
+            f"Received: {type(optimizer).__name__}, whose parts name the variables of "
+            "another model."
+        )
+    config = keras.optimizers.serialize(optimizer)
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if getattr(inner, "_exclude_from_weight_decay", None):
+        raise ValueError(
+            "`optimizer` must exclude variables from weight decay by their names, "
+            "`exclude_from_weight_decay(var_names=['bias'])`: a task's variables are "
+            "not those of the backbone that was given. Received: `var_list`."
+        )
+    pattern = getattr(inner, "_exclude_from_weight_decay_pattern", None)
+    if pattern is not None:
+        config[_EXCLUDED] = pattern.pattern
+    return config
+
+
+def from_config(config: dict[str, Any]) -> keras.optimizers.Optimizer:
+    """The inverse of `to_config`: an optimizer that is not built.
+
+    Args:
+        config: it is not changed.
+    """
+    config = {**config, "config": dict(config["config"])}
+    pattern = config.pop(_EXCLUDED, None)
+    optimizer = keras.optimizers.deserialize(config)
+    if pattern is not None:
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        inner.exclude_from_weight_decay(var_names=["."])
+        inner._exclude_from_weight_decay_pattern = re.compile(pattern)
+    return optimizer
+
+
+def begin_averages(optimizer: keras.optimizers.Optimizer, variables) -> None:
+    """Lets moving averages of variables begin at what these are now.
+
+    Args:
+        optimizer: built on `variables`; without `use_ema` nothing is done.
+        variables: list of `keras.Variable`s.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not inner.use_ema:
+        return
+    pairs = zip(variables, inner._model_variables_moving_average, strict=True)
+    for variable, average in pairs:
+        if average is not None:
+            average.assign(variable)

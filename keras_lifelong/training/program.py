@@ -9,6 +9,8 @@ import keras
 from keras import ops
 
 from keras_lifelong import backend
+from keras_lifelong.training import optimizers
+from keras_lifelong.training.layer_losses import LayerLosses
 
 
 class Program:
@@ -17,15 +19,17 @@ class Program:
     Args:
         phase: gives the hooks and the variables.
         state: all variables the loss reads or updates.
-        optimizer: serialized Keras optimizer.
+        optimizer: as `optimizers.to_config` gives it.
+        layers: the layers that the phase's loss goes through, whose own losses count.
         xla: whether to compile with XLA.
         on_trace: called whenever the loop is traced (compiled).
     """
 
-    def __init__(self, phase, state, optimizer, xla, on_trace):
+    def __init__(self, phase, state, optimizer, layers, xla, on_trace):
         self.variables = list(phase.variables)
-        self.optimizer = keras.optimizers.deserialize(optimizer)
+        self.optimizer = optimizers.from_config(optimizer)
         self.optimizer.build(self.variables)
+        self._layer_losses = LayerLosses(layers, self.variables, phase.shares)
         self._initial = [
             (v, ops.convert_to_numpy(v).copy()) for v in self.optimizer.variables
         ]
@@ -35,28 +39,38 @@ class Program:
 
     def _step_of(self, phase):
         variables, optimizer = self.variables, self.optimizer
-        loss, penalty = phase.loss, phase.penalty
+        loss, penalty, layer_losses = phase.loss, phase.penalty, self._layer_losses
         change_gradients, after_step = phase.gradients, phase.after_step
 
-        def step(gradients_of, i, carry, x, y, rows, valid, arguments):
+        def step(gradients_of, i, carry, x, y, weights, rows, valid, arguments):
             batch = rows[i]
-            x, y = keras.tree.map_structure(
-                lambda a: ops.take(a, batch, axis=0), (x, y)
+            x, y, given = keras.tree.map_structure(
+                lambda a: ops.take(a, batch, axis=0), (x, y, weights)
             )
             count = ops.cast(valid[i], "float32")
             weight = ops.cast(
                 ops.arange(batch.shape[0], dtype="int32") < valid[i], "float32"
             )
+            share = None
+            if given is not None:  # Keras divides by the rows, not by their weights
+                weight = weight * given
+                share = ops.sum(weight) / count
 
             def objective():
-                value = loss(x, y, weight, arguments)
-                if penalty is None:
-                    return value, value
-                return value + penalty(variables, arguments), value
+                with layer_losses.collected() as own:
+                    value = loss(x, y, weight, arguments)
+                    value = value if share is None else _share_of(value, share)
+                    cost = own.added_to(value, arguments)
+                if penalty is not None:
+                    cost = cost + penalty(variables, arguments)
+                return optimizer.scale_loss(cost), (cost, value)
 
-            (cost, value), gradients = gradients_of(objective, variables)
+            (_, (cost, value)), gradients = gradients_of(objective, variables)
             if change_gradients is not None:
+                scale = optimizer.scale_loss(ops.ones((), "float32"))
+                gradients = [g / ops.cast(scale, g.dtype) for g in gradients]
                 gradients = change_gradients(gradients, variables, arguments)
+                gradients = [g * ops.cast(scale, g.dtype) for g in gradients]
             rate = ops.convert_to_tensor(optimizer.learning_rate)
             if after_step is not None:
                 before = [ops.copy(v) for v in variables]
@@ -74,9 +88,14 @@ class Program:
         """A fresh optimizer, as every phase begins with, but for its schedule."""
         for variable, value in self._initial:
             variable.assign(value)
+        optimizers.begin_averages(self.optimizer, self.variables)
         if learning_rate is not None:
             self.optimizer.learning_rate = learning_rate
         self.optimizer.iterations.assign(iterations)
+
+    def finish(self) -> None:
+        """What Keras does after the last epoch: averaged weights take their place."""
+        self.optimizer.finalize_variable_values(self.variables)
 
     def run(self, block, arguments) -> tuple[float, float]:
         """Takes the steps of a block; returns the summed cost and loss of its rows."""
@@ -86,6 +105,7 @@ class Program:
             (zero, zero),
             block.x,
             block.y,
+            block.weights,
             ops.convert_to_tensor(block.rows),
             ops.convert_to_tensor(block.valid),
             arguments,
@@ -120,3 +140,8 @@ class Programs:
             while len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
             return self._kept[key][0]
+
+
+def _share_of(value, share):
+    """A mean under weights as a sum over as many rows; 0 where all weights are 0."""
+    return ops.where(share > 0, value * share, ops.zeros_like(value))

@@ -22,12 +22,14 @@ class Trainable(Protocol):
         network: the network that tasks share.
         optimizer: while a phase runs, the optimizer that it uses.
         stop_training: set by callbacks to end a phase.
+        uses_jit: True, False or "auto": whether XLA compiles.
     """
 
     seed: int
     network: keras.layers.Layer
     optimizer: Any
     stop_training: bool
+    uses_jit: bool | str
 
     @property
     def main_metric(self) -> Any:

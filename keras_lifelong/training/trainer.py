@@ -14,9 +14,12 @@ from keras_lifelong import backend
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import reset_seed_generators
 from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.training import optimizers
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData
+from keras_lifelong.training.layer_losses import flattened
+from keras_lifelong.training.layer_losses import mixes_rows
 from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
@@ -143,6 +146,7 @@ class Trainer:
                     break
         finally:
             model.optimizer = previous_optimizer
+        program.finish()
         best.restore()
         callbacks.on_phase_end(history)
         model.store_active()
@@ -175,7 +179,9 @@ class Trainer:
             seed: of the order of the examples and of dropout.
         """
         x, y = phase.data
-        data = ArrayData(x, y, phase.batch_size, self._buckets)
+        data = ArrayData(
+            x, y, phase.batch_size, self._buckets, exact=self._mixes_rows()
+        )
         program, arguments = self._ready(phase, data, seed, phase.state)
         calls = keras.callbacks.Callback()  # which does nothing
         for epoch in range(phase.epochs):
@@ -198,33 +204,47 @@ class Trainer:
 
     def _data(self, phase, task, batch_size):
         source = task.train if phase.data is None else phase.data
+        exact = self._mixes_rows()
         if is_dataset(source):
             check = self.model.checker(task.spec, "block of train")
-            return StreamedData(source, batch_size, check)
+            return StreamedData(source, batch_size, check, exact=exact)
         if phase.data is not None:
-            return ArrayData(*source, batch_size, self._buckets)
+            return ArrayData(*source, batch_size, self._buckets, exact=exact)
         if self._held[0] != (id(task), batch_size):
-            held = ArrayData(*source, batch_size, self._buckets)
+            held = ArrayData(
+                *source, batch_size, self._buckets, task.weight, exact, task.shuffle
+            )
             self._held = ((id(task), batch_size), held)
         return self._held[1]
 
+    def _mixes_rows(self) -> bool:
+        """Whether a row's outputs depend on the others: then no batch is filled up."""
+        return any(mixes_rows(layer) for layer in flattened(self.model.network))
+
     def _program(self, phase, data, state, loss_key) -> Program:
-        hooks = (phase.loss, phase.penalty, phase.gradients, phase.after_step)
+        hooks = (phase.loss, phase.penalty, phase.shares, phase.gradients)
         optimizer = self.model.optimizer_config()
         if phase.optimizer is not None:
-            optimizer = keras.optimizers.serialize(phase.optimizer)
+            optimizer = optimizers.to_config(phase.optimizer)
         optimizer["config"].pop("name")  # Keras numbers them: it is new every time
         key = (
             *hooks,
+            phase.after_step,
             loss_key,
             *(id(v) for v in [*phase.variables, *state]),
             data.batch_size,
             repr(optimizer),
+            self.model.uses_jit,
         )
         return self._programs.get(
             key,
             lambda: Program(
-                phase, state, optimizer, _prefers_xla(state), self._count_trace
+                phase,
+                state,
+                optimizer,
+                flattened(self.model.network),
+                self._uses_xla(state),
+                self._count_trace,
             ),
             owns=(phase.variables, state),
         )
@@ -235,7 +255,13 @@ class Trainer:
     @property
     def xla(self) -> bool:
         """Whether this model is compiled with XLA (see `backend.prefers_xla`)."""
-        return _prefers_xla(self.model.network.variables)
+        return self._uses_xla(self.model.network.variables)
+
+    def _uses_xla(self, variables) -> bool:
+        if self.model.uses_jit != "auto":
+            return self.model.uses_jit
+        layers = flattened(self.model.network)
+        return _prefers_xla(variables) and all(x.supports_jit for x in layers)
 
     # Inference
 
@@ -257,7 +283,7 @@ class Trainer:
         run = self._forwards.get(
             key,
             lambda: backend.compile_function(
-                function, variables, _prefers_xla(variables)
+                function, variables, self._uses_xla(variables)
             ),
             owns=variables,
         )

@@ -23,6 +23,8 @@ class GrowableBatchNormalization(ByChannel):
         training: whether to use the batch's statistics and move the averages.
     """
 
+    mixes_rows = True
+
     def __init__(self, momentum=0.99, epsilon=1e-3, center=True, scale=True, **kwargs):
         super().__init__(**kwargs)
         self.momentum = momentum

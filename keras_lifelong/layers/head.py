@@ -59,8 +59,12 @@ class HeadSlot(keras.layers.Dense):
     """The one place in which heads of a size are trained and used, a task at a time.
 
     The heads themselves are kept by the model, by task; they are copied in and out,
-    so that one compiled training step serves all tasks. A slot saves nothing.
+    so that one compiled training step serves all tasks. A slot saves nothing. It
+    computes in float32, whatever the policy: losses of halves would be too coarse.
     """
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **{**kwargs, "dtype": "float32"})
 
     def save_own_variables(self, store):
         pass

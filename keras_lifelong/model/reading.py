@@ -112,7 +112,7 @@ class Reader:
         through, act = self._through, keras.activations.get(activation)
 
         def function(x, kernel, bias):
-            features = through(body, x, training)
+            features = ops.cast(through(body, x, training), "float32")
             return act(ops.add(ops.matmul(features, kernel), bias))
 
         return function

@@ -35,6 +35,7 @@ class JointHeads:
         """Mean loss; `targets` are (labels, index of the head, index of the task)."""
         y, head, task = targets
         features = self.model.joint_features(x, task, arguments)
+        features = ops.cast(features, "float32")
         logits = ops.einsum("bf,tfu->btu", features, ops.convert_to_tensor(self.kernel))
         logits = logits + ops.convert_to_tensor(self.bias)
         chosen = ops.one_hot(head, logits.shape[1], dtype=logits.dtype)

@@ -86,6 +86,11 @@ def by_single_weights(optimizer: dict) -> bool:
     return optimizer["class_name"] in _BY_SINGLE_WEIGHTS
 
 
+def inner(optimizer: Any) -> Any:
+    """The optimizer that takes the steps, where another one scales the loss for it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def to_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """A serialized optimizer, with what Keras leaves out of its configuration.
 
@@ -116,14 +121,14 @@ def to_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
             "another model."
         )
     config = keras.optimizers.serialize(optimizer)
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if getattr(inner, "_exclude_from_weight_decay", None):
+    scaled = inner(optimizer)
+    if getattr(scaled, "_exclude_from_weight_decay", None):
         raise ValueError(
             "`optimizer` must exclude variables from weight decay by their names, "
             "`exclude_from_weight_decay(var_names=['bias'])`: a task's variables are "
             "not those of the backbone that was given. Received: `var_list`."
         )
-    pattern = getattr(inner, "_exclude_from_weight_decay_pattern", None)
+    pattern = getattr(scaled, "_exclude_from_weight_decay_pattern", None)
     if pattern is not None:
         config[_EXCLUDED] = pattern.pattern
     return config
@@ -137,25 +142,30 @@ def from_config(config: dict[str, Any]) -> keras.optimizers.Optimizer:
     """
     config = {**config, "config": dict(config["config"])}
     pattern = config.pop(_EXCLUDED, None)
-    optimizer = keras.optimizers.deserialize(config)
+    of_keras = getattr(keras.optimizers, config["class_name"], None)
+    if of_keras is not None and config.get("registered_name") is None:
+        optimizer = of_keras.from_config(config["config"])  # `deserialize` lacks Lamb
+    else:
+        optimizer = keras.optimizers.deserialize(config)
     if pattern is not None:
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        inner.exclude_from_weight_decay(var_names=["."])
-        inner._exclude_from_weight_decay_pattern = re.compile(pattern)
+        scaled = inner(optimizer)
+        scaled.exclude_from_weight_decay(var_names=["."])
+        scaled._exclude_from_weight_decay_pattern = re.compile(pattern)
     return optimizer
 
 
 def begin_averages(optimizer: keras.optimizers.Optimizer, variables) -> None:
-    """Lets moving averages of variables begin at what these are now.
+    """Lets what an optimizer averages of variables begin at what these are now.
 
     Args:
-        optimizer: built on `variables`; without `use_ema` nothing is done.
+        optimizer: built on `variables`.
         variables: list of `keras.Variable`s.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if not inner.use_ema:
-        return
-    pairs = zip(variables, inner._model_variables_moving_average, strict=True)
-    for variable, average in pairs:
+    scaled, averages = inner(optimizer), []
+    if scaled.use_ema:
+        averages += zip(variables, scaled._model_variables_moving_average, strict=True)
+    if type(scaled).__name__ == "ScheduleFreeAdamW":
+        averages += zip(variables, scaled._momentums, strict=True)
+    for variable, average in averages:
         if average is not None:
             average.assign(variable)

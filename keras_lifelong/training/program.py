@@ -44,16 +44,16 @@ class Program:
 
         def step(gradients_of, i, carry, x, y, weights, rows, valid, arguments):
             batch = rows[i]
-            x, y, given = keras.tree.map_structure(
-                lambda a: ops.take(a, batch, axis=0), (x, y, weights)
+            x, y = keras.tree.map_structure(
+                lambda a: ops.take(a, batch, axis=0), (x, y)
             )
             count = ops.cast(valid[i], "float32")
             weight = ops.cast(
                 ops.arange(batch.shape[0], dtype="int32") < valid[i], "float32"
             )
             share = None
-            if given is not None:  # Keras divides by the rows, not by their weights
-                weight = weight * given
+            if weights is not None:  # Keras divides by the rows, not by their weights
+                weight = weight * ops.take(weights, batch, axis=0)
                 share = ops.sum(weight) / count
 
             def objective():
@@ -91,7 +91,7 @@ class Program:
         optimizers.begin_averages(self.optimizer, self.variables)
         if learning_rate is not None:
             self.optimizer.learning_rate = learning_rate
-        self.optimizer.iterations.assign(iterations)
+        optimizers.inner(self.optimizer)._iterations.assign(iterations)  # not averaged
 
     def finish(self) -> None:
         """What Keras does after the last epoch: averaged weights take their place."""

@@ -1,0 +1,76 @@
+"""What layers themselves add to the loss, and whether rows of a batch meet in them."""
+
+from __future__ import annotations
+
+import contextlib
+
+import keras
+from keras import ops
+
+
+
+class LayerLosses:
+    """The losses of some layers, as `keras.Model.losses` has them.
+
+    Args:
+        layers: layers, those inside them included, that a loss goes through.
+        variables: those that are trained: the regularizers of these count.
+        shares: `shares(arguments) -> list`: for each of `variables` the part of its
+            regularizer that counts, a scalar. None: all of it.
+    """
+
+    def __init__(self, layers, variables, shares=None):
+        self._layers = list(layers)
+        self._variables = list(variables)
+        self._shares = shares
+        self._some = any(v.regularizer is not None for v in self._variables)
+
+    @contextlib.contextmanager
+    def collected(self):
+        """Within it, what the layers add as they are called is kept, then let go."""
+        self._forget()
+        try:
+            yield self
+        finally:
+            self._forget()
+
+    def added_to(self, value, arguments):
+        """A loss and what the layers add to it, a scalar of float32."""
+        for layer in self._layers:
+            for loss in layer._get_own_losses():
+                value = value + ops.cast(ops.sum(loss), "float32")
+        if not self._some:
+            return value
+        shares = [None] * len(self._variables)
+        if self._shares is not None:
+            shares = self._shares(arguments)
+        for variable, share in zip(self._variables, shares, strict=True):
+            if variable.regularizer is not None:
+                cost = variable.regularizer(ops.convert_to_tensor(variable))
+                value = value + (cost if share is None else share * cost)
+        return value
+
+    def _forget(self):
+        for layer in self._layers:
+            layer._losses.clear()
+            layer._loss_ids.clear()
+
+
+def flattened(layer) -> list:
+    """A layer and all layers inside it."""
+    return list(layer._flatten_layers())
+
+
+def mixes_rows(layer) -> bool:
+    """Whether a layer makes of one row's outputs something that others have a part in.
+
+    Batch normalisation does, a regularizer of activities divides by the rows, and what
+    a layer of a user's own does is not known.
+    """
+    if layer.activity_regularizer is not None:
+        return True
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return True
+    if getattr(layer, "mixes_rows", False):
+        return True
+    return type(layer).__module__.partition(".")[0] not in ("keras", "keras_lifelong")

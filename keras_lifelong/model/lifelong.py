@@ -13,6 +13,8 @@ import numpy as np
 from keras_lifelong import checks
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.model.active import ActiveMixin
+from keras_lifelong.model.backbone import check_backbone
+from keras_lifelong.model.backbone import with_constants
 from keras_lifelong.model.learning import Learning
 from keras_lifelong.model.learning import LearningMixin
 from keras_lifelong.model.learning import LoadedTask
@@ -91,7 +93,8 @@ class LifelongModel(
     ):
         given = checks.checked(LifelongModel, locals())
         super().__init__(name=given["name"])
-        _check_backbone(backbone)
+        check_backbone(backbone)
+        backbone = with_constants(backbone)
         self.seed, self.pretrained = given["seed"], given["pretrained"]
         self._session = Session(TaskMemory(self.task_forms, self.shared_forms))
         self._reader = Reader(self.through, self._session.lock)
@@ -236,21 +239,3 @@ class LifelongModel(
             )
         lines.append(f"Parameters: {self.count_params():,}")
         print_fn("\n".join(lines))
-
-
-def _check_backbone(backbone):
-    if not isinstance(backbone, keras.Sequential):
-        raise ValueError(
-            "`backbone` must be a keras.Sequential of hidden layers. "
-            f"Received: {type(backbone).__name__}."
-        )
-    if not backbone.built or not backbone.layers:
-        raise ValueError(
-            "`backbone` must begin with keras.Input(shape) and hold a layer. "
-            f"Received: {backbone.name!r}, which has no known input shape."
-        )
-    if len(backbone.output_shape) != 2:
-        raise ValueError(
-            "`backbone` must end in features of shape (batch, width): add a Flatten or "
-            f"a global pooling. Received an output of shape {backbone.output_shape}."
-        )

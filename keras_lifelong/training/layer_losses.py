@@ -8,15 +8,15 @@ import keras
 from keras import ops
 
 
-
 class LayerLosses:
     """The losses of some layers, as `keras.Model.losses` has them.
 
     Args:
         layers: layers, those inside them included, that a loss goes through.
         variables: those that are trained: the regularizers of these count.
-        shares: `shares(arguments) -> list`: for each of `variables` the part of its
-            regularizer that counts, a scalar. None: all of it.
+        shares: `shares(variables, arguments) -> list`: for each of `variables` the
+            part of its regularizer that counts, a scalar, or None for all of it. None:
+            all of all.
     """
 
     def __init__(self, layers, variables, shares=None):
@@ -43,7 +43,7 @@ class LayerLosses:
             return value
         shares = [None] * len(self._variables)
         if self._shares is not None:
-            shares = self._shares(arguments)
+            shares = self._shares(self._variables, arguments)
         for variable, share in zip(self._variables, shares, strict=True):
             if variable.regularizer is not None:
                 cost = variable.regularizer(ops.convert_to_tensor(variable))
@@ -59,6 +59,17 @@ class LayerLosses:
 def flattened(layer) -> list:
     """A layer and all layers inside it."""
     return list(layer._flatten_layers())
+
+
+def terms(layer) -> list[str]:
+    """What a layer asks of training beside its outputs, by Keras' names.
+
+    >>> terms(keras.layers.Dense(2, kernel_constraint="non_neg"))
+    ['kernel_constraint']
+    """
+    known = ("regularizer", "constraint")
+    config = layer.get_config()
+    return [k for k, v in config.items() if k.endswith(known) and v is not None]
 
 
 def mixes_rows(layer) -> bool:

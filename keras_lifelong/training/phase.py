@@ -29,9 +29,9 @@ class Phase:
         state: the other variables that the loss reads or updates. Defaults to all of
             the model's active ones.
         penalty: `penalty(weights, arguments) -> scalar` added to the loss, or None.
-        shares: `shares(arguments) -> list`: for each of `variables` the part of its
-            regularizer that is added to the loss, a scalar in [0, 1], or None for all
-            of it. None: all of all.
+        shares: `shares(variables, arguments) -> list`: for each of `variables` the
+            part of its regularizer that is added to the loss, a scalar in [0, 1], or
+            None for all of it. None: all of all.
         gradients: `gradients(gradients, weights, arguments) -> gradients`, or None.
         after_step: `after_step(before, weights, arguments, learning_rate) -> values`:
             the values to assign after the optimizer's step, given the weights before

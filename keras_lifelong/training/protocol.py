@@ -35,6 +35,9 @@ class Trainable(Protocol):
     def main_metric(self) -> Any:
         """The metric by which epochs are compared."""
 
+    def active_body(self) -> keras.layers.Layer:
+        """The network that the active task goes through."""
+
     def optimizer_config(self) -> dict:
         """A copy of the serialized optimizer of `compile`."""
 

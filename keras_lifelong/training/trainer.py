@@ -219,7 +219,7 @@ class Trainer:
 
     def _mixes_rows(self) -> bool:
         """Whether a row's outputs depend on the others: then no batch is filled up."""
-        return any(mixes_rows(layer) for layer in flattened(self.model.network))
+        return any(mixes_rows(layer) for layer in flattened(self.model.active_body()))
 
     def _program(self, phase, data, state, loss_key) -> Program:
         hooks = (phase.loss, phase.penalty, phase.shares, phase.gradients)
@@ -242,7 +242,7 @@ class Trainer:
                 phase,
                 state,
                 optimizer,
-                flattened(self.model.network),
+                flattened(self.model.active_body()),
                 self._uses_xla(state),
                 self._count_trace,
             ),
@@ -260,7 +260,7 @@ class Trainer:
     def _uses_xla(self, variables) -> bool:
         if self.model.uses_jit != "auto":
             return self.model.uses_jit
-        layers = flattened(self.model.network)
+        layers = flattened(self.model.active_body())
         return _prefers_xla(variables) and all(x.supports_jit for x in layers)
 
     # Inference

@@ -115,13 +115,17 @@ def facts(layer: keras.layers.Layer) -> Facts:
     return _CARRIED.get(type(layer), Facts())
 
 
-def grown(layer: keras.layers.Layer, bucket: int, method: str) -> keras.layers.Layer:
+def grown(
+    layer: keras.layers.Layer, bucket: int, method: str, below: bool = False
+) -> keras.layers.Layer:
     """What a growing network makes of a backbone's layer.
 
     Args:
         layer: of the backbone; it is not changed.
         bucket: capacities are multiples of this.
         method: named in refusals.
+        below: whether a layer before it grows. Layers that are not trainable are
+            carried as they are before the first that grows, and refused after it.
 
     Raises:
         ValueError: if it cannot be carried, with its name and the reason.
@@ -136,6 +140,14 @@ def grown(layer: keras.layers.Layer, bucket: int, method: str) -> keras.layers.L
             keras.activations.log_softmax,
         ):
             raise ValueError("softmax mixes the units, which come and go.")
+        if type(layer) in _GROWN and not layer.trainable:
+            if below:
+                raise ValueError(
+                    "it is not trainable, and a layer before it grows: there would be "
+                    "no weights for new units. Freeze only layers before the first "
+                    "trainable one."
+                )
+            return type(layer).from_config(layer.get_config())
         if type(layer) in _GROWN:
             return _GROWN[type(layer)].from_plain(layer, bucket)
         if type(layer) not in _CARRIED:

@@ -48,6 +48,7 @@ from keras_lifelong.methods.ari.workbench import FineTuning
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
+from keras_lifelong.training.layer_losses import terms
 
 Count = Annotated[int, AtLeast(1)]
 Selection = Literal["estimator", "random", "exemplar_loss", "drawn"]
@@ -175,6 +176,16 @@ class ARI(GeneratedModel):
         self.estimator = RateEstimator(o.signature, seed)
         self.exploration = Exploration(self.trainer, self.form, seed)
         self.adaptation = Adaptation(self.trainer, self.form, seed)
+
+    def build_network(self, backbone):
+        for layer in backbone.layers:
+            if asked := terms(layer):
+                raise ValueError(
+                    f"ARI cannot carry the layer {layer.name!r} of `backbone`: its "
+                    f"weights are generated, and its {asked[0]} would act on none. "
+                    "Decay is ARI's own: `weight_decay`."
+                )
+        return super().build_network(backbone)
 
     @property
     def outputs_per_set(self) -> int | None:

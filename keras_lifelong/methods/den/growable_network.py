@@ -36,7 +36,10 @@ class GrowableNetwork(keras.layers.Layer):
 
     def __init__(self, backbone, bucket: int = 64, method: str = "DEN", **kwargs):
         super().__init__(**kwargs)
-        self.layers_in_order = [table.grown(x, bucket, method) for x in backbone.layers]
+        self.layers_in_order = []
+        for layer in backbone.layers:
+            grown = table.grown(layer, bucket, method, below=bool(self.growable))
+            self.layers_in_order.append(grown)
         if not self.growable:
             known = " or ".join(c.__name__ for c in table.plain_classes(Growable))
             raise ValueError(

@@ -192,6 +192,7 @@ class LASEM(TransferModel):
             self.network.trainable_variables,
             loss=self.sampled_em_loss if sampled else self.em_loss,
             penalty=self.penalty if self.options.sharing == "tf" else None,
+            shares=self.regularized,
             observe=self.observe_prior,
         )
 
@@ -204,7 +205,20 @@ class LASEM(TransferModel):
         """A phase that trains the configuration of the most evidence."""
         self.posterior.assign(self.certain())
         penalty = self.penalty if self.options.sharing == "tf" else None
-        return self.phase(name, variables, penalty=penalty)
+        return self.phase(name, variables, penalty=penalty, shares=self.regularized)
+
+    def regularized(self, variables, arguments):
+        """How much the regularizer of each variable counts: as likely as it is used."""
+        del arguments
+        likely = ops.matmul(
+            ops.convert_to_tensor(self.posterior), ops.cast(self.bits(), "float32")
+        )
+        counts = {}
+        layers = self.network.searched
+        for layer, p in zip(layers, self.network.by_layer(likely), strict=True):
+            counts |= dict.fromkeys(map(id, layer.shared_variables), p)
+            counts |= dict.fromkeys(map(id, layer.own_variables), 1 - p)
+        return [counts.get(id(v)) for v in variables]
 
     def brute_force(self, task):
         """Trains every configuration from one start; keeps the best on validation."""

@@ -10,6 +10,7 @@ from keras_lifelong.layers.factorised import TuckerConv2D
 from keras_lifelong.layers.factorised import TuckerDense
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import reseeded
+from keras_lifelong.training.layer_losses import terms
 
 K = keras.layers
 SHARING = ("hps", "tf", "dfcnn")
@@ -188,6 +189,13 @@ def transfer_layer(layer, place: int, sharing: str, seed: int, channels):
                 reseeded(getattr(layer, name), part)
             )
         return type(layer).from_config(config)
+    asked = [k for k in terms(layer) if k != "activity_regularizer"]
+    if asked:
+        raise ValueError(
+            f"LASEM cannot carry the layer {layer.name!r} of `backbone` with "
+            f"sharing={sharing!r}: its {asked[0]} is of a kernel, which is made of "
+            "factors here. Use sharing='hps'."
+        )
     config = {
         k: v
         for k, v in config.items()

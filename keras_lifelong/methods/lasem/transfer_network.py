@@ -127,6 +127,12 @@ class TransferNetwork(keras.layers.Layer):
         self.layers_in_order = []
         for place, layer in enumerate(backbone.layers):
             copy = type(layer).from_config(layer.get_config())
+            if layer.activity_regularizer is not None:
+                raise ValueError(
+                    f"{method} cannot carry the layer {layer.name!r} of `backbone`: "
+                    "its activity_regularizer has no one value where all "
+                    "configurations are computed at once."
+                )
             if layer.name in names:
                 transfer = transfer_layer(
                     layer, place, sharing, seed, channels.get(layer.name)

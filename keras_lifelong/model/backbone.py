@@ -1,0 +1,92 @@
+"""What a model makes of the backbone that it is given."""
+
+from __future__ import annotations
+
+import keras
+
+K = keras.layers
+# What they have seen is no array that a copy could be given.
+_TABLES = (K.StringLookup, K.IntegerLookup, K.TextVectorization)
+
+
+def check_backbone(backbone) -> None:
+    """Raises a ValueError that names `backbone` if it is not what models are made of.
+
+    It is to be a built `keras.Sequential` of hidden layers that ends in features of
+    shape (batch, width).
+    """
+    if not isinstance(backbone, keras.Sequential):
+        raise ValueError(
+            "`backbone` must be a keras.Sequential of hidden layers. "
+            f"Received: {type(backbone).__name__}."
+        )
+    if not backbone.built or not backbone.layers:
+        raise ValueError(
+            "`backbone` must begin with keras.Input(shape) and hold a layer. "
+            f"Received: {backbone.name!r}, which has no known input shape."
+        )
+    if len(backbone.output_shape) != 2:
+        raise ValueError(
+            "`backbone` must end in features of shape (batch, width): add a Flatten or "
+            f"a global pooling. Received an output of shape {backbone.output_shape}."
+        )
+    for layer in backbone.layers:
+        if isinstance(layer, _TABLES):
+            raise ValueError(
+                f"`backbone` cannot hold the layer {layer.name!r} "
+                f"({type(layer).__name__}): its vocabulary is no weight. Look words up "
+                "before, in the data."
+            )
+
+
+def with_constants(backbone: keras.Sequential) -> keras.Sequential:
+    """A backbone whose adapted layers have what they have seen in their configuration.
+
+    A method copies layers by their configurations. `Normalization` and
+    `Discretization` keep what `adapt` found elsewhere, and copies would lack it.
+
+    Args:
+        backbone: it is not changed.
+
+    Returns:
+        `backbone` itself, if it has no such layer.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = keras.layers.Normalization()
+    >>> layer.adapt(np.array([[1.0], [3.0]]))
+    >>> copy = with_constants(keras.Sequential([keras.Input((1,)), layer]))
+    >>> copy.layers[0].get_config()["mean"]
+    [2.0]
+    """
+    found = {layer.name: _constants(layer) for layer in backbone.layers}
+    found = {name: constants for name, constants in found.items() if constants}
+    if not found:
+        return backbone
+    config = backbone.get_config()
+    for layer in config["layers"]:
+        layer["config"].update(found.get(layer["config"].get("name"), {}))
+    copy = keras.Sequential.from_config(config)
+    for layer, given in zip(copy.layers, backbone.layers, strict=True):
+        if given.name not in found:
+            layer.set_weights(given.get_weights())
+    return copy
+
+
+def _constants(layer) -> dict:
+    if isinstance(layer, K.Normalization) and layer.input_mean is None:
+        mean, variance = (
+            keras.ops.convert_to_numpy(v).tolist()
+            for v in (layer.adapt_mean, layer.adapt_variance)
+        )
+        return {"mean": mean, "variance": variance}
+    if isinstance(layer, K.Discretization) and layer.init_bin_boundaries is None:
+        if layer.bin_boundaries is None:
+            raise ValueError(
+                f"`backbone` must have seen data: call `adapt` of its layer "
+                f"{layer.name!r}, or give it `bin_boundaries`."
+            )
+        boundaries = [float(b) for b in layer.bin_boundaries]
+        return {"bin_boundaries": boundaries, "num_bins": None}
+    return {}

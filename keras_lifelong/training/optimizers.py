@@ -111,7 +111,8 @@ def to_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     >>> optimizer = keras.optimizers.AdamW(0.1)
     >>> optimizer.exclude_from_weight_decay(var_names=["bias"])
     >>> again = from_config(to_config(optimizer))
-    >>> [again._use_weight_decay(keras.Variable([1.0], name=n)) for n in "kernel bias".split()]
+    >>> names = "kernel", "bias"
+    >>> [again._use_weight_decay(keras.Variable([1.0], name=n)) for n in names]
     [True, False]
     """
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):

@@ -7,6 +7,7 @@ seam compiles it:
 - `compile_loop(step, variables, xla)`: many steps inside one compiled call.
 - `compile_function(function, variables, xla)`: one compiled call, a pure function of
   the variables' values: `run(values, *args)`.
+- `apply_gradients(optimizer, gradients, variables)`: an optimizer's step.
 - `snapshot(variables)`: their values, which stay what they are.
 - `is_traced(x)`: whether x is being compiled, and no value yet.
 
@@ -21,12 +22,14 @@ from keras_lifelong.backend.scope import ValuesScope
 NAME = keras.backend.backend()
 
 if NAME == "tensorflow":
+    from keras_lifelong.backend.tensorflow import apply_gradients
     from keras_lifelong.backend.tensorflow import compile_function
     from keras_lifelong.backend.tensorflow import compile_loop
     from keras_lifelong.backend.tensorflow import is_traced
     from keras_lifelong.backend.tensorflow import on_accelerator
     from keras_lifelong.backend.tensorflow import snapshot
 elif NAME == "jax":
+    from keras_lifelong.backend.jax import apply_gradients
     from keras_lifelong.backend.jax import compile_function
     from keras_lifelong.backend.jax import compile_loop
     from keras_lifelong.backend.jax import is_traced
@@ -57,6 +60,7 @@ def prefers_xla(has_convolution: bool) -> bool:
 __all__ = [
     "NAME",
     "ValuesScope",
+    "apply_gradients",
     "compile_function",
     "compile_loop",
     "is_traced",

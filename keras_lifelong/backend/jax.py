@@ -102,6 +102,18 @@ def compile_function(function, variables, xla, lock=None):
     return run
 
 
+def apply_gradients(optimizer, gradients, variables):
+    """See the TensorFlow seam. Where an optimizer branches, as one that scales the
+    loss does, only its stateless form can be traced."""
+    stepped, states = optimizer.stateless_apply(
+        _values(optimizer.variables), gradients, _values(variables)
+    )
+    for variable, value in zip(variables, stepped, strict=True):
+        variable.assign(value)
+    for variable, value in zip(optimizer.variables, states, strict=True):
+        variable.assign(value)
+
+
 def snapshot(variables):
     """See the TensorFlow seam; JAX's arrays never change."""
     return _values(variables)

@@ -100,6 +100,11 @@ def compile_function(function, variables, xla, lock=None):
     return run
 
 
+def apply_gradients(optimizer, gradients, variables):
+    """One step of an optimizer that is built on `variables`."""
+    optimizer.apply(gradients, variables)
+
+
 def snapshot(variables):
     """The values of variables as tensors that nothing changes any more."""
     with tf.init_scope():  # not what a function that is being traced will read one day

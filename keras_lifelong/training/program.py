@@ -74,7 +74,7 @@ class Program:
             rate = ops.convert_to_tensor(optimizer.learning_rate)
             if after_step is not None:
                 before = [ops.copy(v) for v in variables]
-            optimizer.apply(gradients, variables)
+            backend.apply_gradients(optimizer, gradients, variables)
             if after_step is not None:
                 after = after_step(before, variables, arguments, rate)
                 for variable, new in zip(variables, after, strict=True):

@@ -68,7 +68,8 @@ class TaskMemory(MutableMapping[Key, np.ndarray]):
     As a mapping it holds every array by an exact key, a tuple: `("own", name, 0)`,
     `("head", "own", name, "kernel")`, `("head", "shared", "kernel")`, and what a method
     adds. A key in which `forms` has a task's name belongs to that task's record. A name
-    is any text: it is a part of a key, never of a pattern.
+    is any text: it is a part of a key, never of a pattern. To read, the text that
+    files have for a key will do: `memory["own/name/0"]`.
 
     Args:
         task_forms: forms of a method's keys that belong to a task; its name is second:
@@ -133,9 +134,11 @@ class TaskMemory(MutableMapping[Key, np.ndarray]):
             return self.records[key[1]].arrays, (key[0], *key[2:])
         return self.shared, key
 
-    def __getitem__(self, key: Key) -> np.ndarray:
+    def __getitem__(self, key: Key | str) -> np.ndarray:
         try:
-            place, inner = self._place(key)
+            place, inner = self._place(
+                self.key_of(key) if isinstance(key, str) else key
+            )
             return place[inner]
         except KeyError:
             raise KeyError(key) from None

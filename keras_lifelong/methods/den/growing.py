@@ -249,7 +249,8 @@ class GrowingModel(LifelongModel):
             elif isinstance(layer, ByChannel):
                 pairs.append(layer.plain(units))
             else:
-                pairs.append((type(layer).from_config(layer.get_config()), None))
+                values = [ops.convert_to_numpy(v) for v in layer.weights]
+                pairs.append((type(layer).from_config(layer.get_config()), values))
         return pairs
 
     def plain_rows(self, stage):

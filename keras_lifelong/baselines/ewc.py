@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import Seed
+from keras_lifelong.layers.keras_loss import loss_of
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
@@ -59,6 +60,15 @@ class EWC(LifelongModel):
     ):
         options = checked_options(EWC, locals())
         super().__init__(backbone, seed, pretrained, name, options)
+
+    def check_spec(self, name, spec):
+        super().check_spec(name, spec)
+        loss = loss_of(spec.kind, self._loss)
+        if not isinstance(loss, str):
+            raise ValueError(
+                "`loss` must be one whose likelihood is known, for EWC's Fisher "
+                f"information: None, 'softmax' or 'sigmoid'. Received: {loss.loss!r}."
+            )
 
     def learn(self, task):
         shared = self.network.trainable_variables

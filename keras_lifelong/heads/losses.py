@@ -38,8 +38,8 @@ def register_loss(name: str) -> Callable[[type], type]:
     return _LOSSES.register(name)
 
 
-def get_loss(name: str) -> HeadLoss:
-    """The loss of that name.
+def get_loss(name: str | HeadLoss) -> HeadLoss:
+    """The loss of that name; a loss is itself.
 
     Raises:
         ValueError: if there is none, with the nearest ones.
@@ -47,7 +47,7 @@ def get_loss(name: str) -> HeadLoss:
     >>> get_loss("softmax").activation
     'softmax'
     """
-    return _LOSSES.get(name)()
+    return name if isinstance(name, HeadLoss) else _LOSSES.get(name)()
 
 
 @register_loss("softmax")

@@ -19,22 +19,11 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def loss_kind(kind: str, loss: str | None) -> str:
-    """The name of the loss that a head is trained with, such as "softmax".
-
-    Args:
-        kind: of the `TaskSpec`.
-        loss: what `compile` was given: None for the kind's own, or one of `LOSSES`,
-            which counts for the kinds that have it.
-    """
-    return heads.get(kind).loss(loss)
-
-
-def per_sample_loss(loss: str, y, logits):
+def per_sample_loss(loss, y, logits):
     """Loss of each sample, (batch,).
 
     Args:
-        loss: its name, such as "softmax" (cross-entropy), "sigmoid" (binary
+        loss: a `HeadLoss`, or its name, such as "softmax" (cross-entropy), "sigmoid" (binary
             cross-entropy, the mean over the outputs) or "squared" (mean over the
             outputs); see `keras_lifelong.heads.losses`.
         y: class indices (batch,), or targets (batch, outputs).
@@ -43,7 +32,7 @@ def per_sample_loss(loss: str, y, logits):
     return heads.get_loss(loss).per_sample(y, logits)
 
 
-def activation(loss: str) -> str:
+def activation(loss) -> str:
     """The Keras activation that turns logits into what `predict` returns."""
     return heads.get_loss(loss).activation
 
@@ -73,6 +62,6 @@ class HeadSlot(keras.layers.Dense):
         pass
 
 
-def mean_loss(loss: str, y, logits, weight):
+def mean_loss(loss, y, logits, weight):
     """Mean of `per_sample_loss` under the sample weights (batch,)."""
     return ops.sum(per_sample_loss(loss, y, logits) * weight) / ops.sum(weight)

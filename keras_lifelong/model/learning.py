@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_lifelong import metrics as metrics_lib
-from keras_lifelong.layers import head as heads
+from keras_lifelong.layers.keras_loss import as_loss
 from keras_lifelong.model.results import Measured
 from keras_lifelong.model.results import versions
 from keras_lifelong.model.scoring import LoadedTask
@@ -44,7 +44,7 @@ class LearningMixin(keras.Model):
     def compile(
         self,
         optimizer: str | dict | keras.optimizers.Optimizer = "adam",
-        loss: str | None = None,
+        loss: str | dict | keras.losses.Loss | Callable | None = None,
         metrics: Sequence[str | Callable] = ("accuracy",),
         jit_compile: bool | str = "auto",
     ) -> None:
@@ -54,7 +54,9 @@ class LearningMixin(keras.Model):
             optimizer: Keras optimizer, name or instance. Every phase starts with a
                 fresh copy of it.
             loss: None for each head's own loss, or "softmax" or "sigmoid" for
-                categorical heads ("sigmoid" is one-versus-rest, as DEN's).
+                categorical heads ("sigmoid" is one-versus-rest, as DEN's). Or a name
+                or object of `keras.losses`, or a function `(y, predictions)` that gives
+                the loss of each example, (batch,): see `layers.keras_loss`.
             metrics: list of "accuracy", "auroc", "mse", "mae", Keras metrics or
                 functions `(y, predictions) -> float`. The first is the main one.
             jit_compile: whether XLA compiles; "auto": where it is faster (dense
@@ -63,10 +65,7 @@ class LearningMixin(keras.Model):
         Raises:
             ValueError: if an argument is not one of these.
         """
-        if loss not in heads.LOSSES:
-            raise ValueError(
-                f"`loss` must be one of {heads.LOSSES}. Received: {loss!r}."
-            )
+        loss = as_loss(loss)
         if isinstance(metrics, str) or not metrics:
             raise ValueError(
                 "`metrics` must be a list of at least one metric. "
@@ -91,12 +90,17 @@ class LearningMixin(keras.Model):
         names = [m for m in self._metric_arguments if isinstance(m, str)]
         config = {
             "optimizer": self.optimizer_config(),
-            "loss": self._loss,
+            "loss": self._loss_config(),
             "metrics": names or ["accuracy"],
         }
         if self.uses_jit != "auto":
             config["jit_compile"] = self.uses_jit
         return config
+
+    def _loss_config(self):
+        if self._loss is None or isinstance(self._loss, str):
+            return self._loss
+        return keras.saving.serialize_keras_object(self._loss)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """The inverse of `get_compile_config`."""

@@ -11,6 +11,8 @@ from keras import ops
 
 from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.growable import resize_inputs
+from keras_lifelong.layers.keras_loss import KerasLoss
+from keras_lifelong.layers.keras_loss import loss_of
 from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.model.task_memory import OWN_HEAD
 from keras_lifelong.model.task_memory import SHARED_HEAD
@@ -197,6 +199,6 @@ class TasksMixin(keras.Model):
             )
         return records[name]
 
-    def loss_kind(self, name: str) -> str:
-        """What a task's head is trained with; see `layers.head.loss_kind`."""
-        return heads.loss_kind(self.task_spec(name).kind, self._loss)
+    def loss_kind(self, name: str) -> str | KerasLoss:
+        """What a task's head is trained with; see `layers.keras_loss.loss_of`."""
+        return loss_of(self.task_spec(name).kind, self._loss)

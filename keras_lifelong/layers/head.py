@@ -23,9 +23,9 @@ def per_sample_loss(loss, y, logits):
     """Loss of each sample, (batch,).
 
     Args:
-        loss: a `HeadLoss`, or its name, such as "softmax" (cross-entropy), "sigmoid" (binary
-            cross-entropy, the mean over the outputs) or "squared" (mean over the
-            outputs); see `keras_lifelong.heads.losses`.
+        loss: a `HeadLoss`, or its name, such as "softmax" (cross-entropy), "sigmoid"
+            (binary cross-entropy, the mean over the outputs) or "squared" (mean over
+            the outputs); see `keras_lifelong.heads.losses`.
         y: class indices (batch,), or targets (batch, outputs).
         logits: (batch, outputs).
     """

@@ -52,7 +52,8 @@ class KerasLoss(HeadLoss):
         if not shape or shape[0] != logits.shape[0]:
             raise ValueError(
                 "`loss` must give a value for each example, (batch,). Received: "
-                f"{_name(loss)}, which gave shape {shape} of {logits.shape[0]} examples."
+                f"{_name(loss)}, which gave shape {shape} of a batch of "
+                f"{logits.shape[0]}."
             )
         found = ops.cast(found, "float32")
         return ops.mean(ops.reshape(found, (found.shape[0], -1)), axis=-1)

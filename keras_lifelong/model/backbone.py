@@ -81,7 +81,7 @@ def _constants(layer) -> dict:
             for v in (layer.adapt_mean, layer.adapt_variance)
         )
         return {"mean": mean, "variance": variance}
-    if isinstance(layer, K.Discretization) and layer.input_bin_boundaries is None:
+    if isinstance(layer, K.Discretization) and layer.num_bins is not None:
         if layer.bin_boundaries is None:
             raise ValueError(
                 f"`backbone` must have seen data: call `adapt` of its layer "

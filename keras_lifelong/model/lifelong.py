@@ -16,6 +16,7 @@ from keras_lifelong.model.active import ActiveMixin
 from keras_lifelong.model.learning import Learning
 from keras_lifelong.model.learning import LearningMixin
 from keras_lifelong.model.learning import LoadedTask
+from keras_lifelong.model.measuring import MeasuringMixin
 from keras_lifelong.model.options import Options
 from keras_lifelong.model.options import OptionsMixin
 from keras_lifelong.model.presets import PresetMixin
@@ -32,6 +33,7 @@ from keras_lifelong.training.trainer import Trainer
 
 
 class LifelongModel(
+    MeasuringMixin,
     TasksMixin,
     ActiveMixin,
     UsingMixin,
@@ -109,7 +111,8 @@ class LifelongModel(
             default
         )  # of `compile()`, until it is called
         self._loss = None
-        self._metrics = [metrics_lib.get("accuracy")]
+        self._metric_arguments = ["accuracy"]
+        self._scored_by = [metrics_lib.get("accuracy")]
         self.built = True
 
     # What a method may override

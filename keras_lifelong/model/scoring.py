@@ -69,7 +69,7 @@ class ScoringMixin(keras.Model):
             ops.convert_to_tensor(logits)
         )
         predictions = ops.convert_to_numpy(predictions)
-        metrics = self._metrics[:1] if main_only else self._metrics
+        metrics = self.metrics_of(task.spec)[: 1 if main_only else None]
         scores = {m.name: float(m(y, predictions, task.spec)) for m in metrics}
         if not main_only:
             loss = ops.mean(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_lifelong import metrics
-from keras_lifelong.metrics.scores import higher_is_better
-from keras_lifelong.metrics.scores import sign
+from keras_lifelong.metrics.directions import higher_is_better
+from keras_lifelong.metrics.directions import sign
 
 
 def spec(kind, units):

@@ -76,6 +76,8 @@ class LearningMixin(keras.Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile` was given, for saving; functions by their names."""
+        if not self.compiled:
+            return {}
         return {
             "optimizer": self.optimizer_config(),
             "loss": self._loss,

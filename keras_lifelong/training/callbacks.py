@@ -46,8 +46,11 @@ class Callbacks:
     - `on_test_begin` and `on_test_end`, with one block of batches between them, when
       validation data is scored.
     - `model.stop_training = True`, set by a callback of a phase, ends the phase; set by
-      any other, the whole `fit` or `fit_stream`: later phases of the task train nothing,
-      later tasks are not learned.
+      any other, the whole `fit` or `fit_stream`: later phases of the task train
+      nothing, later tasks are not learned.
+    - `BackupAndRestore` goes on where it was interrupted if that was in the first
+      phase; the `checkpoint_dir` of `fit_stream` serves for all, and keeps what
+      callbacks keep (`callback_state.state_of`).
     - A callback may also define `on_phase_begin(task, phase)` and `on_phase_end(logs)`.
 
     Args:
@@ -144,7 +147,7 @@ class Callbacks:
 
     # A phase
 
-    def on_phase_begin(self, task, phase, epochs, steps, first=0):
+    def on_phase_begin(self, task, phase, epochs, steps, first=0) -> int:
         """Begins a phase.
 
         Args:
@@ -152,16 +155,40 @@ class Callbacks:
             epochs: at which number of its own it ends.
             steps: of an epoch, or None if unknown.
             first: the number of its first epoch.
+
+        Returns:
+            The number of the first epoch that is to run: `first`, or that at which
+            `BackupAndRestore` goes on.
+
+        Raises:
+            ValueError: if `BackupAndRestore` was interrupted in a later phase.
         """
         self.model.stop_training, self._stop = False, None
         self._first = self._local = first
         self._set_params(epochs, steps, epochs - first)
         if not self._began:
             self._begin()
+            first = self._restored(epochs, first)
         for callback in self._phased:
             callback_state.begin(callback, None)
         self._call("on_phase_begin", task.name, phase.name)
         self._progress.begin(task, phase, epochs - first, steps)
+        return first
+
+    def _restored(self, epochs, first) -> int:
+        """The epoch at which `BackupAndRestore` goes on, as it tells a Keras model."""
+        at = getattr(self.model, "_initial_epoch", None)
+        if not at:
+            return first
+        self.model._initial_epoch = None
+        if at > epochs:
+            raise ValueError(
+                "`BackupAndRestore` goes on in the first phase of a `fit` alone, of "
+                f"{epochs} epochs here. Received: a backup after {at} epochs; remove "
+                "it, and give `fit_stream` a `checkpoint_dir` instead."
+            )
+        self.epoch = self._local = at
+        return at
 
     def on_phase_end(self, history):
         logs = {k: v[-1] for k, v in history.items() if v}

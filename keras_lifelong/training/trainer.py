@@ -11,7 +11,6 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
-from keras_lifelong.metrics.directions import sign
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import reset_seed_generators
 from keras_lifelong.streams.task import is_dataset
@@ -24,6 +23,10 @@ from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
 from keras_lifelong.training.protocol import Trainable
+from keras_lifelong.training.watching import Best
+from keras_lifelong.training.watching import Log
+from keras_lifelong.training.watching import Peak
+from keras_lifelong.training.watching import is_validated
 
 EVALUATION_ROWS = (32, 128, 1024)  # few shapes, so few compilations
 
@@ -79,7 +82,7 @@ class Trainer:
             learn: the generator function.
         """
         phases = learn(task)
-        best = _Peak(self.model, task)
+        best = Peak(self.model, task)
         callbacks.starts_at(settings.initial_epoch)
         result = last = None
         index = 0
@@ -118,12 +121,12 @@ class Trainer:
         program, arguments = self._ready(phase, data, seed, active, key)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         feed = Feed(data, settings, lambda epoch: derive_seed(seed, epoch))
-        log = _Log(phase)
-        best = _Best(model, phase)
+        log = Log(phase)
+        best = Best(model, phase)
         steps, loss = 0, math.nan
         try:
             model.phase_began(phase)
-            callbacks.on_phase_begin(task, phase, epochs, feed.steps, first)
+            first = callbacks.on_phase_begin(task, phase, epochs, feed.steps, first)
             for epoch in range(first, epochs):
                 if model.stop_training:
                     break
@@ -147,7 +150,7 @@ class Trainer:
                         "may help. What was learned before this task is kept."
                     )
                 logs = {"loss": cost}
-                if _is_validated(phase, task) and settings.validates(epoch):
+                if is_validated(phase, task) and settings.validates(epoch):
                     scores = self._validate(task, settings, callbacks)
                     logs |= {f"val_{name}": value for name, value in scores.items()}
                     peak.see(scores)
@@ -169,9 +172,9 @@ class Trainer:
 
     def _skip(self, phase, task, last: PhaseResult) -> PhaseResult:
         """A phase of no steps, after `stop_training`: scored as the model is."""
-        log = _Log(phase)
+        log = Log(phase)
         logs = {"loss": last.loss}
-        if _is_validated(phase, task):
+        if is_validated(phase, task):
             scores = self.model.score(task, "validation")
             logs |= {f"val_{name}": value for name, value in scores.items()}
         log.add(logs)
@@ -328,10 +331,6 @@ def _prefers_xla(variables) -> bool:
     return backend.prefers_xla(any(len(v.shape) > 3 for v in variables))
 
 
-def _is_validated(phase, task) -> bool:
-    return phase.validate and task.validation is not None
-
-
 class _NoCalls:
     """The callbacks of a phase that runs by itself: none."""
 
@@ -342,88 +341,3 @@ class _NoCalls:
 
     def on_train_batch_end(self, step, logs):
         pass
-
-
-class _Log:
-    """Logs of a phase by epoch, and what it observed."""
-
-    def __init__(self, phase):
-        self.history: dict[str, list] = {}
-        self._observed: dict[str, list] = {}
-        self._phase = phase
-
-    def add(self, logs):
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
-
-    def observe(self, finished):
-        if self._phase.observe is not None:
-            for name, value in self._phase.observe(finished).items():
-                self._observed.setdefault(name, []).append(value)
-
-    def all(self):
-        return self.history | self._observed
-
-
-class _Best:
-    """The best epoch of a phase by the main metric on validation data."""
-
-    def __init__(self, model: Trainable, phase):
-        self.model = model
-        self.value = None
-        self.age = 0  # epochs since
-        found = [*model.active_variables(), *phase.variables]
-        self._variables = list({id(v): v for v in found}.values())
-        self._weights: list | None = None
-
-    def see(self, scores, keep):
-        metric = self.model.main_metric
-        value = sign(metric) * scores[metric.name]
-        is_better = self.value is None or value > self.value
-        self.age = 0 if is_better else self.age + 1
-        if is_better or value == self.value:  # of equals the last: it learned longer
-            self.value = value
-            if keep:
-                values = (ops.convert_to_numpy(v) for v in self._variables)
-                self._weights = [value.copy() for value in values]
-
-    def restore(self):
-        if self._weights is not None:
-            for variable, value in zip(self._variables, self._weights, strict=True):
-                variable.assign(value)
-
-
-class _Peak:
-    """The test metric at the epoch of best validation metric (LASEM's peak)."""
-
-    def __init__(self, model: Trainable, task):
-        self.model = model
-        self.task = task
-        self.best = None
-        self.value = None
-        self._weights = None
-
-    def see(self, scores):
-        metric = self.model.main_metric
-        value = sign(metric) * scores[metric.name]
-        if self.best is None or value > self.best:
-            self.best = value
-            self._weights = self.model.get_active()
-
-    def state(self):
-        return [self.best, self.value]
-
-    def set_state(self, state):
-        self.best, self.value = state
-
-    def settle(self):
-        """Scores the best epoch's weights, while the network has their shape."""
-        if self._weights is None:
-            return
-        if self.task.test is not None:
-            now = self.model.get_active()
-            self.model.set_active(self._weights)
-            scores = self.model.score(self.task, "test", main_only=True)
-            self.value = scores[self.model.main_metric.name]
-            self.model.set_active(now)
-        self._weights = None

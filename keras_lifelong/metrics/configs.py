@@ -9,6 +9,8 @@ from typing import Any
 from keras_lifelong.metrics.scores import Score
 from keras_lifelong.metrics.scores import get
 
+LARGEST = 4096  # of a saved metric: its arrays are of the square of it at most
+
 
 def to_config(metric: Any) -> str | dict[str, Any]:
     """What `from_config` makes the metric of again: a name, or a dict.
@@ -97,4 +99,20 @@ def _from_config(config: Any) -> Any:
     # nothing but metrics is made of what may come from elsewhere
     if not (inspect.isclass(known) and issubclass(known, keras.metrics.Metric)):
         raise ValueError(f"A saved metric must be a metric. Received: {name!r}")
+    _check_size(config.get("config"), name)
     return keras.metrics.deserialize(config)
+
+
+def _check_size(value: Any, name: str) -> None:
+    """Refuses thresholds and classes whose arrays would take much memory."""
+    items = value.values() if isinstance(value, dict) else value
+    if isinstance(items, str | bool | float) or items is None:
+        return
+    size = items if isinstance(items, int) else len(items)
+    if size > LARGEST:
+        raise ValueError(
+            f"A saved metric must have at most {LARGEST:,} thresholds, classes or "
+            f"numbers in a list. Received: {name} with {size:,}"
+        )
+    for item in () if isinstance(items, int) else items:
+        _check_size(item, name)

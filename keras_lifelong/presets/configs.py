@@ -15,6 +15,7 @@ MODULES = (
     "keras.dtype_policies",
     "keras.initializers",
     "keras.layers",
+    "keras.metrics",
     "keras.models",
     "keras.optimizers",
     "keras.optimizers.schedules",

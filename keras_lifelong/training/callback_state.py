@@ -52,8 +52,10 @@ def state_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
     for name in _names(callback):
         if hasattr(callback, name):
             kept[name] = _plain(getattr(callback, name))
-    if isinstance(callback, _C.CSVLogger) and callback.csv_file is not None:
-        kept["size"] = os.path.getsize(callback.filename)
+    if isinstance(callback, _C.CSVLogger):
+        goes_on = callback.csv_file is not None or callback.append
+        there = goes_on and os.path.exists(callback.filename)
+        kept["size"] = os.path.getsize(callback.filename) if there else 0
     return kept
 
 

@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 from keras_lifelong.metrics.scores import Score
-from keras_lifelong.metrics.scores import get
 
 LARGEST = 4096  # of a saved metric: its arrays are of the square of it at most
 
@@ -83,7 +82,7 @@ def _from_config(config: Any) -> Any:
         known = keras.saving.get_registered_object(_name(config))
         if known is None:  # one of Keras' own functions
             try:
-                return get(_name(config)) and _name(config)
+                return keras.metrics.get(_name(config))
             except ValueError:
                 return None
         return known

@@ -324,8 +324,10 @@ class _Told:
 # Of Keras' own, by words of their names: those of classes told by their index, and
 # others of classes. What is left, errors above all, is computed for any kind.
 _OF_ONE_CLASS = ("categorical", "topk", "top_k", "sparse")
-_OF_CLASSES = ("accuracy", "auc", "precision", "recall", "score", "crossentropy", "iou")
-_OF_CLASSES += ("positives", "negatives", "sensitivity", "specificity", "hinge")
+_OF_CLASSES = (
+    *("accuracy", "auc", "precision", "recall", "score", "crossentropy", "iou"),
+    *("positives", "negatives", "sensitivity", "specificity", "hinge"),
+)
 
 
 def _kinds_for(name: str) -> list[str] | None:

@@ -180,7 +180,8 @@ class LearningMixin(keras.Model):
         if spec.input_shape is None:
             spec = dataclasses.replace(spec, input_shape=self.backbone_input_shape)
         self.check_spec(task.name, spec)
-        self.check_metrics(task.name, spec)
+        if task.test is not None:
+            self.check_metrics(task.name, spec)
 
         def load(what):
             data = getattr(task, what)

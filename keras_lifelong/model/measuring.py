@@ -11,6 +11,13 @@ from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.streams import TaskSpec
 
 
+def _no_function(y, p, spec):
+    raise NotImplementedError("the loss is computed with the scores")
+
+
+_LOSS = metrics_lib.Score("loss", _no_function, higher_is_better=False)
+
+
 class MeasuringMixin(keras.Model):
     """The metrics of `compile` by the kind of a task, and as Keras shows them."""
 
@@ -21,12 +28,13 @@ class MeasuringMixin(keras.Model):
     def main_metric(self) -> metrics_lib.Score:
         """The first metric given to `compile`; of `results.json`.
 
-        While a task is learned, the first of those that are for its kind: epochs are
-        compared by it.
+        While a task is learned, the first of those that are for its kind, by which
+        epochs are compared; if none is, its loss.
         """
         name: Any = self.active_task
-        found = [] if name is None else self.metrics_of(self.task_spec(name))
-        return found[0] if found else self._scored_by[0]
+        if name is None:
+            return self._scored_by[0]
+        return [*self.metrics_of(self.task_spec(name)), _LOSS][0]
 
     def metrics_of(self, spec: TaskSpec) -> list[metrics_lib.Score]:
         """The metrics of `compile` that are for the kind of a task, the main one first.
@@ -37,7 +45,7 @@ class MeasuringMixin(keras.Model):
         return [metric for metric in self._scored_by if metric.suits(spec.kind)]
 
     def check_metrics(self, name: str, spec: TaskSpec) -> None:
-        """Raises a ValueError if no metric of `compile` is for a task's kind."""
+        """Raises a ValueError if no metric of `compile` is for a task to be tested."""
         if not self.metrics_of(spec):
             given = [metric.name for metric in self._scored_by]
             usual = metrics_lib.usual(spec.kind)

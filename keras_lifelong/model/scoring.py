@@ -71,7 +71,7 @@ class ScoringMixin(keras.Model):
         predictions = ops.convert_to_numpy(predictions)
         metrics = self.metrics_of(task.spec)[: 1 if main_only else None]
         scores = {m.name: float(m(y, predictions, task.spec)) for m in metrics}
-        if not main_only:
+        if not (main_only and metrics):
             loss = ops.mean(
                 heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
             )

@@ -177,7 +177,7 @@ class Callbacks:
 
     def _restored(self, epochs, first) -> int:
         """The epoch at which `BackupAndRestore` goes on, as it tells a Keras model."""
-        at = getattr(self.model, "_initial_epoch", None)
+        at = self.model._initial_epoch
         if not at:
             return first
         self.model._initial_epoch = None

@@ -28,6 +28,7 @@ class Trainable(Protocol):
     network: keras.layers.Layer
     optimizer: Any
     stop_training: bool
+    _initial_epoch: Any
 
     @property
     def main_metric(self) -> Any:

@@ -46,11 +46,20 @@ def test_a_stream_of_two_kinds(method):
     assert found == pytest.approx(want) == pytest.approx(result.matrices["mse"][1, 1])
 
 
-def test_a_task_without_a_metric_is_refused_before_training():
+def test_a_tested_task_without_a_metric_is_refused_before_training():
     model = new(metrics=["accuracy"])
     with pytest.raises(ValueError, match="`metrics`.*regression tasks.*'mse'.*'value'"):
         model.fit(tasks()[1], verbose=0)
     assert model.task_names == []
+
+
+def test_epochs_of_a_task_without_a_metric_are_compared_by_loss():
+    model = new(metrics=["accuracy"])
+    history = model.fit(
+        small.X, VALUES, task="value", validation_data=(small.X, VALUES), verbose=0
+    )
+    assert set(history.history) == {"loss", "val_loss"}
+    assert set(model.evaluate(small.X, VALUES, task="value")) == {"loss"}
 
 
 def test_metrics_come_with_the_model(tmp_path):

@@ -59,3 +59,7 @@ def __getattr__(name):
 
 def __dir__():
     return sorted({*globals(), *__getattr__("__all__")})
+
+
+# Then `keras.models.load_model` finds what was saved, without importing anything now.
+importlib.import_module("keras_lifelong.keras_files").tell_when_imported()

@@ -77,18 +77,23 @@ class LwF(LifelongModel):
             "heads": old,
             "strength": np.float32(self.options.strength),
         }
+
+        def publish():
+            kernels, biases = (ops.convert_to_numpy(v) for v in stack)
+            for key, kernel, bias in zip(keys, kernels, biases, strict=False):
+                like = self.memory[*key, "bias"]
+                head = distillation.unstack_head(kernel, bias, like)
+                for part, value in zip(PARTS, head, strict=True):
+                    self.memory[*key, part] = value
+
         yield self.phase(
             "learning without forgetting",
             [*shared, *stack],
             loss=self.distilled_loss,
             state=[*self.active_variables(), *stack],
             arguments=arguments,
+            publish=publish,
         )
-        kernels, biases = (ops.convert_to_numpy(v) for v in stack)
-        for key, kernel, bias in zip(keys, kernels, biases, strict=False):
-            head = distillation.unstack_head(kernel, bias, self.memory[*key, "bias"])
-            for part, value in zip(PARTS, head, strict=True):
-                self.memory[*key, part] = value
 
     def _stack(self, old):
         """Variables that hold the old heads while they are trained."""

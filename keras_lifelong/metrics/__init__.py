@@ -6,6 +6,9 @@ Importing this costs numpy only; Keras and scikit-learn are imported when used.
 from __future__ import annotations
 
 from keras_lifelong.metrics import task_distance
+from keras_lifelong.metrics.configs import from_config
+from keras_lifelong.metrics.configs import to_config
+from keras_lifelong.metrics.directions import sign
 from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.metrics.matrix import acc
 from keras_lifelong.metrics.matrix import af
@@ -21,6 +24,7 @@ from keras_lifelong.metrics.scores import auroc
 from keras_lifelong.metrics.scores import get
 from keras_lifelong.metrics.scores import mae
 from keras_lifelong.metrics.scores import mse
+from keras_lifelong.metrics.scores import usual
 
 __all__ = [
     "GrowthEntry",
@@ -34,9 +38,13 @@ __all__ = [
     "bwt",
     "forgetting",
     "forgetting_ratio",
+    "from_config",
     "get",
     "mae",
     "mse",
     "multi_task_gain",
+    "sign",
     "task_distance",
+    "to_config",
+    "usual",
 ]

@@ -18,8 +18,12 @@ forget: `bwt`, `forgetting` and `af` are 0.0 and `forgetting_ratio` is 1.0. When
 an entry that a measure **needs was not measured**, the measure is NaN: unknown
 is said to be unknown, never averaged over the rest.
 
-They are written for metrics where more is better; for errors (mse) read the
-signs of `bwt`, `af` and `forgetting` the other way round.
+They are differences of the metric itself: for errors (mse) read the signs of `bwt`
+and `af` the other way round. `forgetting` takes the direction: the best of an error is
+its least, and what was lost since is positive for all.
+
+`tasks` restricts a measure to the tasks that a metric is for, as in a stream of tasks
+of several kinds: a mask of bools (T,), True for those that count.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_lifelong.metrics.scores import sign
+from keras_lifelong.metrics.directions import sign
 
 
 def check_matrix(R: np.ndarray, name: str = "R") -> np.ndarray:
@@ -64,13 +68,33 @@ def _vector(
     return vector
 
 
-def acc(R: np.ndarray) -> float:
+Mask = Sequence[bool] | np.ndarray | None
+
+
+def _counted(tasks: Mask, length: int) -> np.ndarray:
+    """`tasks` as a mask of bools (T,), by default of all."""
+    mask = np.ones(length, bool) if tasks is None else np.array(tasks)
+    if mask.shape != (length,) or mask.dtype != bool:
+        raise ValueError(
+            f"`tasks` must hold a bool for each of the {length} tasks. "
+            f"Received: {tasks!r}"
+        )
+    return mask
+
+
+def _mean(values: np.ndarray, mask: np.ndarray, of_none: float) -> float:
+    """The mean of those that count; `of_none` if none do."""
+    return float(values[mask].mean()) if mask.any() else of_none
+
+
+def acc(R: np.ndarray, tasks: Mask = None) -> float:
     """Mean of the last row: how good the model is on all tasks in the end.
 
     Lopez-Paz and Ranzato 2017 (GEM), section 2.
 
     Args:
         R: accuracy matrix of shape `(T, T)`.
+        tasks: which tasks count, see the module.
 
     Returns:
         A float in the range of the metric ([0, 1] for accuracy and AUROC).
@@ -81,15 +105,16 @@ def acc(R: np.ndarray) -> float:
     >>> acc([[0.9, float("nan")], [0.7, 0.8]])
     0.75
     """
-    return float(check_matrix(R)[-1].mean())
+    matrix = check_matrix(R)
+    return _mean(matrix[-1], _counted(tasks, len(matrix)), np.nan)
 
 
-def ap(R: np.ndarray) -> float:
+def ap(R: np.ndarray, tasks: Mask = None) -> float:
     """Average performance: another name of `acc`, used by ARI and PAR."""
-    return acc(R)
+    return acc(R, tasks)
 
 
-def bwt(R: np.ndarray) -> float:
+def bwt(R: np.ndarray, tasks: Mask = None) -> float:
     """Backward transfer: what later tasks did to the earlier ones.
 
     Mean over j < T-1 of `R[T-1, j] - R[j, j]` (Lopez-Paz and Ranzato 2017).
@@ -97,6 +122,7 @@ def bwt(R: np.ndarray) -> float:
 
     Args:
         R: accuracy matrix of shape `(T, T)`.
+        tasks: which tasks count, see the module.
 
     Returns:
         A float in [-1, 1] for metrics in [0, 1]; 0.0 for one task.
@@ -108,20 +134,24 @@ def bwt(R: np.ndarray) -> float:
     -0.25
     """
     matrix = check_matrix(R)
-    if len(matrix) == 1:
-        return 0.0
-    return float((matrix[-1] - matrix.diagonal())[:-1].mean())
+    mask = _counted(tasks, len(matrix))[:-1]
+    return _mean((matrix[-1] - matrix.diagonal())[:-1], mask, 0.0)
 
 
-def forgetting(R: np.ndarray) -> float:
+def forgetting(
+    R: np.ndarray, higher_is_better: bool = True, tasks: Mask = None
+) -> float:
     """What was lost between the best ever measured and the end.
 
     Mean over j < T-1 of `max_l R[l, j] - R[T-1, j]`, l < T-1 (Chaudhry et al.
     2018, "Riemannian Walk", section 3). Not clipped: when the last task made
-    the earlier ones better than ever it is negative.
+    the earlier ones better than ever it is negative. Of an error the best is the
+    least: `R[T-1, j] - min_l R[l, j]`.
 
     Args:
         R: accuracy matrix of shape `(T, T)`.
+        higher_is_better: False for errors and losses.
+        tasks: which tasks count, see the module.
 
     Returns:
         A float in [-1, 1] for metrics in [0, 1]; 0.0 for one task.
@@ -131,16 +161,20 @@ def forgetting(R: np.ndarray) -> float:
 
     >>> forgetting([[0.75, float("nan")], [0.5, 0.8]])
     0.25
+    >>> forgetting([[0.25, float("nan")], [0.5, 0.1]], higher_is_better=False)
+    0.25
     """
     matrix = check_matrix(R)
-    if len(matrix) == 1:
+    mask = _counted(tasks, len(matrix))[:-1]
+    if not mask.any():
         return 0.0
+    signed = sign(higher_is_better) * matrix
     # fmax passes over NaN (l before the task came) and says NaN if all are.
-    best = np.fmax.reduce(matrix[:-1, :-1], axis=0)
-    return float((best - matrix[-1, :-1]).mean())
+    best = np.fmax.reduce(signed[:-1, :-1], axis=0)
+    return _mean(best - signed[-1, :-1], mask, 0.0)
 
 
-def af(R: np.ndarray) -> float:
+def af(R: np.ndarray, tasks: Mask = None) -> float:
     """Average forgetting of ARI and PAR: mean over **all** j of
     `R[T-1, j] - R[j, j]` (negative = forgotten).
 
@@ -148,6 +182,7 @@ def af(R: np.ndarray) -> float:
 
     Args:
         R: accuracy matrix of shape `(T, T)`.
+        tasks: which tasks count, see the module.
 
     Returns:
         A float in [-1, 1] for metrics in [0, 1]; 0.0 for one task.
@@ -159,18 +194,25 @@ def af(R: np.ndarray) -> float:
     -0.125
     """
     matrix = check_matrix(R)
-    return 0.0 if len(matrix) == 1 else float((matrix[-1] - matrix.diagonal()).mean())
+    if len(matrix) == 1:
+        return 0.0
+    mask = _counted(tasks, len(matrix))
+    return _mean(matrix[-1] - matrix.diagonal(), mask, 0.0)
 
 
-def forgetting_ratio(R: np.ndarray, peaks: Sequence[float | None] | None) -> float:
+def forgetting_ratio(
+    R: np.ndarray, peaks: Sequence[float | None] | None, tasks: Mask = None
+) -> float:
     """Share of each earlier task's peak that is left in the end (LASEM, table 1).
 
-    Mean over j < T-1 of `R[T-1, j] / peaks[j]`; 1 is no forgetting.
+    Mean over j < T-1 of `R[T-1, j] / peaks[j]`; 1 is no forgetting, and what was
+    forgotten is below 1, of an error above it.
 
     Args:
         R: accuracy matrix of shape `(T, T)`.
         peaks: for each task its test metric at the epoch of best validation
             metric while it was being learned, `(T,)`; or None if unknown.
+        tasks: which tasks count, see the module.
 
     Returns:
         A float >= 0; 1.0 for one task; NaN if `peaks` is None, or a peak that
@@ -186,10 +228,9 @@ def forgetting_ratio(R: np.ndarray, peaks: Sequence[float | None] | None) -> flo
     if peaks is None:
         return float("nan")
     known = _vector(peaks, "peaks", len(matrix))[:-1]
-    if not len(known):
-        return 1.0
+    mask = _counted(tasks, len(matrix))[:-1]
     known = np.where(known == 0.0, np.nan, known)
-    return float((matrix[-1, :-1] / known).mean())
+    return _mean(matrix[-1, :-1] / known, mask, 1.0)
 
 
 def multi_task_gain(

@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import matrix as measures
+from keras_lifelong.metrics.directions import higher_is_better
 from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.metrics.table import result_table
 
@@ -38,7 +39,8 @@ class Result:
         metric: name of the main metric, a key of `matrices`.
         task_names: the T names in the order learned.
         matrices: metric name -> accuracy matrix `(T, T)`, NaN where not measured;
-            the main metric is among them.
+            the main metric is among them. A task that another metric has measured,
+            and this one never, is of a kind that it is not for.
         peak_by_task: test metric of each task at the epoch of its best
             validation metric, `(T,)` with None or NaN where unknown; or None.
         params_base: parameters of the base network with one head.
@@ -51,6 +53,8 @@ class Result:
             `task`, `layer`, `kind`, `count` and `why`.
         config: the whole resolved configuration.
         versions: package -> version.
+        directions: metric name -> whether more is better, of those whose name does
+            not tell it; in the file only if there are some.
 
     Raises:
         ValueError: if lengths or shapes disagree with the number of tasks, or
@@ -86,6 +90,7 @@ class Result:
     growth: Sequence[GrowthEntry] = ()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    directions: Mapping[str, bool] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         self.task_names = [str(name) for name in self.task_names]
@@ -119,6 +124,11 @@ class Result:
                 )
         self.config = dict(self.config)
         self.versions = dict(self.versions)
+        self.directions = {
+            name: bool(up)
+            for name, up in self.directions.items()
+            if name in self.matrices and bool(up) != higher_is_better(name)
+        }
 
     def _per_task(self, field: str, kind: type, default: Any) -> list:
         values = getattr(self, field)
@@ -136,35 +146,67 @@ class Result:
         """Accuracy matrix of the main metric, float64 `(T, T)`."""
         return self.matrices[self.metric]
 
+    def higher_is_better(self, metric: str | None = None) -> bool:
+        """Whether more of a metric is better; None: of the main one."""
+        name = self.metric if metric is None else metric
+        return self.directions.get(name, higher_is_better(name))
+
+    def scored(self, metric: str | None = None) -> np.ndarray:
+        """Which tasks a metric is for, a mask of bools `(T,)`; None: the main one.
+
+        All, but those that only other metrics have ever measured: tasks of another
+        kind. If it measured none at all, it is unknown and all are.
+        """
+        name = self.metric if metric is None else metric
+        measured = {k: np.isfinite(m).any(axis=0) for k, m in self.matrices.items()}
+        others = np.logical_or.reduce(list(measured.values()))
+        mask = measured[name] | ~others
+        return mask if measured[name].any() else np.ones_like(mask)
+
+    def measures(self, metric: str | None = None) -> dict[str, float]:
+        """`acc`, `bwt`, `forgetting`, `ap` and `af` of a metric; None: the main one.
+
+        They are means over the tasks that the metric is for (`scored`), by its
+        direction.
+        """
+        name = self.metric if metric is None else metric
+        R, tasks = self.matrices[name], self.scored(name)
+        found = {
+            key: getattr(measures, key)(R, tasks) for key in ("acc", "bwt", "ap", "af")
+        }
+        up = self.higher_is_better(name)
+        return found | {"forgetting": measures.forgetting(R, up, tasks)}
+
     @property
     def acc(self) -> float:
         """See `metrics.acc`."""
-        return measures.acc(self.matrix)
+        return self.measures()["acc"]
 
     @property
     def bwt(self) -> float:
         """See `metrics.bwt`."""
-        return measures.bwt(self.matrix)
+        return self.measures()["bwt"]
 
     @property
     def forgetting(self) -> float:
-        """See `metrics.forgetting`."""
-        return measures.forgetting(self.matrix)
+        """See `metrics.forgetting`; positive is lost, for errors too."""
+        return self.measures()["forgetting"]
 
     @property
     def ap(self) -> float:
         """See `metrics.ap`."""
-        return measures.ap(self.matrix)
+        return self.measures()["ap"]
 
     @property
     def af(self) -> float:
         """See `metrics.af`."""
-        return measures.af(self.matrix)
+        return self.measures()["af"]
 
     @property
     def forgetting_ratio(self) -> float:
         """See `metrics.forgetting_ratio`; NaN without peaks."""
-        return measures.forgetting_ratio(self.matrix, self.peak_by_task)
+        peaks = self.peak_by_task
+        return measures.forgetting_ratio(self.matrix, peaks, self.scored())
 
     @property
     def params_total(self) -> int:
@@ -207,6 +249,8 @@ class Result:
             "config": self.config,
             "versions": self.versions,
         }
+        if self.directions:
+            fields["directions"] = self.directions
         return {key: _plain(value, key) for key, value in fields.items()}
 
     @classmethod
@@ -219,7 +263,8 @@ class Result:
         if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
             found = content.get("schema") if isinstance(content, Mapping) else content
             raise ValueError(f"`schema` must be {SCHEMA}. Received: {found!r}")
-        names = [field.name for field in dataclasses.fields(cls)]
+        known = [field.name for field in dataclasses.fields(cls)]
+        names = [n for n in known if n != "directions" or n in content]
         missing = [name for name in [*names, "matrix"] if name not in content]
         if missing:
             raise ValueError(

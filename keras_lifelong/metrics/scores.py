@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_lifelong import heads
+from keras_lifelong.metrics.directions import direction
+from keras_lifelong.metrics.directions import sign
 from keras_lifelong.registry import Registry
 
 _OURS = Registry("metric")
@@ -141,22 +144,40 @@ def mae(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
 class Score:
     """A named score.
 
-    Attributes:
+    Args:
         name: its key in `results.json`.
+        function: `function(y, p, spec) -> float`, see the module.
         higher_is_better: False for errors and losses.
+        kinds: names of the kinds of head whose tasks it scores. None: any.
+
+    Attributes:
+        name, higher_is_better: as given.
         sign: 1, or -1 for errors and losses; see `sign`.
     """
 
     def __init__(
-        self, name: str, function: Callable[..., float], higher_is_better: bool = True
+        self,
+        name: str,
+        function: Callable[..., float],
+        higher_is_better: bool = True,
+        kinds: Sequence[str] | None = None,
     ):
         self.name = name
         self.higher_is_better = higher_is_better
         self._function = function
+        self._kinds = None if kinds is None else tuple(kinds)
 
     @property
     def sign(self) -> int:
         return sign(self)
+
+    def suits(self, kind: str) -> bool:
+        """Whether tasks of that kind of head are scored by it.
+
+        >>> get("mse").suits("regression"), get("mse").suits("binary")
+        (True, False)
+        """
+        return self._kinds is None or kind in self._kinds
 
     def __call__(self, y: np.ndarray, p: np.ndarray, spec: Any) -> float:
         return self._function(y, p, spec)
@@ -187,6 +208,10 @@ def get(metric: Any) -> Score:
               the mean is taken;
             - a `Score`, which is returned.
 
+            A function or metric may have an attribute `higher_is_better`, True or
+            False, if its name does not tell (see `directions.direction`), and
+            `kinds`, the names of the kinds of head whose tasks it is for.
+
     Raises:
         ValueError: if there is no such metric; names the nearest ones. The score
             itself raises one if the metric gives several numbers.
@@ -202,7 +227,8 @@ def get(metric: Any) -> Score:
     if isinstance(metric, str):
         name = _ALIASES.get(metric, metric)
         if name in _OURS:
-            return Score(name, _OURS.get(name), higher_is_better(name))
+            function = _OURS.get(name)
+            return Score(name, function, direction(function, name), _kinds_of(name))
     elif not callable(metric) and not isinstance(metric, dict):
         raise ValueError(
             "`metric` must be the name of a metric, a keras.metrics.Metric or a "
@@ -230,7 +256,18 @@ def get(metric: Any) -> Score:
     if is_builtin or _is_kerases(metric):
         mean = keras.metrics.MeanMetricWrapper(metric, name=name)
         return _keras_score(mean, metric)
-    return Score(name, _of_function(metric, name))
+    down_or_up, kinds = direction(metric, name), getattr(metric, "kinds", None)
+    return Score(name, _of_function(metric, name), down_or_up, kinds)
+
+
+def _kinds_of(name: str) -> list[str] | None:
+    """The kinds that list one of our scores; of one that none lists, any."""
+    return heads.that(lambda kind: name in kind.metrics) or None
+
+
+def usual(kind: str) -> str:
+    """The name of the score by which tasks of a kind of head are usually measured."""
+    return heads.get(kind).default_metric
 
 
 def _unknown(metric: Any, error: Exception | None) -> ValueError:
@@ -270,11 +307,37 @@ def _keras_score(metric: Any, function: Callable | None = None) -> Score:
             metric.update_state(y[start : start + _ROWS], p[start : start + _ROWS])
         return _one_number(metric.result(), metric.name)
 
-    # Keras says the direction of its metrics in a private attribute only.
-    down = getattr(metric, "_direction", "up") == "down" or (
-        function is not None and _sounds_like_error(function.__name__)
-    )
-    return Score(metric.name, score, not down)
+    said = metric if function is None else _Told(metric, function)
+    kinds = getattr(metric, "kinds", _kinds_for(subject.__name__) if own else None)
+    return Score(metric.name, score, direction(said, subject.__name__), kinds)
+
+
+class _Told:
+    """What the mean of a function is told of, by the function first."""
+
+    def __init__(self, metric: Any, function: Callable):
+        for name in ("_direction", "higher_is_better"):
+            value = getattr(function, name, getattr(metric, name, None))
+            setattr(self, name, value)
+
+
+# Of Keras' own, by words of their names: those of classes told by their index, and
+# others of classes. What is left, errors above all, is computed for any kind.
+_OF_ONE_CLASS = ("categorical", "topk", "top_k", "sparse")
+_OF_CLASSES = (
+    *("accuracy", "auc", "precision", "recall", "score", "crossentropy", "iou"),
+    *("positives", "negatives", "sensitivity", "specificity", "hinge"),
+)
+
+
+def _kinds_for(name: str) -> list[str] | None:
+    """The kinds of head that one of Keras' own metrics is for; None: any."""
+    name = name.lower()
+    if any(word in name for word in _OF_ONE_CLASS):
+        return heads.that(lambda kind: kind.by_index)
+    if name != "r2score" and any(word in name for word in _OF_CLASSES):
+        return heads.that(lambda kind: kind.goal == "classification")
+    return None
 
 
 # These say nothing about the labels that the function inside them wants.
@@ -306,37 +369,3 @@ def _one_number(value: Any, name: str) -> float:
             f'use F1Score(average="macro")). Received shape: {value.shape}'
         )
     return float(value.reshape(()))
-
-
-def _sounds_like_error(name: str) -> bool:
-    words = name.lower().replace("-", "_").split("_")
-    known = {"mse", "mae", "msle", "mape", "rmse", "error", "loss", "hinge", "kld"}
-    return bool(known & set(words)) or "entropy" in name.lower()
-
-
-def higher_is_better(name: str) -> bool:
-    """Whether more is better, as far as the name of a metric tells.
-
-    >>> higher_is_better("auroc"), higher_is_better("mean_squared_error")
-    (True, False)
-    """
-    return not _sounds_like_error(name)
-
-
-def sign(metric: Score | str | bool) -> int:
-    """1 where more is better, -1 where less is: `sign * value` is better the greater.
-
-    The one place where a direction becomes a number.
-
-    Args:
-        metric: a `Score`; or the name of a metric, as far as that tells; or whether
-            more is better.
-
-    >>> sign("accuracy"), sign("mse"), sign(get("mse")), sign(False)
-    (1, -1, -1, -1)
-    """
-    if isinstance(metric, Score):
-        metric = metric.higher_is_better
-    elif isinstance(metric, str):
-        metric = higher_is_better(metric)
-    return 1 if metric else -1

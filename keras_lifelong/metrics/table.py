@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_lifelong.metrics import matrix as measures
-
 # A matrix of more tasks would not fit a terminal; then a line per task is shown.
 MAX_MATRIX = 20
 NAME_WIDTH = 14
@@ -89,11 +87,12 @@ def result_table(result: Any) -> str:
     lines += _matrix_lines(result) if tasks <= MAX_MATRIX else _task_lines(result)
     lines.append("")
     for name in [result.metric, *(m for m in result.matrices if m != result.metric)]:
-        R = result.matrices[name]
+        found, counted = result.measures(name), int(result.scored(name).sum())
+        of = f" ({counted} of {tasks} tasks)" if counted < tasks else ""
         line = (
-            f"{name}: ACC {number(measures.acc(R))}  "
-            f"BWT {number(measures.bwt(R), sign=True)}  "
-            f"forgetting {number(measures.forgetting(R))}"
+            f"{name}{of}: ACC {number(found['acc'])}  "
+            f"BWT {number(found['bwt'], sign=True)}  "
+            f"forgetting {number(found['forgetting'])}"
         )
         if name == result.metric and not np.isnan(result.forgetting_ratio):
             line += f"  forgetting ratio {number(result.forgetting_ratio)}"

@@ -125,12 +125,27 @@ class ActiveMixin(keras.Model):
         name = self.active_task
         if name is None:
             return
+        self.publish()
         key, slot = self.head_key(name), self.head
         self.memory[*key, "kernel"] = ops.convert_to_numpy(slot.kernel).copy()
         self.memory[*key, "bias"] = ops.convert_to_numpy(slot.bias).copy()
         own = self.own_variables()
         for i in self.own_indices(name):
             self.keep_own(name, i, ops.convert_to_numpy(own[i]).copy())
+
+    def phase_began(self, phase: Phase) -> None:
+        """Makes the variables of a phase the model's until `phase_ended`."""
+        self._session.phase = phase
+
+    def phase_ended(self) -> None:
+        """The end of what `phase_began` began."""
+        self._session.phase = None
+
+    def publish(self) -> None:
+        """Copies what the phase trains beside the active network to memory."""
+        phase = self._session.phase
+        if phase is not None and phase.publish is not None:
+            phase.publish()
 
     def forget_active(self) -> None:
         """Lets go of the active task without storing it: memory has newer values."""
@@ -191,9 +206,16 @@ class ActiveMixin(keras.Model):
 
     @property
     def weights(self) -> list:
-        """The network's weights and, while a task is active, its head's."""
-        own = [] if self.active_task is None else self.head.weights
-        return [*self.network.weights, *own]
+        """The network's weights and, while a task is active, its head's.
+
+        While a phase lasts, all others that it trains, too.
+        """
+        found = list(self.network.weights)
+        if self.active_task is not None:
+            found += self.head.weights
+        if self._session.phase is not None:
+            found += self._session.phase.variables
+        return list({id(v): v for v in found}.values())
 
     def logits(self, x: Any) -> Any:
         """Outputs before the activation, (batch, units), of the active task."""

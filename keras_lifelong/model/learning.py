@@ -76,7 +76,7 @@ class LearningMixin(keras.Model):
                 "`jit_compile` must be True, False or 'auto'. "
                 f"Received: {jit_compile!r}."
             )
-        self._metrics = [metrics_lib.get(metric) for metric in metrics]
+        self._scored_by = [metrics_lib.get(metric) for metric in metrics]
         self._loss = loss
         self._metric_arguments = list(metrics)
         optimizer = keras.optimizers.get(optimizer)
@@ -86,12 +86,13 @@ class LearningMixin(keras.Model):
         self._optimizer_config = json.dumps(optimizers.to_config(self.optimizer))
 
     def get_compile_config(self) -> dict[str, Any]:
-        """What `compile` was given, for saving; functions are not saved."""
-        names = [m for m in self._metric_arguments if isinstance(m, str)]
+        """What `compile` was given, for saving; functions by their names."""
+        if not self.compiled:
+            return {}
         config = {
             "optimizer": self.optimizer_config(),
             "loss": self._loss_config(),
-            "metrics": names or ["accuracy"],
+            "metrics": [metrics_lib.to_config(m) for m in self._metric_arguments],
         }
         if self.uses_jit != "auto":
             config["jit_compile"] = self.uses_jit
@@ -107,18 +108,13 @@ class LearningMixin(keras.Model):
         self.compile(
             optimizers.from_config(config["optimizer"]),
             config["loss"],
-            config["metrics"],
+            metrics_lib.from_config(config["metrics"]) or ["accuracy"],
             config.get("jit_compile", "auto"),
         )
 
     def optimizer_config(self) -> dict:
         """A copy of the serialized optimizer of `compile`."""
         return json.loads(self._optimizer_config)  # afresh: Keras edits what it reads
-
-    @property
-    def main_metric(self) -> metrics_lib.Score:
-        """The metric of `results.json`: the first given to `compile`."""
-        return self._metrics[0]
 
     # Learning
 
@@ -204,6 +200,8 @@ class LearningMixin(keras.Model):
         if spec.input_shape is None:
             spec = dataclasses.replace(spec, input_shape=self.backbone_input_shape)
         self.check_spec(task.name, spec)
+        if task.test is not None:
+            self.check_metrics(task.name, spec)
 
         def load(what):
             data = getattr(task, what)
@@ -242,7 +240,8 @@ class LearningMixin(keras.Model):
         measured = Measured(self)
         checkpoint = None
         if checkpoint_dir is not None:
-            checkpoint = Checkpoint(checkpoint_dir, self, self._run(stream, settings))
+            run = self._run(stream, settings)
+            checkpoint = Checkpoint(checkpoint_dir, self, run, calls)
             measured.restore(checkpoint.measured)
         recorder = NoRecorder() if checkpoint is None else checkpoint
         start = time.perf_counter()
@@ -261,6 +260,8 @@ class LearningMixin(keras.Model):
             peak = self._learn(task, settings, calls, recorder)
             seconds = time.perf_counter() - task_start
             measured.after_task(tasks, peak, seconds, time.perf_counter() - start)
+            if calls.stops:
+                break
         if not tasks:
             raise ValueError("`stream` gave no tasks.")
         calls.on_train_end()

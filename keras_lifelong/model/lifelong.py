@@ -18,6 +18,7 @@ from keras_lifelong.model.backbone import with_constants
 from keras_lifelong.model.learning import Learning
 from keras_lifelong.model.learning import LearningMixin
 from keras_lifelong.model.learning import LoadedTask
+from keras_lifelong.model.measuring import MeasuringMixin
 from keras_lifelong.model.options import Options
 from keras_lifelong.model.options import OptionsMixin
 from keras_lifelong.model.presets import PresetMixin
@@ -35,6 +36,7 @@ from keras_lifelong.training.trainer import Trainer
 
 
 class LifelongModel(
+    MeasuringMixin,
     TasksMixin,
     ActiveMixin,
     UsingMixin,
@@ -113,7 +115,8 @@ class LifelongModel(
         default = optimizers.to_config(keras.optimizers.get("adam"))
         self._optimizer_config = json.dumps(default)
         self._loss = None
-        self._metrics = [metrics_lib.get("accuracy")]
+        self._metric_arguments = ["accuracy"]
+        self._scored_by = [metrics_lib.get("accuracy")]
         self.built = True
 
     # What a method may override

@@ -52,7 +52,7 @@ class Measured:
         model = self.model
         for task in tasks:
             scores = model.evaluate(task) if task.test is not None else {}
-            for metric in model._metrics:
+            for metric in model._scored_by:
                 rows = self.rows.setdefault(metric.name, [])
                 if task is tasks[0]:
                     rows.append([])
@@ -91,6 +91,7 @@ class Measured:
             growth=model.growth,
             config={"stream": stream.config},
             versions=versions(),
+            directions={m.name: m.higher_is_better for m in model._scored_by},
         )
 
 

@@ -36,7 +36,6 @@ class LoadedTask:
     validation: tuple | None
     test: tuple | None
     weight: np.ndarray | None = None
-    shuffle: bool = True
 
 
 class ScoringMixin(keras.Model):
@@ -71,9 +70,9 @@ class ScoringMixin(keras.Model):
             ops.convert_to_tensor(logits)
         )
         predictions = ops.convert_to_numpy(predictions)
-        metrics = self._metrics[:1] if main_only else self._metrics
+        metrics = self.metrics_of(task.spec)[: 1 if main_only else None]
         scores = {m.name: float(m(y, predictions, task.spec)) for m in metrics}
-        if not main_only:
+        if not (main_only and metrics):
             loss = ops.mean(
                 heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
             )

@@ -9,6 +9,7 @@ import threading
 from keras_lifelong import backend
 from keras_lifelong.layers.head import HeadSlot
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.training.phase import Phase
 
 
 class Session:
@@ -18,6 +19,7 @@ class Session:
         memory: the `TaskMemory`; while a task is learned, the one that it changes.
         active: the task whose values are in the active network, or None.
         training: the `Training` that is under way, or None.
+        phase: the `Phase` that is trained at the moment, or None.
         changes: how often one began or ended: who read in between reads again.
         slots: the head slots of the active network, by number of outputs.
         fitted: heads by task at the width of the features, so that they are resized
@@ -34,6 +36,7 @@ class Session:
         self.memory = memory
         self.active: str | None = None
         self.training: Training | None = None
+        self.phase: Phase | None = None
         self.changes = 0
         self.slots: dict[int, HeadSlot] = {}
         self.fitted: dict[str, tuple] = {}

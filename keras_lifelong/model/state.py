@@ -124,11 +124,14 @@ class StateMixin(keras.Model):
             store[urllib.parse.quote(key, safe="")] = array
 
     def load_own_variables(self, store):
+        training, name = self._session.training, self.active_task
         config = json.loads(np.array(store["book"], "uint8").tobytes())
         keys = [key for key in store.keys() if key != "book"]
         self._set_memory(
             config, {urllib.parse.unquote(k): np.array(store[k]) for k in keys}
         )
+        if training is not None and training.is_mine and name in self.memory.records:
+            self.activate(name)  # a callback loads what it goes on to train
 
 
 class AllInMemory:

@@ -76,8 +76,8 @@ class UsingMixin(keras.Model):
         training, active = self._session.training, self.active_task == name
         if training is not None and not training.is_mine:
             return self.reading_of(name, training.memory, training)
-        if training is not None and not active:
-            self.store_active()  # tasks may share what is being trained
+        if training is not None:  # tasks may share what is being trained
+            self.publish() if active else self.store_active()
         if active:
             variables = self.template_variables()
             stands = [None] * len(variables)

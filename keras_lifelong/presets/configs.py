@@ -16,6 +16,7 @@ MODULES = (
     "keras.initializers",
     "keras.layers",
     "keras.losses",
+    "keras.metrics",
     "keras.models",
     "keras.optimizers",
     "keras.optimizers.schedules",

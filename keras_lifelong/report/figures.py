@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_lifelong.metrics import Result
-from keras_lifelong.metrics.scores import higher_is_better
-from keras_lifelong.metrics.scores import sign
+from keras_lifelong.metrics.directions import higher_is_better
+from keras_lifelong.metrics.directions import sign
 from keras_lifelong.report import registry
 from keras_lifelong.report import style
 
@@ -26,7 +26,7 @@ def losses(result: Result) -> np.ndarray:
     Positive is worse, for metrics and errors alike; NaN where not measured.
     """
     change = result.matrix.diagonal() - result.matrix[-1]
-    return sign(result.metric) * change
+    return sign(result.higher_is_better()) * change
 
 
 def faded(result: Result) -> np.ndarray:
@@ -223,7 +223,7 @@ def accuracy_matrix(result: Result) -> Figure:
     R, tasks = result.matrix, len(result.task_names)
     values = R[np.isfinite(R)]
     low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
-    better_up = higher_is_better(result.metric)
+    better_up = result.higher_is_better()
     # At least this range, so that equal tasks look equal.
     span = max(high - low, 0.10 if high <= 1.0 else 0.1 * abs(high))
     low, high = (high - span, high) if better_up else (low, low + span)

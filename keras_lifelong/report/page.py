@@ -16,8 +16,6 @@ import numpy as np
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import Result
-from keras_lifelong.metrics import matrix as measures
-from keras_lifelong.metrics.scores import higher_is_better
 from keras_lifelong.metrics.table import duration
 from keras_lifelong.metrics.table import number
 from keras_lifelong.report import registry
@@ -89,7 +87,7 @@ def html(result: Result, pictures: dict[str, bytes]) -> str:
 
 
 def _cards(result: Result) -> str:
-    worse = "lost" if higher_is_better(result.metric) else "gained in error"
+    worse = "lost" if result.higher_is_better() else "gained in error"
     cards = [
         ("ACC", number(result.acc), f"mean test {result.metric} in the end"),
         ("BWT", number(result.bwt, sign=True), "change of earlier tasks since learned"),
@@ -140,11 +138,11 @@ def _matrices(result: Result) -> str:
     names = [result.metric, *(m for m in result.matrices if m != result.metric)]
     parts = []
     for name in names:
-        R = result.matrices[name]
+        found = result.measures(name)
         summary = (
-            f"{name}: ACC {number(measures.acc(R))}, BWT "
-            f"{number(measures.bwt(R), sign=True)}, forgetting "
-            f"{number(measures.forgetting(R))}"
+            f"{name}: ACC {number(found['acc'])}, BWT "
+            f"{number(found['bwt'], sign=True)}, forgetting "
+            f"{number(found['forgetting'])}"
         )
         if name == result.metric:
             summary += (
@@ -177,7 +175,7 @@ def _matrix(result: Result, name: str) -> str:
         if not np.isfinite(value) or high == low:
             return own
         depth = (value - low) / max(high - low, 0.1 * abs(high))
-        depth = depth if higher_is_better(name) else 1 - depth
+        depth = depth if result.higher_is_better(name) else 1 - depth
         return f'{own} style="background:rgba(var(--tint),{0.03 + 0.32 * depth:.2f})"'
 
     rows = [

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_lifelong.metrics.scores import higher_is_better
-from keras_lifelong.metrics.scores import sign
+from keras_lifelong.metrics.directions import higher_is_better
+from keras_lifelong.metrics.directions import sign
 from keras_lifelong.report import style
 from keras_lifelong.search import pareto
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras_tuner.engine import trial as trial_module
 
 from keras_lifelong.files import write_atomic
-from keras_lifelong.metrics.scores import sign
+from keras_lifelong.metrics.directions import sign
 from keras_lifelong.search import pareto
 from keras_lifelong.search.samplers import Sampler
 from keras_lifelong.search.samplers import Space

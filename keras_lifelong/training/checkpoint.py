@@ -85,20 +85,23 @@ class Checkpoint:
         directory: created if absent.
         model: the model.
         run: what makes this run what it is: a JSON dict.
+        callbacks: the `Callbacks` of the run, whose state is part of it.
 
     Raises:
         ValueError: if `directory` holds a checkpoint that cannot be read, with the
             file and the reason, or that of another run, with what differs.
     """
 
-    def __init__(self, directory, model: Trainable, run: dict):
+    def __init__(self, directory, model: Trainable, run: dict, callbacks):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.model = model
+        self.callbacks = callbacks
         self.run = json.loads(json.dumps(run))
         self.state: dict[str, Any] = {
             "task": 0,
             "measured": {},
+            "callbacks": {},
             "model": None,
             "phases": [],
         }
@@ -107,7 +110,7 @@ class Checkpoint:
         if self.resumed:
             try:
                 self.state = json.loads((self.directory / STATE).read_text())
-                there = self.state["run"]
+                there, kept = self.state["run"], self.state["callbacks"]
                 state, arrays = self._read()
             except _UNREADABLE as error:
                 raise ValueError(
@@ -123,6 +126,7 @@ class Checkpoint:
                     "or remove it to start anew."
                 )
             self.model.set_state(state, arrays)
+            self.callbacks.set_state(kept)
 
     @property
     def tasks_done(self) -> int:
@@ -158,6 +162,7 @@ class Checkpoint:
             "run": self.run,
             "task": index,
             "measured": copy.deepcopy(measured),
+            "callbacks": self.callbacks.get_state(),
             "model": {"file": file, "config": config},
             "phases": [],
         }
@@ -178,7 +183,10 @@ class Checkpoint:
         variables = self._variables(phase)
         for i, variable in enumerate(variables):
             variable.assign(entry["arrays"][f"{i}"])
+        self.model.phase_began(phase)
         self.model.store_active()
+        self.model.phase_ended()
+        self.callbacks.set_state(entry["callbacks"])
         return PhaseResult(**entry["result"])
 
     def peak(self, index: int):
@@ -195,6 +203,7 @@ class Checkpoint:
         values = [ops.convert_to_numpy(v) for v in self._variables(phase)]
         _save_arrays(self.directory / file, {f"{i}": v for i, v in enumerate(values)})
         entry = {"file": file, "result": result.to_config(), "peak": peak}
+        entry["callbacks"] = self.callbacks.get_state()
         self.state["phases"].append(entry)
         self._commit()
 

@@ -102,7 +102,6 @@ class ArrayData:
         buckets: shared by all data of a trainer.
         weights: of the rows in the loss, (n,), or None.
         exact: whether a last partial batch is not filled up.
-        shuffle: whether each epoch has an order of its own.
     """
 
     def __init__(
@@ -113,9 +112,8 @@ class ArrayData:
         buckets: Buckets,
         weights: np.ndarray | None = None,
         exact: bool = False,
-        shuffle: bool = True,
     ):
-        self.exact, self.shuffle = exact, shuffle
+        self.exact = exact
         self.length = len(keras.tree.flatten(x)[0])
         self.batch_size = min(batch_size, self.length)
         self.steps = -(-self.length // self.batch_size)
@@ -131,16 +129,15 @@ class ArrayData:
         per_call = min(self.steps, MAX_STEPS_PER_CALL)
         self._block = power_of_two(per_call, 16)  # indices are cheap
 
-    def epoch(self, seed: int, per_block: int | None = None) -> Iterator[Block]:
+    def epoch(self, seed: int | None, per_block: int | None = None) -> Iterator[Block]:
         """One shuffled pass; the last batch may be partial.
 
         Args:
-            seed: of the order.
+            seed: of the order. None: as they are given.
             per_block: steps of a block. None: as many as one call takes.
         """
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = np.random.default_rng(seed).permutation(self.length)
+        draw = np.random.default_rng(seed).permutation
+        order = np.arange(self.length) if seed is None else draw(self.length)
         flat = np.resize(order, self.steps * self.batch_size).astype("int32")
         rows = flat.reshape(self.steps, self.batch_size)
         valid = np.full(self.steps, self.batch_size, "int32")
@@ -206,7 +203,7 @@ class StreamedData:
         self.check = check
         self.steps_per_call = steps_per_call
 
-    def epoch(self, seed: int, per_block: int | None = None) -> Iterator[Block]:
+    def epoch(self, seed: int | None, per_block: int | None = None) -> Iterator[Block]:
         del seed, per_block
         size = self.batch_size * self.steps_per_call
         for x, y in self.dataset.batch(size).as_numpy_iterator():

@@ -97,15 +97,18 @@ def joint_phases(model: JointlyTrainable, tasks, name: str, **kwargs):
     x = np.concatenate([task.train[0] for task in tasks])
     y = np.concatenate([task.train[1] for task in tasks])
     heads_of = column(lambda n: keys.index(model.head_key(n)))
+
+    def publish():
+        joint.store(keys, model.memory)
+        key = model.head_key(model.active_task)
+        model.head.kernel.assign(model.memory[*key, "kernel"])
+        model.head.bias.assign(model.memory[*key, "bias"])
+
     yield Phase(
         name=name,
         variables=[*model.network.trainable_variables, joint.kernel, joint.bias],
         loss=joint.loss,
         data=(x, (y, heads_of, column(model.task_index))),
-        validate=False,
+        publish=publish,
         **kwargs,
     )
-    joint.store(keys, model.memory)
-    active = model.active_task
-    model.forget_active()
-    model.activate(active)

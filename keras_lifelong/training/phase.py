@@ -37,6 +37,10 @@ class Phase:
             the values to assign after the optimizer's step, given the weights before
             and after it, or None. Proximal steps live here, and whatever restores
             weights that momentum or weight decay must not move.
+        publish: function without arguments that copies `variables` that are not the
+            network's or the active head's to where the model reads them, as of other
+            heads to its memory. It is called before the model is read or stored while
+            the phase lasts, and at its end. None: there are none.
         data: `(x, y)` arrays to train on. None: the task's training data.
         epochs: passes over the data. None: those given to `fit`.
         batch_size: None: that given to `fit`.
@@ -72,6 +76,7 @@ class Phase:
     shares: Callable | None = None
     gradients: Callable | None = None
     after_step: Callable | None = None
+    publish: Callable | None = None
     data: tuple | None = None
     epochs: int | None = None
     batch_size: int | None = None

@@ -21,7 +21,7 @@ class Trainable(Protocol):
         seed: from which the order of examples and dropout are derived.
         network: the network that tasks share.
         optimizer: while a phase runs, the optimizer that it uses.
-        stop_training: set by callbacks to end a phase.
+        stop_training: set by callbacks to end a phase or the whole fit.
         uses_jit: True, False or "auto": whether XLA compiles.
     """
 
@@ -30,6 +30,7 @@ class Trainable(Protocol):
     optimizer: Any
     stop_training: bool
     uses_jit: bool | str
+    _initial_epoch: Any
 
     @property
     def main_metric(self) -> Any:
@@ -64,6 +65,15 @@ class Trainable(Protocol):
 
     def store_active(self) -> None:
         """Copies what the active task has for itself back into memory."""
+
+    def phase_began(self, phase) -> None:
+        """Makes the variables of a phase the model's until `phase_ended`."""
+
+    def phase_ended(self) -> None:
+        """The end of what `phase_began` began."""
+
+    def publish(self) -> None:
+        """Copies what the phase trains elsewhere to where the model reads it."""
 
     def get_state(self) -> tuple[dict, dict]:
         """All that was learned: JSON, and arrays by name."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from keras_lifelong.metrics.directions import sign
+
 Schedule = Callable[[int, int, dict], float]
 
 
@@ -46,7 +48,7 @@ def plateau(
         del epoch, epochs
         now, best, age = rate, None, 0
         for value in history.get(monitor, []):
-            value = value if higher_is_better else -value
+            value = sign(higher_is_better) * value
             if best is None or value > best:
                 best, age = value, 0
             else:

@@ -18,22 +18,39 @@ from keras_lifelong.training import optimizers
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData
+from keras_lifelong.training.feeding import Feed
+from keras_lifelong.training.feeding import parts
 from keras_lifelong.training.layer_losses import flattened
 from keras_lifelong.training.layer_losses import mixes_rows
 from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
 from keras_lifelong.training.protocol import Trainable
+from keras_lifelong.training.watching import Best
+from keras_lifelong.training.watching import Log
+from keras_lifelong.training.watching import Peak
+from keras_lifelong.training.watching import is_validated
 
 EVALUATION_ROWS = (32, 128, 1024)  # few shapes, so few compilations
 
 
 @dataclasses.dataclass
 class Settings:
-    """What the user asked of `fit`: epochs and batch size of every phase."""
+    """What the user asked of `fit`, for every phase that does not say otherwise."""
 
     epochs: int = 1
     batch_size: int = 32
+    shuffle: bool = True
+    initial_epoch: int = 0
+    steps_per_epoch: int | None = None
+    validation_freq: int | list[int] = 1
+    validation_batch_size: int | None = None
+
+    def validates(self, epoch: int) -> bool:
+        """Whether validation data is scored after that epoch, counted from 0."""
+        if isinstance(self.validation_freq, int):
+            return (epoch + 1) % self.validation_freq == 0
+        return epoch + 1 in self.validation_freq
 
 
 class Trainer:
@@ -49,7 +66,6 @@ class Trainer:
     def __init__(self, model: Trainable):
         self.model = model
         self.compile_count = 0
-        self.epoch = 0  # of the callbacks, over all phases of a fit
         self._programs = Programs()
         self._forwards = Programs()
         self._buckets = Buckets()
@@ -69,18 +85,25 @@ class Trainer:
             learn: the generator function.
         """
         phases = learn(task)
-        best = _Peak(self.model, task)
-        result = None
+        best = Peak(self.model, task)
+        callbacks.starts_at(settings.initial_epoch)
+        result = last = None
         index = 0
         try:
             while True:
                 phase = phases.send(result)
                 result = recorder.replay(index, phase)
                 if result is None:
-                    result = self._run(phase, index, task, settings, callbacks, best)
+                    if callbacks.stops and last is not None:
+                        result = self._skip(phase, task, last)
+                    else:
+                        result = self._run(
+                            phase, index, task, settings, callbacks, best
+                        )
                     recorder.record(index, phase, result, best.state())
                 else:
                     best.set_state(recorder.peak(index))
+                last = result
                 index += 1
         except StopIteration:
             return best.value
@@ -90,7 +113,9 @@ class Trainer:
     def _run(self, phase, index, task, settings, callbacks, peak) -> PhaseResult:
         model = self.model
         start = time.perf_counter()
-        epochs = settings.epochs if phase.epochs is None else phase.epochs
+        first, epochs = settings.initial_epoch, settings.epochs
+        if phase.epochs is not None:
+            first, epochs = 0, phase.epochs
         data = self._data(phase, task, phase.batch_size or settings.batch_size)
         rate, seed = phase.learning_rate, phase.seed
         if seed is None:
@@ -98,31 +123,27 @@ class Trainer:
         active, key = model.active_variables(), model.loss_key()
         program, arguments = self._ready(phase, data, seed, active, key)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
-        callbacks.on_phase_begin(task, phase, epochs, data.steps)
+        feed = Feed(data, settings, lambda epoch: derive_seed(seed, epoch))
+        log = Log(phase)
+        best = Best(model, phase)
         steps, loss = 0, math.nan
-        history: dict[str, list] = {}
-        observed: dict[str, list] = {}
-        best = _Best(model)
-
-        def observe(finished):
-            if phase.observe is not None:
-                for name, value in phase.observe(finished).items():
-                    observed.setdefault(name, []).append(value)
-
         try:
-            for epoch in range(epochs):
-                callbacks.on_epoch_begin(self.epoch)
+            model.phase_began(phase)
+            first = callbacks.on_phase_begin(task, phase, epochs, feed.steps, first)
+            for epoch in range(first, epochs):
+                if model.stop_training:
+                    break
+                callbacks.on_epoch_begin()
                 late = phase.observe_until is not None and steps >= phase.observe_until
                 if callable(rate):
-                    program.optimizer.learning_rate = rate(epoch, epochs, history)
+                    program.optimizer.learning_rate = rate(epoch, epochs, log.history)
                 cost, loss, taken = self._epoch(
                     program,
-                    data,
-                    derive_seed(seed, epoch),
+                    feed.epoch(epoch, None if late else phase.observe_every),
                     arguments,
                     callbacks,
                     None if late else phase.observe_every,
-                    observe,
+                    log.observe,
                 )
                 steps += taken
                 if not math.isfinite(cost):
@@ -132,27 +153,47 @@ class Trainer:
                         "may help. What was learned before this task is kept."
                     )
                 logs = {"loss": cost}
-                if phase.validate and task.validation is not None:
-                    scores = model.score(task, "validation")
+                if is_validated(phase, task) and settings.validates(epoch):
+                    scores = self._validate(task, settings, callbacks)
                     logs |= {f"val_{name}": value for name, value in scores.items()}
                     peak.see(scores)
                     best.see(scores, phase.keep_best)
-                for name, value in logs.items():
-                    history.setdefault(name, []).append(value)
-                observe(True)
-                callbacks.on_epoch_end(self.epoch, logs)
-                self.epoch += 1
+                log.add(logs)
+                log.observe(True)
+                callbacks.on_epoch_end(logs)
                 if model.stop_training or best.age == phase.patience:
                     break
+            program.finish()
+            best.restore()
+            callbacks.on_phase_end(log.history)
+            model.store_active()
         finally:
             model.optimizer = previous_optimizer
-        program.finish()
-        best.restore()
-        callbacks.on_phase_end(history)
-        model.store_active()
+            model.phase_ended()
         peak.settle()
         seconds = time.perf_counter() - start
-        return PhaseResult(phase.name, loss, history | observed, steps, seconds)
+        return PhaseResult(phase.name, loss, log.all(), steps, seconds)
+
+    def _skip(self, phase, task, last: PhaseResult) -> PhaseResult:
+        """A phase of no steps, after `stop_training`: scored as the model is."""
+        log = Log(phase)
+        logs = {"loss": last.loss}
+        if is_validated(phase, task):
+            scores = self.model.score(task, "validation")
+            logs |= {f"val_{name}": value for name, value in scores.items()}
+        log.add(logs)
+        log.observe(True)
+        return PhaseResult(phase.name, last.loss, log.all(), 0, 0.0)
+
+    def _validate(self, task, settings, callbacks) -> dict[str, float]:
+        self.model.publish()
+        callbacks.on_test_begin()
+        scores = self.model.score(task, "validation")
+        rows, size = 1, settings.validation_batch_size or settings.batch_size
+        if not is_dataset(task.validation):
+            rows = len(task.validation[1])
+        callbacks.on_test_end(-(-rows // size), scores)
+        return scores
 
     def _ready(self, phase, data, seed, active, loss_key=None):
         """A phase's program, as it begins, and its arguments as tensors.
@@ -183,21 +224,27 @@ class Trainer:
             x, y, phase.batch_size, self._buckets, exact=self._mixes_rows()
         )
         program, arguments = self._ready(phase, data, seed, phase.state)
-        calls = keras.callbacks.Callback()  # which does nothing
+        calls = _NoCalls()
         for epoch in range(phase.epochs):
-            order = derive_seed(seed, epoch)
-            self._epoch(program, data, order, arguments, calls, None, None)
+            blocks = data.epoch(derive_seed(seed, epoch), None)
+            self._epoch(program, blocks, arguments, calls, None, None)
 
-    def _epoch(self, program, data, seed, arguments, callbacks, every, observe):
+    def _epoch(self, program, blocks, arguments, callbacks, every, observe):
         cost = loss = samples = steps = 0
-        for block in data.epoch(seed, every):
+        for whole in blocks:
             if steps and every:
                 observe(False)
-            callbacks.on_train_batch_begin(steps)
-            block_cost, block_loss = program.run(block, arguments)
-            cost, loss = cost + block_cost, loss + block_loss
-            samples, steps = samples + block.samples, steps + block.steps
-            callbacks.on_train_batch_end(steps - 1, {"loss": cost / samples})
+            for block in parts(whole, 1 if callbacks.every_batch else None):
+                callbacks.on_train_batch_begin(steps)
+                block_cost, block_loss = program.run(block, arguments)
+                cost, loss = cost + block_cost, loss + block_loss
+                samples, steps = samples + block.samples, steps + block.steps
+                callbacks.on_train_batch_end(steps - 1, {"loss": cost / samples})
+                if callbacks.stopped:
+                    break
+            else:
+                continue
+            break
         if not samples:
             raise ValueError("The training data set gave no examples.")
         return cost / samples, loss / samples, steps
@@ -211,9 +258,7 @@ class Trainer:
         if phase.data is not None:
             return ArrayData(*source, batch_size, self._buckets, exact=exact)
         if self._held[0] != (id(task), batch_size):
-            held = ArrayData(
-                *source, batch_size, self._buckets, task.weight, exact, task.shuffle
-            )
+            held = ArrayData(*source, batch_size, self._buckets, task.weight, exact)
             self._held = ((id(task), batch_size), held)
         return self._held[1]
 
@@ -310,61 +355,13 @@ def _prefers_xla(variables) -> bool:
     return backend.prefers_xla(any(len(v.shape) > 3 for v in variables))
 
 
-class _Best:
-    """The best epoch of a phase by the main metric on validation data."""
+class _NoCalls:
+    """The callbacks of a phase that runs by itself: none."""
 
-    def __init__(self, model: Trainable):
-        self.model = model
-        self.value = None
-        self.age = 0  # epochs since
-        self._weights = None
+    every_batch = stopped = False
 
-    def see(self, scores, keep):
-        metric = self.model.main_metric
-        value = scores[metric.name] * (1 if metric.higher_is_better else -1)
-        is_better = self.value is None or value > self.value
-        self.age = 0 if is_better else self.age + 1
-        if is_better or value == self.value:  # of equals the last: it learned longer
-            self.value = value
-            self._weights = self.model.get_active() if keep else None
+    def on_train_batch_begin(self, step):
+        pass
 
-    def restore(self):
-        if self._weights is not None:
-            self.model.set_active(self._weights)
-
-
-class _Peak:
-    """The test metric at the epoch of best validation metric (LASEM's peak)."""
-
-    def __init__(self, model: Trainable, task):
-        self.model = model
-        self.task = task
-        self.best = None
-        self.value = None
-        self._weights = None
-
-    def see(self, scores):
-        metric = self.model.main_metric
-        value = scores[metric.name]
-        value = value if metric.higher_is_better else -value
-        if self.best is None or value > self.best:
-            self.best = value
-            self._weights = self.model.get_active()
-
-    def state(self):
-        return [self.best, self.value]
-
-    def set_state(self, state):
-        self.best, self.value = state
-
-    def settle(self):
-        """Scores the best epoch's weights, while the network has their shape."""
-        if self._weights is None:
-            return
-        if self.task.test is not None:
-            now = self.model.get_active()
-            self.model.set_active(self._weights)
-            scores = self.model.score(self.task, "test", main_only=True)
-            self.value = scores[self.model.main_metric.name]
-            self.model.set_active(now)
-        self._weights = None
+    def on_train_batch_end(self, step, logs):
+        pass

@@ -99,3 +99,27 @@ def test_importing_the_metrics_costs_numpy_only():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.stdout.strip() == "[]", out.stderr
+
+
+def test_an_errors_best_is_its_least():
+    """Of task 0 the best was 0.5 and is 0.8 in the end; of task 1 nothing was lost."""
+    nan = math.nan
+    R = [[1.0, nan, nan], [0.5, 1.0, nan], [0.8, 1.0, 1.0]]
+    assert metrics.forgetting(R, higher_is_better=False) == pytest.approx(0.15)
+    assert metrics.forgetting(R) == pytest.approx(0.1)  # 1.0 at best: 0.2 and 0
+
+
+def test_measures_of_the_tasks_that_count():
+    """The second of three tasks has another metric."""
+    nan = math.nan
+    R = [[0.9, nan, nan], [0.8, nan, nan], [0.6, nan, 0.7]]
+    mask = [True, False, True]
+    assert math.isnan(metrics.acc(R))
+    assert metrics.acc(R, mask) == pytest.approx(0.65)
+    assert metrics.bwt(R, mask) == pytest.approx(-0.3)
+    assert metrics.af(R, mask) == pytest.approx(-0.15)
+    assert metrics.forgetting(R, tasks=mask) == pytest.approx(0.3)
+    assert metrics.forgetting_ratio(R, [0.8, 5.0, 0.7], mask) == pytest.approx(0.75)
+    assert metrics.bwt(R, [False, False, True]) == 0.0
+    with pytest.raises(ValueError, match="a bool for each of the 3 tasks"):
+        metrics.acc(R, [0, 2])

@@ -210,3 +210,28 @@ def test_durations():
         "4 min 05 s",
         "1 h 12 min",
     ]
+
+
+def test_tasks_of_several_kinds_are_measured_by_theirs():
+    accuracy = [[0.9, NAN], [0.6, NAN]]
+    mse = [[NAN, NAN], [NAN, 2.0]]
+    result = make(matrices={"accuracy": accuracy, "mse": mse})
+    assert result.scored().tolist() == [True, False]
+    assert (result.acc, result.bwt) == (0.6, pytest.approx(-0.3))
+    assert result.forgetting == pytest.approx(0.3)
+    assert result.measures("mse")["acc"] == 2.0
+    assert "accuracy (1 of 2 tasks): ACC 0.6000" in str(result)
+    assert Result.from_json(result.to_json()) == result
+    alone = make(matrices={"accuracy": accuracy})  # not measured at all: unknown
+    assert math.isnan(alone.acc)
+
+
+def test_directions_that_names_do_not_tell_are_kept():
+    R = [[0.5, NAN], [0.8, 0.1]]
+    plain = make(metric="mse", matrices={"mse": R}, directions={"mse": False})
+    assert plain.directions == {} and "directions" not in plain.to_dict()
+    assert plain.forgetting == pytest.approx(0.3)
+    told = make(metric="drift", matrices={"drift": R}, directions={"drift": False})
+    assert told.forgetting == pytest.approx(0.3)
+    assert Result.from_json(told.to_json()).forgetting == pytest.approx(0.3)
+    assert make(metric="drift", matrices={"drift": R}).forgetting < 0

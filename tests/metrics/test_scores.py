@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from keras_lifelong import heads
 from keras_lifelong import metrics
-from keras_lifelong.metrics.scores import higher_is_better
-from keras_lifelong.metrics.scores import sign
+from keras_lifelong.metrics.directions import higher_is_better
+from keras_lifelong.metrics.directions import sign
 
 
 def spec(kind, units):
@@ -177,3 +179,124 @@ def test_signed_values_are_better_the_greater(metric, expected):
     assert sign(metric) == expected
     if isinstance(metric, str):
         assert sign(metrics.get(metric)) == metrics.get(metric).sign == expected
+
+
+def rmse(y, p):
+    return float(np.sqrt(np.mean((y - p) ** 2)))
+
+
+@pytest.mark.parametrize(
+    "name, up",
+    [
+        ("rmse", False),
+        ("RootMeanSquaredError", False),
+        ("FalsePositives", False),
+        ("my_loss", False),
+        ("log_cosh_error", False),
+        ("lossless_share", True),
+        ("r2_score", True),
+        ("terror_recall", True),
+    ],
+)
+def test_directions_of_names(name, up):
+    assert higher_is_better(name) is up
+
+
+def test_a_function_has_a_direction_and_may_say_it():
+    assert metrics.get(rmse).sign == -1
+
+    def kept(y, p):
+        return 0.0
+
+    assert metrics.get(kept).higher_is_better
+    kept.higher_is_better = False
+    assert metrics.get(kept).sign == -1
+    kept.higher_is_better = "down"
+    with pytest.raises(ValueError, match="`higher_is_better`.*'kept'.*True or False"):
+        metrics.get(kept)
+
+
+@pytest.mark.parametrize(
+    "metric, up",
+    [
+        ("MeanSquaredLogarithmicError", False),
+        ("CosineSimilarity", True),
+        ("R2Score", True),
+        ("mean_absolute_percentage_error", False),
+        ("KLDivergence", False),
+        ("FalseNegatives", False),
+        ("BinaryIoU", True),
+    ],
+)
+def test_keras_metrics_have_a_direction(metric, up):
+    pytest.importorskip("keras")
+    assert metrics.get(metric).higher_is_better is up
+
+
+@pytest.mark.parametrize(
+    "metric, kinds",
+    [
+        ("accuracy", {"binary", "categorical", "multilabel"}),
+        ("mae", {"regression"}),
+        ("sparse_categorical_crossentropy", {"categorical"}),
+        ("AUC", {"binary", "categorical", "multilabel"}),
+        ("R2Score", {"binary", "categorical", "multilabel", "regression"}),
+        (rmse, {"binary", "categorical", "multilabel", "regression"}),
+    ],
+)
+def test_metrics_are_for_kinds(metric, kinds):
+    score = metrics.get(metric)
+    assert {k for k in heads.names() if score.suits(k)} == kinds
+
+
+def test_a_function_may_say_its_kinds():
+    def err(y, p):
+        return 0.0
+
+    err.kinds = ("regression",)
+    assert metrics.get(err).suits("regression")
+    assert not metrics.get(err).suits("binary")
+
+
+def test_metrics_are_saved_and_loaded():
+    keras = pytest.importorskip("keras")
+    given = ["mse", keras.metrics.TopKCategoricalAccuracy(k=2, name="top2"), "F1Score"]
+    given += [keras.metrics.AUC(name="area"), keras.metrics.mean_squared_error]
+    there = json.loads(json.dumps([metrics.to_config(m) for m in given]))
+    back = metrics.from_config(there)
+    assert [metrics.get(m).name for m in back] == [metrics.get(m).name for m in given]
+    assert metrics.get(back[1])(Y, P, THREE) == 1.0 and back[1].get_config()["k"] == 2
+
+
+def test_a_function_is_saved_by_its_registered_name():
+    keras = pytest.importorskip("keras")
+    with pytest.warns(UserWarning, match="'rmse'.*register_keras_serializable"):
+        assert metrics.from_config([metrics.to_config(rmse)]) == []
+    name = "tests>registered_rmse"
+    keras.saving.register_keras_serializable("tests", "registered_rmse")(rmse)
+    try:
+        assert metrics.to_config(rmse) == {"function": name}
+        assert metrics.from_config([{"function": name}]) == [rmse]
+    finally:
+        del keras.saving.get_custom_objects()[name]
+
+
+def test_a_saved_metric_takes_little_memory():
+    keras = pytest.importorskip("keras")
+    config = metrics.to_config(keras.metrics.AUC())
+    config["config"]["num_thresholds"] = 10**12
+    with pytest.raises(ValueError, match="at most 4,096.*AUC with 1,000,000,000,000"):
+        metrics.from_config([config])
+
+
+@pytest.mark.parametrize("config", [3, {"class_name": 3}, None])
+def test_what_is_no_saved_metric_is_refused(config):
+    keras = pytest.importorskip("keras")
+    if config is None:  # a layer that is registered
+        config = {"class_name": "Dense", "config": {"units": 2}}
+        keras.saving.get_custom_objects()["Dense"] = keras.layers.Dense
+    try:
+        with pytest.raises(ValueError, match="A saved metric must be.*Received"):
+            metrics.from_config([config])
+    finally:
+        keras.saving.get_custom_objects().pop("Dense", None)

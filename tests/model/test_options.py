@@ -305,7 +305,7 @@ def test_another_model_goes_on_with_other_options(method, changes):
     assert other.options.as_dict() == {**before, **changes}
     assert other.seed == 3 and other.name == model.name
     assert other.get_compile_config() == model.get_compile_config()
-    assert [m.name for m in other._metrics] == [m.name for m in model._metrics]
+    assert [m.name for m in other._scored_by] == [m.name for m in model._scored_by]
     np.testing.assert_array_equal(
         other.predict(X, task="a"), model.predict(X, task="a")
     )

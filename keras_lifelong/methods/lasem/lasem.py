@@ -20,6 +20,7 @@ from keras_lifelong.checks import In
 from keras_lifelong.checks import Seed
 from keras_lifelong.methods.lasem.transfer_model import TransferModel
 from keras_lifelong.methods.lasem.transfer_network import named_configuration
+from keras_lifelong.metrics.directions import sign
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.training.phase import Phase
@@ -228,7 +229,7 @@ class LASEM(TransferModel):
                 f"Task {task.name!r} has none."
             )
         metric = self.main_metric
-        better = max if metric.higher_is_better else min
+        direction = sign(metric)
         start, scores, found = self.get_active(), [], None
         is_first = self.task_index(task.name) == 0
         for index in range(1 if is_first else len(self.configurations)):
@@ -240,8 +241,10 @@ class LASEM(TransferModel):
                     f"configuration {label}", self.network.trainable_variables
                 )
             )
-            scores.append(float(better(result.history[f"val_{metric.name}"])))
-            if scores.index(better(scores)) == index:
+            values = [direction * v for v in result.history[f"val_{metric.name}"]]
+            scores.append(direction * float(max(values)))
+            signed = [direction * score for score in scores]
+            if signed.index(max(signed)) == index:
                 found = self.get_active()
         self.set_active(found)
         self.store_active()

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from keras_lifelong.metrics.directions import sign
 from keras_lifelong.training import schedules
 from keras_lifelong.training.hooks import clip_and_decay
 from keras_lifelong.training.phase import Phase
@@ -72,14 +73,13 @@ class ExpertTraining:
             yield self.completed(phase, phase.name, grid[0])
             return None
         model, metric = self._model, self._model.main_metric
-        sign = 1 if metric.higher_is_better else -1
         start, found, scores = model.get_active(), None, []
         for decay in grid:
             model.set_active(start)
             label = f"{phase.name}, weight decay {decay:g}"
             result = yield self.completed(phase, label, decay)
             values = result.history[f"val_{metric.name}"]
-            scores.append(max(sign * v for v in values))
+            scores.append(max(sign(metric) * v for v in values))
             if scores[-1] > max(scores[:-1], default=-np.inf):
                 found = model.get_active()
         if found is None:  # no score was a number

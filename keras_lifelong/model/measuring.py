@@ -1,0 +1,75 @@
+"""Which metrics a model's tasks are scored by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras.src.trainers.compile_utils import MetricsList
+
+from keras_lifelong import metrics as metrics_lib
+from keras_lifelong.streams import TaskSpec
+
+
+def _no_function(y, p, spec):
+    raise NotImplementedError("the loss is computed with the scores")
+
+
+_LOSS = metrics_lib.Score("loss", _no_function, higher_is_better=False)
+
+
+class MeasuringMixin(keras.Model):
+    """The metrics of `compile` by the kind of a task, and as Keras shows them."""
+
+    _scored_by: list[metrics_lib.Score]
+    _metric_arguments: list
+
+    @property
+    def main_metric(self) -> metrics_lib.Score:
+        """The first metric given to `compile`; of `results.json`.
+
+        While a task is learned, the first of those that are for its kind, by which
+        epochs are compared; if none is, its loss.
+        """
+        name: Any = self.active_task
+        if name is None:
+            return self._scored_by[0]
+        return [*self.metrics_of(self.task_spec(name)), _LOSS][0]
+
+    def metrics_of(self, spec: TaskSpec) -> list[metrics_lib.Score]:
+        """The metrics of `compile` that are for the kind of a task, the main one first.
+
+        Args:
+            spec: the task's `TaskSpec`.
+        """
+        return [metric for metric in self._scored_by if metric.suits(spec.kind)]
+
+    def check_metrics(self, name: str, spec: TaskSpec) -> None:
+        """Raises a ValueError if no metric of `compile` is for a task to be tested."""
+        if not self.metrics_of(spec):
+            given = [metric.name for metric in self._scored_by]
+            usual = metrics_lib.usual(spec.kind)
+            raise ValueError(
+                f"`metrics` of `compile` must have one for {spec.kind} tasks, such as "
+                f"{usual!r}, to learn task {name!r}. Received: {given}."
+            )
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics as Keras lists them: of names and directions.
+
+        Callbacks whose `mode` is "auto" look here for the direction of what they
+        monitor. The values are not kept in them: see the logs, and `evaluate`.
+        """
+        if not self.compiled:
+            return []
+        shown = [_Shown(metric) for metric in self._scored_by]
+        return [keras.metrics.Mean(name="loss"), MetricsList(shown, "compile_metrics")]
+
+
+class _Shown(keras.metrics.Mean):
+    """The name and direction of a score as a Keras metric."""
+
+    def __init__(self, score: metrics_lib.Score):
+        super().__init__(name=score.name)
+        self._direction = "up" if score.higher_is_better else "down"

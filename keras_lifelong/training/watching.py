@@ -1,0 +1,98 @@
+"""What the trainer keeps of a phase by epoch: logs, and the best epoch."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from keras_lifelong.metrics.directions import sign
+from keras_lifelong.training.protocol import Trainable
+
+
+def is_validated(phase, task) -> bool:
+    """Whether epochs of a phase are scored on validation data of a task."""
+    return phase.validate and task.validation is not None
+
+
+class Log:
+    """Logs of a phase by epoch, and what it observed."""
+
+    def __init__(self, phase):
+        self.history: dict[str, list] = {}
+        self._observed: dict[str, list] = {}
+        self._phase = phase
+
+    def add(self, logs):
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def observe(self, finished):
+        if self._phase.observe is not None:
+            for name, value in self._phase.observe(finished).items():
+                self._observed.setdefault(name, []).append(value)
+
+    def all(self):
+        return self.history | self._observed
+
+
+class Best:
+    """The best epoch of a phase by the main metric on validation data."""
+
+    def __init__(self, model: Trainable, phase):
+        self.model = model
+        self.value = None
+        self.age = 0  # epochs since
+        found = [*model.active_variables(), *phase.variables]
+        self._variables = list({id(v): v for v in found}.values())
+        self._weights: list | None = None
+
+    def see(self, scores, keep):
+        metric = self.model.main_metric
+        value = sign(metric) * scores[metric.name]
+        is_better = self.value is None or value > self.value
+        self.age = 0 if is_better else self.age + 1
+        if is_better or value == self.value:  # of equals the last: it learned longer
+            self.value = value
+            if keep:
+                values = (ops.convert_to_numpy(v) for v in self._variables)
+                self._weights = [value.copy() for value in values]
+
+    def restore(self):
+        if self._weights is not None:
+            for variable, value in zip(self._variables, self._weights, strict=True):
+                variable.assign(value)
+
+
+class Peak:
+    """The test metric at the epoch of best validation metric (LASEM's peak)."""
+
+    def __init__(self, model: Trainable, task):
+        self.model = model
+        self.task = task
+        self.best = None
+        self.value = None
+        self._weights = None
+
+    def see(self, scores):
+        metric = self.model.main_metric
+        value = sign(metric) * scores[metric.name]
+        if self.best is None or value > self.best:
+            self.best = value
+            self._weights = self.model.get_active()
+
+    def state(self):
+        return [self.best, self.value]
+
+    def set_state(self, state):
+        self.best, self.value = state
+
+    def settle(self):
+        """Scores the best epoch's weights, while the network has their shape."""
+        if self._weights is None:
+            return
+        if self.task.test is not None:
+            now = self.model.get_active()
+            self.model.set_active(self._weights)
+            scores = self.model.score(self.task, "test", main_only=True)
+            self.value = scores[self.model.main_metric.name]
+            self.model.set_active(now)
+        self._weights = None

@@ -1,0 +1,86 @@
+"""Tasks are scored by the metrics that are for their kind."""
+
+import keras
+import numpy as np
+import pytest
+import small
+
+import keras_lifelong as kl
+
+pytestmark = pytest.mark.usefixtures("eager")
+
+VALUES = small.X[:, :1] * 2
+
+
+def new(method="Finetune", **kwargs):
+    model = getattr(kl, method)(small.backbone())
+    model.compile("adam", **kwargs)
+    return model
+
+
+def task(name, y):
+    held = small.X[:20], y[:20]
+    return kl.Task(name, train=(small.X, y), validation=held, test=held)
+
+
+def tasks():
+    return [task("class", small.labels(1)), task("value", VALUES)]
+
+
+@pytest.mark.parametrize("method", ["Finetune", "DEN", "EWC"])
+def test_a_stream_of_two_kinds(method):
+    model = new(method, metrics=["accuracy", "mse"])
+    names = []
+
+    class See(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            names.append({n for n in logs if n.startswith("val_")} - {"val_loss"})
+
+    first, second = tasks()
+    result = model.fit_stream([first, second], verbose=0, callbacks=[See()])
+    assert names[0] == {"val_accuracy"} and names[-1] == {"val_mse"}
+    assert np.isfinite(result.acc) and np.isfinite(result.measures("mse")["acc"])
+    assert set(model.evaluate(first)) == {"loss", "accuracy"}
+    found = model.evaluate(second)["mse"]
+    want = np.mean((model.predict(second.test[0], task="value") - VALUES[:20]) ** 2)
+    assert found == pytest.approx(want) == pytest.approx(result.matrices["mse"][1, 1])
+
+
+def test_a_tested_task_without_a_metric_is_refused_before_training():
+    model = new(metrics=["accuracy"])
+    with pytest.raises(ValueError, match="`metrics`.*regression tasks.*'mse'.*'value'"):
+        model.fit(tasks()[1], verbose=0)
+    assert model.task_names == []
+
+
+def test_epochs_of_a_task_without_a_metric_are_compared_by_loss():
+    model = new(metrics=["accuracy"])
+    history = model.fit(
+        small.X, VALUES, task="value", validation_data=(small.X, VALUES), verbose=0
+    )
+    assert set(history.history) == {"loss", "val_loss"}
+    assert set(model.evaluate(small.X, VALUES, task="value")) == {"loss"}
+
+
+def test_metrics_come_with_the_model(tmp_path):
+    top = keras.metrics.TopKCategoricalAccuracy(k=2, name="top2")
+    model = new(metrics=["auroc", top])
+    model.fit(tasks()[0], verbose=0)
+    model.save(tmp_path / "m.keras")
+    model.save_to_preset(tmp_path / "preset")
+    x, y = small.X, small.labels(1)
+    want = model.evaluate(x, y, task="class")
+    for other in (
+        keras.models.load_model(tmp_path / "m.keras"),
+        kl.LifelongModel.from_preset(tmp_path / "preset"),
+    ):
+        found = other.evaluate(x, y, task="class")
+        assert found.keys() == want.keys() == {"loss", "auroc", "top2"}
+        assert found["top2"] == want["top2"] == 1.0
+
+
+def test_a_model_that_was_never_compiled_is_saved(tmp_path):
+    model = kl.EWC(small.backbone())
+    assert model.metrics == []
+    model.save(tmp_path / "m.keras")
+    assert not keras.models.load_model(tmp_path / "m.keras").compiled

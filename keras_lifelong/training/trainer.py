@@ -27,10 +27,22 @@ EVALUATION_ROWS = (32, 128, 1024)  # few shapes, so few compilations
 
 @dataclasses.dataclass
 class Settings:
-    """What the user asked of `fit`: epochs and batch size of every phase."""
+    """What the user asked of `fit`, for every phase that does not say otherwise."""
 
     epochs: int = 1
     batch_size: int = 32
+    shuffle: bool = True
+    initial_epoch: int = 0
+    steps_per_epoch: int | None = None
+    validation_freq: int | list[int] = 1
+    validation_batch_size: int | None = None
+    validation_steps: int | None = None
+
+    def validates(self, epoch: int) -> bool:
+        """Whether validation data is scored after that epoch, counted from 0."""
+        if isinstance(self.validation_freq, int):
+            return (epoch + 1) % self.validation_freq == 0
+        return epoch + 1 in self.validation_freq
 
 
 class Trainer:

@@ -190,9 +190,10 @@ def is_batched(data: Any, input_shape: tuple, what: str) -> bool:
         return False
     if shape.rank == len(input_shape) + 1:
         return True
+    sizes = ", ".join(map(str, input_shape))
     raise ValueError(
-        f"{what}: `x` must have shape {tuple(input_shape)}, or (batch, "
-        f"*{tuple(input_shape)}). Received: elements of shape {tuple(shape)}."
+        f"{what}: `x` must have shape {tuple(input_shape)}, or (batch, {sizes}). "
+        f"Received: elements of shape {tuple(shape)}."
     )
 
 

@@ -321,7 +321,7 @@ class Loader(list):
 def test_batches_are_read_once():
     given = Batches()
     task = Task("a", train=given)
-    x, y = (np.concatenate([a, b]) for a, b in zip(task.train, task.validation))
+    x, y = map(np.concatenate, zip(task.train, task.validation, strict=True))
     order = [X.tolist().index(row) for row in x.tolist()]
     assert sorted(order) == list(range(8)) and (y == Y[order]).all()
     weights = np.concatenate([task.weight("train"), task.weight("validation")])

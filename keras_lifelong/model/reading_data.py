@@ -133,7 +133,7 @@ def to_score(
         data = forms.read_loader(data, what, (2, 3))
         if len(data) == 3:
             data, sample_weight = data[:2], data[2]
-    x, y = check_form(*data, spec, what)
+    x, y = check_form(data[0], data[1], spec, what)
     labels, weight = check_labels(y, spec, what)[:most], None
     if sample_weight is not None:
         weight = checked_weights(sample_weight, len(x), what)[:most]

@@ -231,7 +231,9 @@ class ScoringMixin(keras.Model):
                 found.append(joined_array(parts))
         out = found[0] if len(found) == 1 else np.concatenate(found)
         calls.end(len(out))
-        return named(out, self.task_spec(task), task) if names and one else out
+        if names and isinstance(task, str):
+            return named(out, self.task_spec(task), task)
+        return out
 
     def _predict_mixed(self, inputs, task, names):
         """Outputs, or names of classes, of rows that are each of a task of its own."""

@@ -218,8 +218,36 @@ def examples(
     """
     check_elements(data, what, parts)
     if input_shape is not None and is_batched(data, input_shape, what):
-        return data.unbatch()
+        return Unbatched(data)
     return data
+
+
+class Unbatched:
+    """A batched `tf.data.Dataset` as one of single examples.
+
+    It offers what that one does. Batches of another size are cut from whole batches:
+    examples are not taken apart and put together again one by one.
+
+    Args:
+        data: the batched data set.
+    """
+
+    def __init__(self, data: Any):
+        self._data = data
+
+    def batch(self, batch_size: int) -> Any:
+        """Batches of so many examples."""
+        return self._data.rebatch(batch_size)
+
+    def as_numpy_iterator(self) -> Iterator:
+        """Single examples, as arrays."""
+        return self._data.unbatch().as_numpy_iterator()
+
+    def __iter__(self) -> Iterator:
+        return iter(self._data.unbatch())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._data.unbatch(), name)
 
 
 def by_epoch(data: Any, batch_size: int, steps: int) -> Any:

@@ -179,7 +179,7 @@ class Task:
                 f"{what}: `sample_weight` and `class_weight` go with arrays. "
                 "Received: them with a tf.data.Dataset"
             )
-        y = check_split(*data, self.spec, what)[1]
+        y = check_split(data[0], data[1], self.spec, what)[1]
         weight = np.ones(len(y), "float32")
         if given is not None:
             weight = checked_weights(given, len(y), what)

@@ -81,7 +81,10 @@ BAD_DATA = {
     "empty": (X[:0], Y[:0], "`y` must hold at least one label"),
     "lengths differ": (X, Y[:-1], "39 labels for 40 examples"),
     "negative label": (X, Y - 1, r"`y` must be in 0 ... 1 .*labels from -1 to 0"),
-    "string labels": (X, np.where(Y, "yes", "no"), "`y` must be an array of numbers"),
+    "one name": (X, np.full(40, "yes"), "two classes at least. Received: .*'yes'"),
+    "a name and a number": (X, np.array(["a", 1] * 20, object), "`y` must be an array"),
+    "gaps": (X, Y + 5, r"every class from 0 on.*TaskSpec\(7\).*: 2 classes: 5, 6"),
+    "whole floats": (X, Y * 1.0, r"`y` must be integers.*TaskSpec\(2\)"),
     "one class": (X, 0 * Y, "two classes at least. Received: .* labels, all 0"),
     "too many axes": (X, Y[:, None, None], r"`y` must be \(n,\) or \(n, C\)"),
 }
@@ -99,7 +102,8 @@ def test_bad_training_data(model):
 def test_labels_that_do_not_fit_the_spec(model):
     for spec, y, message in [
         (kl.TaskSpec(2), Y + 1, r"be in 0 ... 1 \(2 classes\).*labels from 1 to 2"),
-        (kl.TaskSpec(2), Y.astype("float32"), "`y` must be integers"),
+        (kl.TaskSpec(2), Y * 0.5, "`y` must be integers.*such as 0.5"),
+        (kl.TaskSpec(2), np.where(Y, "b", "a"), r"class_names=\['a', 'b'\]"),
         (kl.TaskSpec(2, "binary"), Y * 2, "be 0 or 1 for a binary task"),
         (kl.TaskSpec(3, "multilabel"), Y, r"have shape \(40, 3\)"),
         (kl.TaskSpec(1, "regression"), with_nan_label(), "`y` must be finite"),

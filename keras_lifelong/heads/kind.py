@@ -151,6 +151,31 @@ class YesOrNo(HeadKind):
         return (outputs > 0.5).astype("float32")
 
 
+def is_whole(y: np.ndarray) -> bool:
+    """Whether labels are whole numbers in one column, floats such as 2.0 included.
+
+    >>> is_whole(np.array([0.0, 2.0])), is_whole(np.array([0.5]))
+    (True, False)
+    """
+    if y.size != len(y):
+        return False
+    return y.dtype.kind != "f" or bool((np.isfinite(y) & (np.floor(y) == y)).all())
+
+
+def is_yes_or_no(y: np.ndarray) -> bool:
+    """Whether labels have several columns of nothing but 0 and 1."""
+    return y.ndim == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all())
+
+
+def is_one_hot(y: np.ndarray) -> bool:
+    """Whether labels have several columns, of which each row has one 1 and else 0.
+
+    >>> is_one_hot(np.eye(3)), is_one_hot(np.array([[1, 1, 0]]))
+    (True, False)
+    """
+    return is_yes_or_no(y) and bool((np.count_nonzero(y, axis=1) == 1).all())
+
+
 def register(name: str) -> Callable[[type], type]:
     """Class decorator: makes a `HeadKind` known by a name, for `TaskSpec(kind=name)`.
 

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers.keras_loss import as_loss
+from keras_lifelong.model import arguments
 from keras_lifelong.model.results import Measured
 from keras_lifelong.model.results import versions
 from keras_lifelong.model.scoring import LoadedTask
@@ -25,6 +26,7 @@ from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
 from keras_lifelong.streams import check_split
+from keras_lifelong.streams import forms
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import optimizers
 from keras_lifelong.training.callbacks import Callbacks
@@ -120,15 +122,24 @@ class LearningMixin(keras.Model):
 
     def fit(
         self,
-        x: Task | ArrayLike | None = None,
-        y: ArrayLike | None = None,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        validation_split: float | None = None,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int | str, float] | None = None,
+        sample_weight: ArrayLike | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
         *,
         task: str | None = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
-        epochs: int = 1,
-        batch_size: int = 32,
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
-        verbose: int | str = "auto",
         learn: Callable[[LoadedTask], Learning] | None = None,
     ) -> keras.callbacks.History:
         """Learns one task, new or known.
@@ -137,14 +148,37 @@ class LearningMixin(keras.Model):
         was before.
 
         Args:
-            x: a `Task`, or an array of inputs (n, *input_shape).
-            y: labels, when `x` is an array.
-            task: the task's name, when `x` is an array.
-            validation_data: `(x, y)`; None: a tenth of the data is held out.
-            epochs: passes over the data in each phase, at least 1.
-            batch_size: at least 1.
-            callbacks: list of Keras callbacks.
+            x: a `Task`; or an array or tensor of inputs (n, *input_shape); or what
+                gives `(x, y)`: a `tf.data.Dataset`, batched or not, which is read a
+                block at a time, or a `keras.utils.PyDataset` or PyTorch `DataLoader`,
+                which are read whole, once.
+            y: labels, when `x` is an array: see `TaskSpec`.
+            batch_size: at least 1. None: that of data that come in batches, else 32.
+            epochs: the number of the last epoch of each phase, at least 1.
             verbose: 0 silent, 1 a bar for each phase, 2 a line, "auto".
+            callbacks: list of Keras callbacks.
+            validation_split: as in Keras the last part of the arrays, held out before
+                shuffling; 0 for none. None, and no `validation_data`: a tenth of the
+                arrays is drawn, in proportion to the classes; of data that come in
+                batches nothing is held out.
+            validation_data: `(x, y)`, `(x, y, sample_weight)`, or what gives them; then
+                `validation_split` does not count.
+            shuffle: whether arrays are shuffled in each epoch. A `tf.data.Dataset` has
+                its own order.
+            class_weight: dict from classes, by index or name, to what the weight of
+                their training examples is multiplied by; 1 for those not named.
+            sample_weight: how much each training example counts in the loss, (n,), 0 or
+                more; multiplied with `class_weight`.
+            initial_epoch: the number of the first epoch, below `epochs`.
+            steps_per_epoch: batches of an epoch; None: all. Data that repeat for ever
+                need it, and each epoch goes on where the last one ended.
+            validation_steps: batches of validation; None: all.
+            validation_batch_size: of `validation_steps`; None: `batch_size`. Scores do
+                not depend on it.
+            validation_freq: validate after every so many epochs; or a list of epochs,
+                counted from 1.
+            task: the task's name, when `x` is no `Task`. Of a task that is known
+                labels mean what they meant before; of a new one it is inferred.
             learn: a generator function of phases in place of the method's `learn`.
 
         Returns:
@@ -154,23 +188,69 @@ class LearningMixin(keras.Model):
             ValueError: if an argument or the data is bad, before any training.
             FloatingPointError: if the loss is no longer finite.
         """
-        if not isinstance(x, Task):
-            if not isinstance(task, str) or y is None:
-                raise ValueError(
-                    "`fit` takes a Task, or `x`, `y` and `task` (a name). Received: "
-                    f"x of type {type(x).__name__}, task={task!r}."
-                )
-            x = Task(task, train=(x, y), validation=validation_data)
-        settings = self._settings(epochs, batch_size)
+        settings = self._settings(
+            epochs=epochs,
+            batch_size=self._batch_size(x, batch_size),
+            shuffle=shuffle,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_freq=validation_freq,
+            validation_batch_size=validation_batch_size,
+            validation_steps=validation_steps,
+        )
+        x = self._task(
+            x,
+            y,
+            task,
+            class_weight,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            sample_weight=sample_weight,
+        )
         calls = Callbacks(callbacks, self, verbose)
         calls.on_train_begin()
         self._learn(x, settings, calls, NoRecorder(), learn)
         calls.on_train_end()
         return calls.history
 
+    def _batch_size(self, x, batch_size):
+        """What was given, or that of data that come in batches; None: neither."""
+        if batch_size is None:
+            return arguments.batch_size_of(x, self.backbone_input_shape)
+        return batch_size
+
+    def _task(self, x, y, name, class_weight, **given) -> Task:
+        """The task that `fit` is given, in whatever form."""
+        if isinstance(x, Task):
+            given |= {"y": y, "task": None if name == x.name else name}
+            strange = {key: v for key, v in given.items() if v is not None}
+            if strange:
+                raise ValueError(
+                    "A Task brings its labels, validation data and weights itself. "
+                    f"Received: a Task and {', '.join(strange)}."
+                )
+            return x if class_weight is None else x.with_class_weight(class_weight)
+        is_whole = y is not None or arguments.is_given_in_batches(x)
+        if not isinstance(name, str) or not is_whole:
+            raise ValueError(
+                "`fit` takes a Task, or `x`, `y` and `task` (a name). Received: "
+                f"x of type {type(x).__name__}, task={name!r}."
+            )
+        spec = self.task_spec(name) if name in self.task_names else None
+        return arguments.task_of(
+            x,
+            y,
+            name,
+            spec,
+            self.backbone_input_shape,
+            class_weight=class_weight,
+            **given,
+        )
+
     def _learn(self, task, settings, callbacks, recorder, learn=None):
         """Learns one task or leaves the model as it was; returns the task's peak."""
         loaded = self.load_task(task)
+        arguments.limit(loaded, settings)
         with self.training_on(loaded.name, loaded.spec):
             peak = self.trainer.learn(
                 loaded, settings, callbacks, recorder, learn or self.learn
@@ -180,15 +260,11 @@ class LearningMixin(keras.Model):
             self.seen[loaded.name] = task
         return peak
 
-    def _settings(self, epochs, batch_size) -> Settings:
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(
-                    f"`{name}` must be an integer of at least 1. Received: {value!r}."
-                )
+    def _settings(self, **given) -> Settings:
+        settings = arguments.settings(**given)
         if not self.compiled:
             raise ValueError("Call `compile(optimizer, ...)` before `fit`.")
-        return Settings(int(epochs), int(batch_size))
+        return settings
 
     def checker(self, spec: TaskSpec, what: str) -> Callable:
         """A function that checks `(x, y)` and returns it in standard form."""
@@ -196,21 +272,43 @@ class LearningMixin(keras.Model):
 
     def load_task(self, task: Task) -> LoadedTask:
         """Reads and checks all data of a task before anything is learned from it."""
-        spec = task.spec
+        spec = self._named(task.name, task.spec)
         if spec.input_shape is None:
             spec = dataclasses.replace(spec, input_shape=self.backbone_input_shape)
         self.check_spec(task.name, spec)
         if task.test is not None:
             self.check_metrics(task.name, spec)
 
-        def load(what):
-            data = getattr(task, what)
-            if data is None or is_dataset(data):
-                return data
-            return check_split(*data, spec, f"{what} of task {task.name!r}")
+        def load(split):
+            what = f"{split} of task {task.name!r}"
+            data = getattr(task, split)
+            if data is None:
+                return None
+            if is_dataset(data):
+                return forms.examples(data, spec.input_shape, what)
+            return check_split(*data, spec, what)
 
-        loaded = {what: load(what) for what in ("train", "validation", "test")}
-        return LoadedTask(task.name, spec, **loaded)
+        return LoadedTask(
+            task.name,
+            spec,
+            train=load("train"),
+            validation=load("validation"),
+            test=load("test"),
+            weight=task.weight("train"),
+            validation_weight=task.weight("validation"),
+        )
+
+    def _named(self, name, spec) -> TaskSpec:
+        """A spec with the names of classes under which the task was learned."""
+        if name not in self.task_names:
+            return spec
+        names = self.task_spec(name).class_names
+        if spec.class_names not in (None, names):
+            raise ValueError(
+                f"Task {name!r} was learned with the class names {names}. Received: "
+                f"{spec.class_names}."
+            )
+        return dataclasses.replace(spec, class_names=names)
 
     def fit_stream(
         self,
@@ -233,7 +331,7 @@ class LearningMixin(keras.Model):
         Returns:
             A `Result`: accuracy matrix, ACC, backward transfer, forgetting, size, time.
         """
-        settings = self._settings(epochs, batch_size)
+        settings = self._settings(epochs=epochs, batch_size=batch_size)
         stream = TaskStream.of(stream)
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)

@@ -15,6 +15,7 @@ from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.model.active import ActiveMixin
 from keras_lifelong.model.backbone import check_backbone
 from keras_lifelong.model.backbone import with_constants
+from keras_lifelong.model.inherited import InheritedMixin
 from keras_lifelong.model.learning import Learning
 from keras_lifelong.model.learning import LearningMixin
 from keras_lifelong.model.learning import LoadedTask
@@ -46,6 +47,7 @@ class LifelongModel(
     RemovalMixin,
     StateMixin,
     PresetMixin,
+    InheritedMixin,
     keras.Model,
 ):
     """A network that learns task after task. The base of all methods and baselines.

@@ -13,12 +13,20 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_lifelong.layers import head as heads
+from keras_lifelong.model import arguments
 from keras_lifelong.model.reading import by_task
 from keras_lifelong.model.reading import joined_array
+from keras_lifelong.model.reading_data import ROWS
+from keras_lifelong.model.reading_data import Calls
+from keras_lifelong.model.reading_data import count
+from keras_lifelong.model.reading_data import spans
+from keras_lifelong.model.reading_data import to_predict
+from keras_lifelong.model.reading_data import to_score
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
-from keras_lifelong.streams import check_split
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import as_array
+from keras_lifelong.streams.forms import is_dataset
+from keras_lifelong.streams.labels import named
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.phase import PhaseResult
 
@@ -28,14 +36,24 @@ Learning = Generator[Phase, PhaseResult, Any]
 
 @dataclasses.dataclass
 class LoadedTask:
-    """A task whose data has been read and checked."""
+    """A task whose data has been read and checked.
+
+    Attributes:
+        name, spec: of the task; the spec has an input shape.
+        train, validation, test: `(x, y)` in standard form, or a `tf.data.Dataset` of
+            single examples; None where there are none.
+        weight: how much each training row counts in the loss, float32 (n,); None: all
+            as much.
+        validation_weight: of the validation rows.
+    """
 
     name: str
     spec: TaskSpec
     train: Any
-    validation: tuple | None
-    test: tuple | None
+    validation: Any
+    test: Any
     weight: np.ndarray | None = None
+    validation_weight: np.ndarray | None = None
 
 
 class ScoringMixin(keras.Model):
@@ -45,25 +63,20 @@ class ScoringMixin(keras.Model):
         self, task: LoadedTask, what: str = "test", main_only: bool = False
     ) -> dict[str, float]:
         """Loss and metrics of the active task on one split, as floats by name."""
-
-        def logits(x):
-            return self.trainer.forward(self.logits, x)
-
-        return self._scores(task, what, logits, main_only)
-
-    def _scores(self, task, what, logits_of, main_only=False) -> dict:
-        """Loss and metrics by name, of what `logits_of(x)` says of a split."""
-        data = getattr(task, what)
-        found, wanted = [], []
+        data, check = getattr(task, what), self.checker(task.spec, "block")
+        weight = task.validation_weight if what == "validation" else None
+        pairs = iter([data])
         if is_dataset(data):
-            check = self.checker(task.spec, "block")
-            batches = data.batch(1024).as_numpy_iterator()
-            data = [check(x, y) for x, y in batches]
-        else:
-            data = [data]
-        for x, labels in data:
-            found.append(logits_of(x))
-            wanted.append(labels)
+            pairs = (check(x, y) for x, y in data.batch(ROWS).as_numpy_iterator())
+        outputs = [(self.trainer.forward(self.logits, x), y) for x, y in pairs]
+        return self._scores(task, outputs, main_only, weight)
+
+    def _scores(self, task, outputs, main_only=False, weight=None) -> dict:
+        """Loss and metrics by name, of pairs of logits and labels.
+
+        Weights of examples count in the loss, as in Keras, not in the metrics.
+        """
+        found, wanted = zip(*outputs, strict=True)
         logits, y = np.concatenate(found), np.concatenate(wanted)
         kind = self.loss_kind(task.name)
         predictions = keras.activations.get(heads.activation(kind))(
@@ -73,59 +86,100 @@ class ScoringMixin(keras.Model):
         metrics = self.metrics_of(task.spec)[: 1 if main_only else None]
         scores = {m.name: float(m(y, predictions, task.spec)) for m in metrics}
         if not (main_only and metrics):
-            loss = ops.mean(
-                heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
-            )
-            scores = {"loss": float(loss), **scores}
+            loss = heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
+            loss = loss if weight is None else loss * weight
+            scores = {"loss": float(ops.mean(loss)), **scores}
         return scores
 
     def evaluate(
         self,
-        x: Task | ArrayLike | None = None,
-        y: ArrayLike | None = None,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        sample_weight: ArrayLike | None = None,
+        steps: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        return_dict: bool = True,
         *,
         task: str | None = None,
         split: str = "test",
-        verbose: int | str = 0,
-    ) -> dict[str, float]:
-        """Scores a learned task.
+    ) -> Any:
+        """Scores a learned task. Inputs are read block by block, not copied whole.
 
         Args:
-            x: a `Task` (its `split` is used), or inputs.
+            x: a `Task` (its `split` is used); inputs; or what gives `(x, y)`, as in
+                `fit`.
             y: labels, when `x` is an array.
-            task: the name of the task, when `x` is an array.
+            batch_size: at most so many rows are computed at once, rounded up to 32, 128
+                or 1024, as few shapes are compiled; None: 1024. Results do not depend
+                on it.
+            verbose: 0 silent; 1, 2 or "auto": a line with the scores.
+            sample_weight: how much each example counts in the loss, (n,): as in Keras
+                the mean of weight times loss. Metrics do not use it.
+            steps: batches of `batch_size` (None: of the data's own, or 32) that are
+                scored; None: all.
+            callbacks: list of Keras callbacks. Batch hooks are called for each block
+                that is computed.
+            return_dict: False for a list in the order of the dict, as Keras has it.
+            task: the name of the task, when `x` is no `Task`.
             split: "train", "validation" or "test" of a `Task`.
-            verbose: accepted for Keras' sake.
 
         Returns:
-            Dict of "loss" and every metric given to `compile`.
+            Dict of "loss" and every metric given to `compile`; or a list.
 
         Raises:
             ValueError: if the task is unknown or the data bad.
         """
-        data: Any
         if isinstance(x, Task):
-            name, data = x.name, getattr(x, split)
-            if data is None:
-                raise ValueError(f"Task {name!r} has no {split} data.")
+            name, data, weight = self._split_of(x, y, task, split, sample_weight)
         else:
-            name, data = self.which(task), (x, y)
-        spec = self.task_spec(name)
-        if not is_dataset(data):
-            inputs, labels = data
-            data = check_split(inputs, labels, spec, f"{split} of task {name!r}")
-        loaded = LoadedTask(name, spec, data, data, data)
+            name, weight = self.which(task), sample_weight
+            data = x if arguments.is_given_in_batches(x) else (x, y)
+            arguments.check_alone(x, y=y, sample_weight=sample_weight)
+        spec, what = self.task_spec(name), f"{split} of task {name!r}"
+        calls = Calls(callbacks, self, "test", verbose)
+        size = None if batch_size is None else arguments.rows(batch_size)
+        most = count(arguments.steps(steps), size, data, self.backbone_input_shape)
+        blocks, weight = to_score(data, weight, spec, what, most)
+        outputs = []
+        calls.begin()
+        for inputs, labels in blocks:
+            for rows in spans(len(inputs), size, calls):
+                parts = self.read_outputs(name, inputs.part(rows), logits=True)
+                outputs.append((joined_array(parts), labels[rows]))
+        loaded = LoadedTask(name, spec, None, None, None)
+        scores = self._scores(loaded, outputs, weight=weight)
+        calls.end(sum(len(labels) for _, labels in outputs), scores)
+        return scores if return_dict else list(scores.values())
 
-        def logits(x):
-            return joined_array(self.read_outputs(name, x, logits=True))
-
-        return self._scores(loaded, split, logits)
+    def _split_of(self, task, y, name, split, sample_weight):
+        """Name, data and weights of a split of a `Task` that `evaluate` is given."""
+        if y is not None or name not in (None, task.name):
+            extra = "`y`" if y is not None else f"task={name!r}"
+            raise ValueError(
+                f"A Task brings its labels and name. Received: a Task and {extra}."
+            )
+        if split not in ("train", "validation", "test"):
+            raise ValueError(
+                f"`split` must be 'train', 'validation' or 'test'. Received: {split!r}."
+            )
+        data = getattr(task, split)
+        if data is None:
+            raise ValueError(f"Task {task.name!r} has no {split} data.")
+        weight = task.weight(split) if sample_weight is None else sample_weight
+        return task.name, data, weight
 
     def predict(
         self,
-        x: ArrayLike,
-        task: str | Sequence[str] | None = None,
+        x: Any,
+        batch_size: int | None = None,
         verbose: int | str = 0,
+        steps: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        *,
+        task: str | Sequence[str] | None = None,
+        names: bool = False,
     ) -> np.ndarray:
         """Outputs of a task, (n, units): probabilities, or values to regress.
 
@@ -133,14 +187,18 @@ class ScoringMixin(keras.Model):
         callback sees the model as it is being trained, other threads as it was before.
 
         Args:
-            x: array (n, *input_shape).
+            x: array or tensor (n, *input_shape); or what gives it, as in `fit`: labels
+                that come along are not used.
+            batch_size, verbose, steps, callbacks: see `evaluate`.
             task: name; or a name for each row, of tasks with as many outputs. It may
                 be left out when only one task is known.
-            verbose: accepted for Keras' sake.
+            names: whether to return the names of the classes that are meant instead,
+                (n,), of a task whose `TaskSpec` has `class_names`; of a multilabel
+                task, a tuple of names for each row.
 
         Raises:
-            ValueError: if a task is unknown, `x` has another shape, or tasks that are
-                mixed have heads of different size.
+            ValueError: if a task is unknown, `x` has another shape, tasks that are
+                mixed have heads of different size, or the classes have no names.
 
         Example:
 
@@ -149,29 +207,59 @@ class ScoringMixin(keras.Model):
         model.predict(x[:3], task=["monday", "tuesday", "monday"])
         ```
         """
-        x = self._checked_inputs(x)
-        if task is None or isinstance(task, str):
-            return joined_array(self.read_outputs(self.which(task), x))
-        found = by_task(task, len(x))
+        calls = Calls(callbacks, self, "predict", verbose)
+        size = None if batch_size is None else arguments.rows(batch_size)
+        shape = self.backbone_input_shape
+        most = count(arguments.steps(steps), size, x, shape)
+        blocks = to_predict(x, self._checked_inputs, shape, most)
+        one = task is None or isinstance(task, str)
+        if one:
+            task = self.which(task)
+        elif arguments.is_given_in_batches(x):
+            raise ValueError(
+                "`task` must be one name for data that come in batches. Received: "
+                f"{type(x).__name__} and {task!r}."
+            )
+        found = []
+        calls.begin()
+        for inputs in blocks:
+            if not one:
+                found.append(self._predict_mixed(inputs, task, names))
+                continue
+            for rows in spans(len(inputs), size, calls):
+                parts = self.read_outputs(task, inputs.part(rows))
+                found.append(joined_array(parts))
+        out = found[0] if len(found) == 1 else np.concatenate(found)
+        calls.end(len(out))
+        if names and isinstance(task, str):
+            return named(out, self.task_spec(task), task)
+        return out
+
+    def _predict_mixed(self, inputs, task, names):
+        """Outputs, or names of classes, of rows that are each of a task of its own."""
+        found = by_task(task, len(inputs))
         units = {name: self.task_spec(name).units for name in found}
         if len(set(units.values())) > 1:
             raise ValueError(
                 "Tasks mixed in one call must have as many outputs each. "
                 f"Received: {units}."
             )
-        out = np.zeros((len(x), *set(units.values())), "float32")
+        out = np.zeros((len(inputs), *set(units.values())), "float32")
+        called = np.empty(len(inputs), object)
         for name, rows in found.items():
-            out[rows] = joined_array(self.read_outputs(name, x[rows]))
-        return out
+            out[rows] = joined_array(self.read_outputs(name, inputs[rows]))
+            if names:
+                called[rows] = named(out[rows], self.task_spec(name), name)
+        return called if names else out
 
     def predict_on_batch(
         self, x: ArrayLike, task: str | Sequence[str] | None = None
     ) -> np.ndarray:
         """As `predict`."""
-        return self.predict(x, task)
+        return self.predict(x, task=task)
 
     def _checked_inputs(self, x) -> np.ndarray:
-        x = np.asarray(x)
+        x = as_array(x)
         if x.shape[1:] != self.backbone_input_shape or not len(x):
             raise ValueError(
                 f"`x` must have shape (n, *{self.backbone_input_shape}) with n > 0. "

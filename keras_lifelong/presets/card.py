@@ -131,7 +131,7 @@ def _results(tasks, result) -> str:
         for task in tasks:
             spec = task["spec"]
             lines.append(
-                f"| {_cell(task['name'])} | {spec['kind']} | {spec['num_classes']} |"
+                f"| {_cell(task['name'])} | {spec['kind']} | {_classes(spec)} |"
             )
         return "\n".join([*lines, "", "No results were measured on a stream."])
     of = {name: j for j, name in enumerate(result.task_names)}
@@ -146,7 +146,7 @@ def _results(tasks, result) -> str:
         if j is not None:
             own, last = result.matrix[j, j], result.matrix[-1, j]
         lines.append(
-            f"| {_cell(task['name'])} | {spec['kind']} | {spec['num_classes']} "
+            f"| {_cell(task['name'])} | {spec['kind']} | {_classes(spec)} "
             f"| {number(own)} | {number(last)} |"
         )
     lines += [
@@ -176,6 +176,14 @@ def _count(number: int, what: str) -> str:
 
 def _headline(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".png").replace("_", " ").capitalize()
+
+
+def _classes(spec) -> str:
+    """How many classes, and the names of the first."""
+    names = spec.get("class_names") or ()
+    shown = ", ".join(_cell(name[:40]) for name in names[:10])
+    more = ", …" if len(names) > 10 else ""
+    return f"{spec['num_classes']}{': ' if names else ''}{shown}{more}"
 
 
 def _cell(text: str) -> str:

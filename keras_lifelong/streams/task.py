@@ -2,118 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_lifelong import heads
+from keras_lifelong.streams.checking import check_split
+from keras_lifelong.streams.forms import is_dataset
+from keras_lifelong.streams.forms import is_loader
+from keras_lifelong.streams.forms import read_loader
 from keras_lifelong.streams.sampling import hold_out
+from keras_lifelong.streams.spec import TaskSpec
+from keras_lifelong.streams.weights import checked_class_weight
+from keras_lifelong.streams.weights import checked_weights
+from keras_lifelong.streams.weights import of_classes
 
-HEADS = ("per_task", "shared")
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskSpec:
-    """What a task's labels mean, and so which head it needs.
-
-    | kind        | labels                     | outputs of the head |
-    |-------------|----------------------------|---------------------|
-    | categorical | integers (n,), 0 ... C-1   | C                   |
-    | binary      | (n,), 0 or 1               | 1                   |
-    | multilabel  | (n, C), each 0 or 1        | C                   |
-    | regression  | (n, C), or (n,) if C is 1  | C                   |
-
-    Args:
-        num_classes: C; at least 2 for categorical, exactly 2 for binary. For
-            regression, the number of values to predict.
-        kind: "categorical", "binary", "multilabel" or "regression", or another one
-            that `keras_lifelong.heads` knows.
-        input_shape: shape of one example, `None` where a dimension is free; None if
-            it isn't known.
-        head: "per_task", or "shared" by all tasks that say so.
-
-    Raises:
-        ValueError: if an argument is not one of these.
-
-    Example:
-
-    >>> TaskSpec(10, input_shape=(28, 28, 1)).units
-    10
-    >>> TaskSpec(2, kind="binary").units
-    1
-    """
-
-    num_classes: int
-    kind: str = "categorical"
-    input_shape: tuple | None = None
-    head: str = "per_task"
-
-    def __post_init__(self):
-        try:
-            kind = heads.get(self.kind)
-        except ValueError as error:
-            raise ValueError(f"`kind` of a TaskSpec: {error}") from error
-        if self.head not in HEADS:
-            raise ValueError(
-                f"`head` of a TaskSpec must be one of {', '.join(HEADS)}. "
-                f"Received: {self.head!r}"
-            )
-        if not kind.accepts_classes(self.num_classes):
-            raise ValueError(
-                f"`num_classes` of a {self.kind} TaskSpec must be "
-                f"{kind.accepted_classes()}. Received: {self.num_classes!r}"
-            )
-        object.__setattr__(self, "num_classes", int(self.num_classes))
-        if self.input_shape is not None:
-            object.__setattr__(self, "input_shape", tuple(self.input_shape))
-
-    @property
-    def units(self) -> int:
-        """Outputs of the head."""
-        return heads.get(self.kind).units(self)
-
-    def to_config(self) -> dict[str, Any]:
-        """The arguments as JSON-able data; `from_config` is the inverse."""
-        config = dataclasses.asdict(self)
-        if self.input_shape is not None:
-            config["input_shape"] = list(self.input_shape)
-        return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> TaskSpec:
-        """The inverse of `to_config`."""
-        return cls(**config)
-
-    @classmethod
-    def infer(cls, x: Any, y: Any, what: str = "data") -> TaskSpec:
-        """The spec that training data suggest.
-
-        Integers (n,) or (n, 1) are categorical with `max + 1` classes; (n, C) of
-        nothing but 0 and 1 are multilabel; other floats are regression. For anything
-        else, such as one-hot labels of one class each, write the spec.
-
-        Raises:
-            ValueError: if the labels are none of these; `what` says whose they are.
-        """
-        x, y = _as_numbers(x, what, "x"), _as_numbers(y, what, "y")
-        _require(y.size, what, "y", "hold at least one label", f"shape {y.shape}")
-        _require(y.ndim < 3, what, "y", "be (n,) or (n, C)", f"shape {y.shape}")
-        for kind in heads.names():
-            classes = heads.get(kind).infer(y)
-            if classes is not None:
-                return cls(classes, kind, x.shape[1:])
-        accepted = "be floats, or 0 and 1, in several columns without a spec"
-        raise _error(what, "y", accepted, f"dtype {y.dtype}")
+__all__ = ["Task", "TaskSpec", "check_split", "is_dataset"]
 
 
 class Task:
     """One task of a stream.
 
-    Each split is a pair `(x, y)` of arrays, a function without arguments that returns
-    such a pair (called whenever the split is read; nothing is kept, so a task costs no
-    memory until then), or a `tf.data.Dataset` of **unbatched** examples `(x, y)`.
-    Reading a split gives what was passed in; `check_split` makes it standard.
+    Each split is one of:
+
+    - a pair `(x, y)` of arrays, or tensors of any backend;
+    - a function without arguments that returns such a pair, called whenever the split
+      is read: nothing is kept, so a task costs no memory until then;
+    - a `tf.data.Dataset` of `(x, y)`, batched or not, read a block at a time;
+    - a `keras.utils.PyDataset` or a PyTorch `DataLoader`, which is read whole when it
+      is first needed, and kept: it takes the memory of all its examples, and what it
+      draws at random is drawn once. A third part of its batches is `sample_weight`.
+
+    Reading a split of the first three gives what was passed in; `check_split` makes it
+    standard.
 
     Without `validation`, a part of `train` is checked and held out: the same at every
     access, in proportion to the classes, and never a class's only example. A `Dataset`
@@ -128,6 +51,11 @@ class Task:
         test: test data, or None.
         validation_split: the part of `train` to hold out, in [0, 1).
         seed: of the hold-out, an integer of 0 or more.
+        sample_weight: how much each training example counts in the loss, (n,), 0 or
+            more; what is held out is scored by its part. None: 1 each.
+        class_weight: dict from classes, by index or name, to what the weight of their
+            training examples is multiplied by; 1 for those not named.
+        validation_sample_weight: of the validation data, (n,).
 
     Raises:
         ValueError: if an argument is not one of these.
@@ -150,6 +78,9 @@ class Task:
         test: Any = None,
         validation_split: float = 0.1,
         seed: int = 0,
+        sample_weight: Any = None,
+        class_weight: Mapping[int | str, float] | None = None,
+        validation_sample_weight: Any = None,
     ):
         if not isinstance(name, str) or not name:
             raise ValueError(
@@ -175,6 +106,15 @@ class Task:
         self._validation_split = validation_split
         self._seed = seed
         self._splits = {"train": train, "validation": validation, "test": test}
+        self._weights = {"train": sample_weight, "validation": validation_sample_weight}
+        self._class_weight: dict | None = None
+        if class_weight is not None:
+            self._class_weight = checked_class_weight(class_weight)
+        if validation is None and validation_sample_weight is not None:
+            raise ValueError(
+                f"`validation_sample_weight` of task {name!r} goes with `validation`. "
+                "Received: it and validation=None"
+            )
         for split, data in self._splits.items():
             if not callable(data) and not (data is None and split != "train"):
                 self._check_form(split, data)
@@ -213,26 +153,81 @@ class Task:
         return self._read("test")
 
     @property
+    def given_in_batches(self) -> Any:
+        """The training data, if they are no arrays but give them; else None."""
+        data = self._splits["train"]
+        return data if is_dataset(data) or is_loader(data) else None
+
+    def weight(self, split: str) -> np.ndarray | None:
+        """How much each example of a split counts in the loss, (n,); None: all as much.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Raises:
+            ValueError: if there is not one weight for each example.
+        """
+        source = "train" if split == "validation" and self._holds_out else split
+        data = self._read(source)
+        by_class = self._class_weight if split == "train" else None
+        given = self._weights.get(source)
+        if given is None and not by_class:
+            return None
+        what = f"{source} of task {self.name!r}"
+        if is_dataset(data):
+            raise ValueError(
+                f"{what}: `sample_weight` and `class_weight` go with arrays. "
+                "Received: them with a tf.data.Dataset"
+            )
+        y = check_split(data[0], data[1], self.spec, what)[1]
+        weight = np.ones(len(y), "float32")
+        if given is not None:
+            weight = checked_weights(given, len(y), what)
+        if by_class:
+            weight = weight * of_classes(by_class, y, self.spec, what)
+        if self._holds_out:
+            kept, held = self._rows(y, what)
+            weight = weight[kept if split == "train" else held]
+        return weight
+
+    def with_class_weight(self, class_weight: Mapping[int | str, float]) -> Task:
+        """This task with other weights of its classes."""
+        task = copy.copy(self)
+        task._splits, task._weights = dict(self._splits), dict(self._weights)
+        task._class_weight = checked_class_weight(class_weight)
+        return task
+
+    @property
     def _holds_out(self) -> bool:
         return self._splits["validation"] is None and self._validation_split > 0
 
     def _read(self, split):
         data = self._splits[split]
-        if callable(data):
+        if callable(data) and not is_loader(data):
             data = data()
             self._check_form(split, data)
+        if is_loader(data):
+            what = f"{split} of task {self.name!r}"
+            x, y, *weights = read_loader(data, what, (2, 3))
+            self._splits[split] = data = (x, y)  # another pass may have another order
+            if weights and self._weights.get(split) is None:
+                self._weights[split] = weights[0]
         return data
 
     def _remainder_and_held_out(self):
         what = f"train of task {self.name!r}"
         x, y = check_split(*self._read("train"), self.spec, what)
+        kept, held = self._rows(y, what)
+        return (x[kept], y[kept]), (x[held], y[held])
+
+    def _rows(self, y, what):
+        """Training rows that are kept, and those that are held out."""
         has_classes = heads.get(self.spec.kind).has_classes
         classes = y if has_classes else np.zeros(len(y))
         try:
-            kept, held = hold_out(classes, self._validation_split, self._seed)
+            return hold_out(classes, self._validation_split, self._seed)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from error
-        return (x[kept], y[kept]), (x[held], y[held])
 
     def _check_form(self, split, data):
         if is_dataset(data):
@@ -242,112 +237,15 @@ class Task:
                     "tf.data.Dataset; pass `validation`, or `validation_split=0` to "
                     f"have none. Received: validation_split={self._validation_split}"
                 )
+        elif is_loader(data):
+            return
         elif not isinstance(data, tuple | list) or len(data) != 2:
             raise ValueError(
                 f"`{split}` of task {self.name!r} must be a pair (x, y), a function "
-                "that returns one, or a tf.data.Dataset. Received: "
-                f"{type(data).__name__}"
+                "that returns one, a tf.data.Dataset, a keras.utils.PyDataset or a "
+                f"DataLoader. Received: {type(data).__name__}"
             )
 
     def __repr__(self):
         spec = self._spec or "spec to be inferred"
         return f"<Task {self.name!r}: {spec}>"
-
-
-def is_dataset(data: Any) -> bool:
-    """Whether `data` is a `tf.data.Dataset` (without importing TensorFlow)."""
-    return hasattr(data, "as_numpy_iterator") and hasattr(data, "batch")
-
-
-def check_split(
-    x: Any, y: Any, spec: TaskSpec, what: str = "data"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Checks data against a spec and returns them in standard form.
-
-    Args:
-        x: inputs (n, *spec.input_shape), numbers. Floats become float32; integers stay
-            integers (int32), for embeddings: images are to be scaled to [0, 1] before.
-        y: labels as in `TaskSpec`'s table.
-        spec: the task's `TaskSpec`.
-        what: which data these are, for messages, as "train of task 'task_3'". Data
-            whose `what` begins with "train" must have two classes at least.
-
-    Returns:
-        `(x, y)`; y is int32 (n,) for categorical, float32 (n, units) for other kinds.
-        Arrays that are so already are not copied.
-
-    Raises:
-        ValueError: naming the data and argument, what was received and what is
-            accepted: wrong shape or dtype, different lengths, NaN or infinity, labels
-            out of range, no examples, or training data of one class.
-
-    Example:
-
-    >>> x, y = check_split([[0.5], [1.0]], [0, 1], TaskSpec(2, "binary"))
-    >>> y.tolist()
-    [[0.0], [1.0]]
-    """
-
-    def require(condition, argument, accepted, received):
-        _require(condition, what, argument, accepted, received)
-
-    x, y = _as_numbers(x, what, "x"), _as_numbers(y, what, "y")
-    shape, expected = x.shape[1:], spec.input_shape
-    require(len(x) > 0, "x", "hold at least one example", f"shape {x.shape}")
-    if expected is None:
-        require(shape, "x", "have shape (n, ...)", f"shape {x.shape}")
-    else:
-        fits = len(shape) == len(expected) and all(
-            e in (None, s) for s, e in zip(shape, expected, strict=True)
-        )
-        sizes = ", ".join("any" if e is None else str(e) for e in expected)
-        require(fits, "x", f"have shape (n, {sizes})", f"shape {x.shape}")
-    counts = f"{len(y)} labels for {len(x)} examples"
-    require(len(x) == len(y), "y", "hold one label for each example", counts)
-    if x.dtype.kind in "iu":
-        top = np.iinfo("int32").max
-        fits = -top <= x.min(initial=0) and x.max(initial=0) <= top
-        require(fits, "x", "fit into int32", f"up to {np.abs(x).max(initial=0)}")
-        x = x.astype("int32", copy=False)
-    with np.errstate(over="ignore"):  # what overflows is infinite, and refused
-        x = x if x.dtype == "int32" else x.astype("float32", copy=False)
-    require(_is_finite(x), "x", "be finite", "NaN, infinity or beyond float32")
-
-    kind = heads.get(spec.kind)
-    shapes = kind.label_shapes(len(y), spec)
-    accepted = f"have shape {' or '.join(map(str, shapes))} for a {spec.kind} task"
-    require(y.shape in shapes, "y", accepted, f"shape {y.shape}")
-    require(_is_finite(y), "y", "be finite", "NaN or infinity")
-    y = kind.check_labels(
-        y, spec, lambda condition, *texts: require(condition, "y", *texts)
-    )
-    if kind.has_classes and what.startswith("train"):
-        alone = f"{len(y)} labels, all {y.min():g}"
-        require(y.min() != y.max(), "y", "hold two classes at least", alone)
-    return x, y
-
-
-def _require(condition, what, argument, accepted, received):
-    if not condition:
-        raise _error(what, argument, accepted, received)
-
-
-def _error(what, argument, accepted, received):
-    return ValueError(f"{what}: `{argument}` must {accepted}. Received: {received}")
-
-
-def _as_numbers(values, what, argument):
-    try:
-        array = np.asarray(values)
-    except ValueError:  # NumPy's word for rows of different length
-        array = np.empty((), object)
-    received = f"{type(values).__name__} of dtype {array.dtype}, shape {array.shape}"
-    accepted = "be an array of numbers with a row for each example"
-    is_fit = array.dtype.kind in "biuf" and array.ndim > 0
-    _require(is_fit, what, argument, accepted, received)
-    return array
-
-
-def _is_finite(array):
-    # min and max pass NaN on, and need no array of booleans.
-    return array.size == 0 or bool(np.isfinite([array.min(), array.max()]).all())

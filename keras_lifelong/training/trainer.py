@@ -45,6 +45,7 @@ class Settings:
     steps_per_epoch: int | None = None
     validation_freq: int | list[int] = 1
     validation_batch_size: int | None = None
+    validation_steps: int | None = None
 
     def validates(self, epoch: int) -> bool:
         """Whether validation data is scored after that epoch, counted from 0."""

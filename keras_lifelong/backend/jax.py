@@ -1,5 +1,6 @@
 """The JAX seam: variables enter and leave a pure function as arrays."""
 
+import contextlib
 import threading
 
 import jax
@@ -51,7 +52,6 @@ def _gradients_in(variables):
 
 def compile_loop(step, variables, xla, on_trace):
     """See the TensorFlow seam; `variables` must be the whole state of the step."""
-    del xla  # JAX always compiles with it
     gradients_of = _gradients_in(variables)
 
     @jax.jit
@@ -67,7 +67,8 @@ def compile_loop(step, variables, xla, on_trace):
         return jax.lax.fori_loop(0, count, body, (carry, values))
 
     def run(count, carry, *args):
-        carry, values = pure(count, carry, _values(variables), args)
+        with _compiled(xla):
+            carry, values = pure(count, carry, _values(variables), args)
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         return carry
@@ -75,9 +76,13 @@ def compile_loop(step, variables, xla, on_trace):
     return run
 
 
+def _compiled(xla):
+    """JAX has no other compiler, and compiles unless nothing is to be."""
+    return jax.disable_jit() if xla is None else contextlib.nullcontext()
+
+
 def compile_function(function, variables, xla, lock=None):
     """See the TensorFlow seam."""
-    del xla
     lock = threading.RLock() if lock is None else lock
     traced: set = set()
 
@@ -92,8 +97,9 @@ def compile_function(function, variables, xla, lock=None):
             for variable, value in zip(variables, values, strict=True)
         ]
         key = tuple((jnp.shape(t), jnp.result_type(t)) for t in (*values, *args))
-        if key in traced:
-            return pure(values, args)
+        if key in traced or xla is None:
+            with _compiled(xla):
+                return pure(values, args)
         with lock:
             found = pure(values, args)
             traced.add(key)

@@ -28,7 +28,7 @@ def compile_loop(step, variables, xla, on_trace):
     Args:
         step: function that may read and assign `variables`.
         variables: list of `keras.Variable`s the step reads or assigns.
-        xla: whether to compile with XLA.
+        xla: whether to compile with XLA. None: nothing is compiled.
         on_trace: called each time the loop is traced, which is once per compilation.
 
     Returns:
@@ -36,6 +36,8 @@ def compile_loop(step, variables, xla, on_trace):
         tensors and returns the last carry. It traces once per structure and shape.
     """
     del variables  # captured by the graph, updated in place
+    if xla is None:
+        return _uncompiled(step)
 
     @tf.function(jit_compile=xla, autograph=False)
     def run(count, carry, *args):
@@ -47,6 +49,15 @@ def compile_loop(step, variables, xla, on_trace):
         _, carry = tf.while_loop(
             lambda i, _: i < count, body, (tf.constant(0), carry), parallel_iterations=1
         )
+        return carry
+
+    return run
+
+
+def _uncompiled(step):
+    def run(count, carry, *args):
+        for i in range(int(count)):
+            carry = step(_gradients_of, i, carry, *args)
         return carry
 
     return run
@@ -83,7 +94,8 @@ def compile_function(function, variables, xla, lock=None):
     def run(values, *args):
         given = tuple(value is not None for value in values)
         flat = [tf.convert_to_tensor(t) for t in (*values, *args) if t is not None]
-        if tf.executing_eagerly() and not tf.config.functions_run_eagerly():
+        compiled = xla is not None and not tf.config.functions_run_eagerly()
+        if compiled and tf.executing_eagerly():
             key = (given, tuple((t._shape_tuple(), t.dtype) for t in flat))
             if key not in traced:
                 with lock:

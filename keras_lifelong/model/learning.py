@@ -48,6 +48,7 @@ class LearningMixin(keras.Model):
         optimizer: str | dict | keras.optimizers.Optimizer = "adam",
         loss: str | dict | keras.losses.Loss | Callable | None = None,
         metrics: Sequence[str | Callable] = ("accuracy",),
+        run_eagerly: bool = False,
         jit_compile: bool | str = "auto",
     ) -> None:
         """Sets how tasks are learned and scored.
@@ -61,6 +62,8 @@ class LearningMixin(keras.Model):
                 the loss of each example, (batch,): see `layers.keras_loss`.
             metrics: list of "accuracy", "auroc", "mse", "mae", Keras metrics or
                 functions `(y, predictions) -> float`. The first is the main one.
+            run_eagerly: whether nothing is compiled: slow, and every line of a layer
+                can be stepped through.
             jit_compile: whether XLA compiles; "auto": where it is faster (dense
                 networks, and all on accelerators) and every layer supports it.
 
@@ -73,6 +76,10 @@ class LearningMixin(keras.Model):
                 "`metrics` must be a list of at least one metric. "
                 f"Received: {metrics!r}."
             )
+        if not isinstance(run_eagerly, bool):
+            raise ValueError(
+                f"`run_eagerly` must be True or False. Received: {run_eagerly!r}."
+            )
         if not (jit_compile == "auto" or isinstance(jit_compile, bool)):
             raise ValueError(
                 "`jit_compile` must be True, False or 'auto'. "
@@ -84,7 +91,7 @@ class LearningMixin(keras.Model):
         optimizer = keras.optimizers.get(optimizer)
         optimizers.to_config(optimizer)  # refuses what it cannot carry
         super().compile(optimizer=optimizer, jit_compile=False)  # scales, if float16
-        self.uses_jit = jit_compile
+        self.uses_jit = None if run_eagerly else jit_compile
         self._optimizer_config = json.dumps(optimizers.to_config(self.optimizer))
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -97,7 +104,7 @@ class LearningMixin(keras.Model):
             "metrics": [metrics_lib.to_config(m) for m in self._metric_arguments],
         }
         if self.uses_jit != "auto":
-            config["jit_compile"] = self.uses_jit
+            config["jit_compile"] = self.uses_jit  # None: not compiled at all
         return config
 
     def _loss_config(self):
@@ -111,7 +118,8 @@ class LearningMixin(keras.Model):
             optimizers.from_config(config["optimizer"]),
             config["loss"],
             metrics_lib.from_config(config["metrics"]) or ["accuracy"],
-            config.get("jit_compile", "auto"),
+            run_eagerly=config.get("jit_compile", "auto") is None,
+            jit_compile=config.get("jit_compile") or "auto",
         )
 
     def optimizer_config(self) -> dict:
@@ -278,6 +286,12 @@ class LearningMixin(keras.Model):
         self.check_spec(task.name, spec)
         if task.test is not None:
             self.check_metrics(task.name, spec)
+        if task.weight("train") is not None and not self.takes_weights:
+            raise ValueError(
+                "`sample_weight` and `class_weight` must be None: "
+                f"{type(self).__name__} compares sets of parameters by examples that "
+                f"count alike. Received: weights of task {task.name!r}."
+            )
 
         def load(split):
             what = f"{split} of task {task.name!r}"

@@ -101,7 +101,6 @@ class LifelongModel(
         backbone = with_constants(backbone)
         self.seed, self.pretrained = given["seed"], given["pretrained"]
         self._session = Session(TaskMemory(self.task_forms, self.shared_forms))
-        self._reader = Reader(self.through, self._session.lock)
         self.options = Options(options or {})
         config = keras.saving.serialize_keras_object(backbone)
         self._backbone_config = json.dumps(config)
@@ -112,7 +111,8 @@ class LifelongModel(
         self.network = self.build_network(seeded)
         self.stage = keras.Variable(0, dtype="int32", trainable=False, name="stage")
         self.trainer = Trainer(self)
-        self.uses_jit: bool | str = "auto"
+        self._reader = Reader(self.through, self._session.lock, self.trainer.uses_xla)
+        self.uses_jit: bool | str | None = "auto"
         # of `compile()`, until it is called
         default = optimizers.to_config(keras.optimizers.get("adam"))
         self._optimizer_config = json.dumps(default)

@@ -130,7 +130,8 @@ class OptionsMixin(keras.Model):
         model = type(self).from_config({**self.get_config(), **changes})
         if self.compiled:
             optimizer = optimizers.from_config(self.optimizer_config())
-            model.compile(optimizer, self._loss, self._metric_arguments, self.uses_jit)
+            model.compile(optimizer, self._loss, self._metric_arguments)
+            model.uses_jit = self.uses_jit
         try:
             model.set_state(*self.get_state())
         except (KeyError, IndexError, ValueError) as error:

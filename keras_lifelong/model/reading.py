@@ -65,10 +65,12 @@ class Reader:
         through: `through(body, x, training) -> features`, of the model.
         lock: held while a function is traced, and by whoever changes the network's
             structure.
+        uses_xla: `uses_xla(variables)`: how functions of them are compiled; see
+            `Trainer.uses_xla`.
     """
 
-    def __init__(self, through: Callable, lock):
-        self._through = through
+    def __init__(self, through: Callable, lock, uses_xla: Callable):
+        self._through, self._uses_xla = through, uses_xla
         self._programs = Programs()
         self._ready: collections.OrderedDict = collections.OrderedDict()
         self._lock = lock
@@ -118,13 +120,15 @@ class Reader:
         return function
 
     def _compiled(self, reading, activation, training):
-        key = (id(reading.body), activation, training, *map(id, reading.variables))
+        xla = self._uses_xla(reading.variables)
+        key = (id(reading.body), activation, training, xla)
+        key = (*key, *map(id, reading.variables))
 
         def make():
             return backend.compile_function(
                 self._function(reading.body, activation, training),
                 reading.variables,
-                backend.prefers_xla(any(len(v.shape) > 3 for v in reading.variables)),
+                xla,
                 self._lock,
             )
 

@@ -158,6 +158,7 @@ class TasksMixin(keras.Model):
 
     # whether the data of tasks is kept, as `Joint` needs it
     keeps_data = False
+    takes_weights = True  # of examples, in the loss
 
     @property
     def seen(self) -> dict:

@@ -96,6 +96,16 @@ def joint_phases(model: JointlyTrainable, tasks, name: str, **kwargs):
 
     x = np.concatenate([task.train[0] for task in tasks])
     y = np.concatenate([task.train[1] for task in tasks])
+    weights = None
+    if any(task.weight is not None for task in tasks):
+        weights = np.concatenate(
+            [
+                np.ones(len(task.train[1]), "float32")
+                if task.weight is None
+                else task.weight
+                for task in tasks
+            ]
+        )
     heads_of = column(lambda n: keys.index(model.head_key(n)))
 
     def publish():
@@ -109,6 +119,7 @@ def joint_phases(model: JointlyTrainable, tasks, name: str, **kwargs):
         variables=[*model.network.trainable_variables, joint.kernel, joint.bias],
         loss=joint.loss,
         data=(x, (y, heads_of, column(model.task_index))),
+        weights=weights,
         publish=publish,
         **kwargs,
     )

@@ -42,6 +42,8 @@ class Phase:
             heads to its memory. It is called before the model is read or stored while
             the phase lasts, and at its end. None: there are none.
         data: `(x, y)` arrays to train on. None: the task's training data.
+        weights: of the examples of `data` in the loss, (n,). None: all count alike;
+            the task's own data have its own weights.
         epochs: passes over the data. None: those given to `fit`.
         batch_size: None: that given to `fit`.
         learning_rate: a number, or `learning_rate(epoch, epochs, history) -> float`
@@ -78,6 +80,7 @@ class Phase:
     after_step: Callable | None = None
     publish: Callable | None = None
     data: tuple | None = None
+    weights: Any = None
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | Callable | None = None

@@ -22,14 +22,14 @@ class Trainable(Protocol):
         network: the network that tasks share.
         optimizer: while a phase runs, the optimizer that it uses.
         stop_training: set by callbacks to end a phase or the whole fit.
-        uses_jit: True, False or "auto": whether XLA compiles.
+        uses_jit: True, False or "auto": whether XLA compiles; None: nothing does.
     """
 
     seed: int
     network: keras.layers.Layer
     optimizer: Any
     stop_training: bool
-    uses_jit: bool | str
+    uses_jit: bool | str | None
     _initial_epoch: Any
 
     @property

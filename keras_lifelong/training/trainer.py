@@ -257,7 +257,7 @@ class Trainer:
             check = self.model.checker(task.spec, "block of train")
             return StreamedData(source, batch_size, check, exact=exact)
         if phase.data is not None:
-            return ArrayData(*source, batch_size, self._buckets, exact=exact)
+            return ArrayData(*source, batch_size, self._buckets, phase.weights, exact)
         if self._held[0] != (id(task), batch_size):
             held = ArrayData(*source, batch_size, self._buckets, task.weight, exact)
             self._held = ((id(task), batch_size), held)
@@ -289,7 +289,7 @@ class Trainer:
                 state,
                 optimizer,
                 flattened(self.model.active_body()),
-                self._uses_xla(state),
+                self.uses_xla(state),
                 self._count_trace,
             ),
             owns=(phase.variables, state),
@@ -301,9 +301,10 @@ class Trainer:
     @property
     def xla(self) -> bool:
         """Whether this model is compiled with XLA (see `backend.prefers_xla`)."""
-        return self._uses_xla(self.model.network.variables)
+        return self.uses_xla(self.model.network.variables)
 
-    def _uses_xla(self, variables) -> bool:
+    def uses_xla(self, variables) -> bool | None:
+        """Whether functions of variables are compiled by XLA; None: not compiled."""
         if self.model.uses_jit != "auto":
             return self.model.uses_jit
         layers = flattened(self.model.active_body())
@@ -329,7 +330,7 @@ class Trainer:
         run = self._forwards.get(
             key,
             lambda: backend.compile_function(
-                function, variables, self._uses_xla(variables)
+                function, variables, self.uses_xla(variables)
             ),
             owns=variables,
         )

@@ -123,6 +123,7 @@ class ARI(GeneratedModel):
     ```
     """
 
+    takes_weights = False
     sizes_from = ("memory_budget", "outputs", "hypernetwork", "signature")
 
     def __init__(

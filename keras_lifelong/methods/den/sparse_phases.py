@@ -139,7 +139,7 @@ class SparsePhases:
         phase.epochs = epochs
         if not is_dataset(task.train):
             x, y = task.train
-            phase.data = (self.features(x), y)
+            phase.data, phase.weights = (self.features(x), y), task.weight
             phase.loss, phase.state = self.head_only_loss, []
         return phase
 

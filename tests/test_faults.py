@@ -49,7 +49,9 @@ def new(method="DEN", optimizer=None, **kwargs):
     method, _, search = method.partition(" ")
     if search:
         kwargs = {"search": search, **kwargs}
-    model = registry.get(method)(backbone, **{**OPTIONS, **QUICK}.get(method, {}) | kwargs)
+    model = registry.get(method)(
+        backbone, **{**OPTIONS, **QUICK}.get(method, {}) | kwargs
+    )
     model.compile(optimizer or keras.optimizers.Adam(0.01), metrics=["accuracy"])
     return model
 

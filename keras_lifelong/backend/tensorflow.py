@@ -20,6 +20,23 @@ def _gradients_of(objective, variables):
     return (cost, aux), tape.gradient(cost, values, unconnected_gradients=zero)
 
 
+def cond(pred, true_fn, false_fn, state):
+    """`ops.cond` of functions that also assign variables, such as random seeds.
+
+    Args:
+        pred: boolean scalar.
+        true_fn, false_fn: functions without arguments.
+        state: all variables that either of them assigns.
+    """
+    del state
+    return tf.cond(pred, true_fn, false_fn)
+
+
+def beside_call(forward):
+    """Lets a model have `forward(name, …)`, a name in the first place, as a method."""
+    return forward
+
+
 def compile_loop(step, variables, xla, on_trace):
     """Compiles `carry = step(gradients_of, i, carry, *args)` for i < count.
 

@@ -28,6 +28,7 @@ from keras_lifelong.streams import check_split
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.callbacks import Callbacks
 from keras_lifelong.training.checkpoint import Checkpoint
+from keras_lifelong.training.optimizers import serialized
 from keras_lifelong.training.checkpoint import NoRecorder
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.phase import PhaseResult
@@ -72,7 +73,7 @@ class LearningMixin(keras.Model):
         self._loss = loss
         self._metric_arguments = list(metrics)
         super().compile(optimizer=keras.optimizers.get(optimizer), jit_compile=False)
-        self._optimizer_config = json.dumps(keras.optimizers.serialize(self.optimizer))
+        self._optimizer_config = json.dumps(serialized(self.optimizer))
 
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile` was given, for saving; functions are not saved."""

@@ -28,6 +28,7 @@ from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.model.tasks import TasksMixin
 from keras_lifelong.model.using import UsingMixin
 from keras_lifelong.seeds import seeded_copy
+from keras_lifelong.training.optimizers import serialized
 from keras_lifelong.training.trainer import Trainer
 
 
@@ -104,7 +105,7 @@ class LifelongModel(
         self.network = self.build_network(seeded)
         self.stage = keras.Variable(0, dtype="int32", trainable=False, name="stage")
         self.trainer = Trainer(self)
-        default = keras.optimizers.serialize(keras.optimizers.get("adam"))
+        default = serialized(keras.optimizers.get("adam"))
         self._optimizer_config = json.dumps(
             default
         )  # of `compile()`, until it is called

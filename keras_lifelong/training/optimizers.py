@@ -50,7 +50,30 @@ class RMSpropFromOne(keras.optimizers.RMSprop):
             return
         super().build(variables)
         for velocity in self._velocities:
-            velocity.assign(ops.ones_like(velocity))
+            velocity.assign(ops.ones(velocity.shape, velocity.dtype))
+
+
+def serialized(optimizer: keras.optimizers.Optimizer) -> dict:
+    """As `keras.optimizers.serialize` has it, and alike on every backend.
+
+    On PyTorch Keras names its own classes within that backend, where no other finds
+    them.
+
+    >>> serialized(keras.optimizers.Adam())["module"]
+    'keras.optimizers'
+    """
+    return _public(keras.optimizers.serialize(optimizer))
+
+
+def _public(config):
+    if isinstance(config, list):
+        return [_public(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    config = {key: _public(value) for key, value in config.items()}
+    if str(config.get("module")).startswith("keras.src.backend.torch.optimizers."):
+        config.update(module="keras.optimizers", registered_name=None)
+    return config
 
 
 def by_single_weights(optimizer: dict) -> bool:

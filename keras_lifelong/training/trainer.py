@@ -17,6 +17,7 @@ from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData
+from keras_lifelong.training.optimizers import serialized
 from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
@@ -212,7 +213,7 @@ class Trainer:
         hooks = (phase.loss, phase.penalty, phase.gradients, phase.after_step)
         optimizer = self.model.optimizer_config()
         if phase.optimizer is not None:
-            optimizer = keras.optimizers.serialize(phase.optimizer)
+            optimizer = serialized(phase.optimizer)
         optimizer["config"].pop("name")  # Keras numbers them: it is new every time
         key = (
             *hooks,

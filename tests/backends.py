@@ -1,4 +1,4 @@
-"""The contract on another backend: all of `tests/contract`, in one process of its own."""
+"""Processes on another backend, and all of `tests/contract` in one of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def need(*names):
 
 def environment(backend, **more):
     """Of a process that runs on a backend, with this package and these tests."""
-    path = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]
+    path = [ROOT, ROOT / "tests", ROOT / "tests/backend"]
+    path = [*map(str, path), os.environ.get("PYTHONPATH")]
     return {
         **os.environ,
         **(_TORCH if backend == "torch" else {}),

@@ -10,6 +10,7 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
 - `snapshot(variables)`: their values, which stay what they are.
 - `is_traced(x)`: whether x is being compiled, and no value yet.
 - `cond(pred, true_fn, false_fn, state)`: `ops.cond` of functions that assign `state`.
+- `vectorized_map(function, elements)`: `ops.vectorized_map`, random layers included.
 - `beside_call(forward)`: a model's `forward` that is not what its `__call__` ends in.
 
 Inside a step, `gradients_of(objective, variables)` is handed in by the loop: it
@@ -30,6 +31,7 @@ if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import is_traced
     from keras_lifelong.backend.tensorflow import on_accelerator
     from keras_lifelong.backend.tensorflow import snapshot
+    from keras_lifelong.backend.tensorflow import vectorized_map
 elif NAME == "jax":
     from keras_lifelong.backend.jax import beside_call
     from keras_lifelong.backend.jax import compile_function
@@ -38,6 +40,7 @@ elif NAME == "jax":
     from keras_lifelong.backend.jax import is_traced
     from keras_lifelong.backend.jax import on_accelerator
     from keras_lifelong.backend.jax import snapshot
+    from keras_lifelong.backend.jax import vectorized_map
 elif NAME == "torch":
     from keras_lifelong.backend.torch import beside_call
     from keras_lifelong.backend.torch import compile_function
@@ -46,6 +49,7 @@ elif NAME == "torch":
     from keras_lifelong.backend.torch import is_traced
     from keras_lifelong.backend.torch import on_accelerator
     from keras_lifelong.backend.torch import snapshot
+    from keras_lifelong.backend.torch import vectorized_map
 else:
     raise ImportError(
         "keras_lifelong trains on the Keras backends 'tensorflow', 'jax' and 'torch'. "
@@ -81,4 +85,5 @@ __all__ = [
     "on_accelerator",
     "prefers_xla",
     "snapshot",
+    "vectorized_map",
 ]

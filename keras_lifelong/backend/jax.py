@@ -69,6 +69,11 @@ def cond(pred, true_fn, false_fn, state):
     return result
 
 
+def vectorized_map(function, elements):
+    """See the TensorFlow seam."""
+    return jax.vmap(function)(elements)
+
+
 def beside_call(forward):
     """See the TensorFlow seam."""
     return forward

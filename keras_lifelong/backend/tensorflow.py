@@ -2,6 +2,7 @@
 
 import threading
 
+import keras
 import tensorflow as tf
 
 from keras_lifelong.backend.scope import ValuesScope
@@ -30,6 +31,11 @@ def cond(pred, true_fn, false_fn, state):
     """
     del state
     return tf.cond(pred, true_fn, false_fn)
+
+
+def vectorized_map(function, elements):
+    """`ops.vectorized_map`; what the function draws at random is the same for all."""
+    return keras.ops.vectorized_map(function, elements)
 
 
 def beside_call(forward):

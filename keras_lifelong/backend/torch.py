@@ -48,6 +48,11 @@ def cond(pred, true_fn, false_fn, state):
     return keras.ops.cond(pred, true_fn, false_fn)
 
 
+def vectorized_map(function, elements):
+    """See the TensorFlow seam."""
+    return torch.vmap(function, randomness="same")(elements)
+
+
 def beside_call(forward):
     """See the TensorFlow seam; here `model(x, …)` ends in `model.forward(x, …)`."""
 
@@ -61,7 +66,7 @@ def beside_call(forward):
 
 
 def compile_loop(step, variables, xla, on_trace):
-    """See the TensorFlow seam; `step` is called for each i, an int, and never traced."""
+    """See the TensorFlow seam; `step` is called for each int i, and never traced."""
     del variables, xla, on_trace  # updated in place
 
     def run(count, carry, *args):

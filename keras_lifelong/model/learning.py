@@ -28,8 +28,8 @@ from keras_lifelong.streams import check_split
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.callbacks import Callbacks
 from keras_lifelong.training.checkpoint import Checkpoint
-from keras_lifelong.training.optimizers import serialized
 from keras_lifelong.training.checkpoint import NoRecorder
+from keras_lifelong.training.optimizers import serialized
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.trainer import Settings

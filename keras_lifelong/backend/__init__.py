@@ -2,7 +2,7 @@
 
 Everything else in the package is `keras.ops`. A *step* is written once, in plain
 stateful Keras style (read variables, `optimizer.apply`, `variable.assign`), and the
-seam compiles it:
+seam compiles it, but for PyTorch's, which runs it as it stands:
 
 - `compile_loop(step, variables, xla)`: many steps inside one compiled call.
 - `compile_function(function, variables, xla)`: one compiled call, a pure function of
@@ -10,6 +10,9 @@ seam compiles it:
 - `apply_gradients(optimizer, gradients, variables)`: an optimizer's step.
 - `snapshot(variables)`: their values, which stay what they are.
 - `is_traced(x)`: whether x is being compiled, and no value yet.
+- `cond(pred, true_fn, false_fn, state)`: `ops.cond` of functions that assign `state`.
+- `vectorized_map(function, elements)`: `ops.vectorized_map`, random layers included.
+- `beside_call(forward)`: a model's `forward` that is not what its `__call__` ends in.
 
 Inside a step, `gradients_of(objective, variables)` is handed in by the loop: it
 returns `((cost, aux), gradients)` of `objective() -> (cost, aux)`.
@@ -23,21 +26,37 @@ NAME = keras.backend.backend()
 
 if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import apply_gradients
+    from keras_lifelong.backend.tensorflow import beside_call
     from keras_lifelong.backend.tensorflow import compile_function
     from keras_lifelong.backend.tensorflow import compile_loop
+    from keras_lifelong.backend.tensorflow import cond
     from keras_lifelong.backend.tensorflow import is_traced
     from keras_lifelong.backend.tensorflow import on_accelerator
     from keras_lifelong.backend.tensorflow import snapshot
+    from keras_lifelong.backend.tensorflow import vectorized_map
 elif NAME == "jax":
     from keras_lifelong.backend.jax import apply_gradients
+    from keras_lifelong.backend.jax import beside_call
     from keras_lifelong.backend.jax import compile_function
     from keras_lifelong.backend.jax import compile_loop
+    from keras_lifelong.backend.jax import cond
     from keras_lifelong.backend.jax import is_traced
     from keras_lifelong.backend.jax import on_accelerator
     from keras_lifelong.backend.jax import snapshot
+    from keras_lifelong.backend.jax import vectorized_map
+elif NAME == "torch":
+    from keras_lifelong.backend.torch import apply_gradients
+    from keras_lifelong.backend.torch import beside_call
+    from keras_lifelong.backend.torch import compile_function
+    from keras_lifelong.backend.torch import compile_loop
+    from keras_lifelong.backend.torch import cond
+    from keras_lifelong.backend.torch import is_traced
+    from keras_lifelong.backend.torch import on_accelerator
+    from keras_lifelong.backend.torch import snapshot
+    from keras_lifelong.backend.torch import vectorized_map
 else:
     raise ImportError(
-        "keras_lifelong trains on the Keras backends 'tensorflow' and 'jax'. "
+        "keras_lifelong trains on the Keras backends 'tensorflow', 'jax' and 'torch'. "
         f"Received: KERAS_BACKEND={NAME!r}."
     )
 
@@ -54,6 +73,8 @@ def prefers_xla(has_convolution: bool) -> bool:
     Args:
         has_convolution: whether the network holds a convolution.
     """
+    if NAME == "torch":  # which has no XLA
+        return False
     return NAME == "jax" or on_accelerator() or not has_convolution
 
 
@@ -61,10 +82,13 @@ __all__ = [
     "NAME",
     "ValuesScope",
     "apply_gradients",
+    "beside_call",
     "compile_function",
     "compile_loop",
+    "cond",
     "is_traced",
     "on_accelerator",
     "prefers_xla",
     "snapshot",
+    "vectorized_map",
 ]

@@ -50,6 +50,37 @@ def _gradients_in(variables):
     return gradients_of
 
 
+def cond(pred, true_fn, false_fn, state):
+    """See the TensorFlow seam; what is assigned leaves a branch as its result."""
+    before = _values(state)
+
+    def assign(values):
+        for variable, value in zip(state, values, strict=True):
+            variable.assign(value)
+
+    def pure(function):
+        def branch():
+            result, new = function(), _values(state)
+            assign(before)
+            return result, new
+
+        return branch
+
+    result, new = jax.lax.cond(pred, pure(true_fn), pure(false_fn))
+    assign(new)
+    return result
+
+
+def vectorized_map(function, elements):
+    """See the TensorFlow seam."""
+    return jax.vmap(function)(elements)
+
+
+def beside_call(forward):
+    """See the TensorFlow seam."""
+    return forward
+
+
 def compile_loop(step, variables, xla, on_trace):
     """See the TensorFlow seam; `variables` must be the whole state of the step."""
     gradients_of = _gradients_in(variables)

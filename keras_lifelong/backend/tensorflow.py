@@ -2,6 +2,7 @@
 
 import threading
 
+import keras
 import tensorflow as tf
 
 from keras_lifelong.backend.scope import ValuesScope
@@ -20,6 +21,28 @@ def _gradients_of(objective, variables):
     gradients = tape.gradient(cost, values, unconnected_gradients=zero)
     # Of an embedding they come by row, a row that is used twice apart: summed here.
     return (cost, aux), [tf.convert_to_tensor(g) for g in gradients]
+
+
+def cond(pred, true_fn, false_fn, state):
+    """`ops.cond` of functions that also assign variables, such as random seeds.
+
+    Args:
+        pred: boolean scalar.
+        true_fn, false_fn: functions without arguments.
+        state: all variables that either of them assigns.
+    """
+    del state
+    return tf.cond(pred, true_fn, false_fn)
+
+
+def vectorized_map(function, elements):
+    """`ops.vectorized_map`; what the function draws at random is the same for all."""
+    return keras.ops.vectorized_map(function, elements)
+
+
+def beside_call(forward):
+    """Lets a model have `forward(name, …)`, a name in the first place, as a method."""
+    return forward
 
 
 def compile_loop(step, variables, xla, on_trace):

@@ -206,7 +206,7 @@ class DeconvFactorizedConv2D(_Conv2D, keras.layers.Conv2D):
     def generate_kernel(self):
         unfolded = ops.conv_transpose(
             ops.convert_to_tensor(self.knowledge_base),
-            ops.convert_to_tensor(self.deconv_kernel),
+            _laid_out(self.deconv_kernel),
             strides=2,
             padding="same",
             output_padding=1 - self.kernel_size[0] % 2,  # exactly k x k
@@ -221,3 +221,13 @@ class DeconvFactorizedConv2D(_Conv2D, keras.layers.Conv2D):
             "knowledge_channels": self.knowledge_channels,
             "deconv_channels": self.deconv_channels,
         }
+
+
+def _laid_out(kernel):
+    """The same kernel, in memory as PyTorch wants it for a gradient.
+
+    Of one input channel its own way from Keras' layout ends in an error.
+    """
+    kernel = ops.transpose(ops.convert_to_tensor(kernel), (3, 2, 0, 1))
+    kernel = ops.reshape(ops.reshape(kernel, (-1,)), kernel.shape)
+    return ops.transpose(kernel, (2, 3, 1, 0))

@@ -152,7 +152,7 @@ class Hypernetwork(keras.layers.Layer):
 
     def scaled(self, raw):
         """Values (…, N) from those in units of the tensors' usual sizes."""
-        return raw * self._scale + self._offset
+        return ops.add(ops.multiply(raw, self._scale), self._offset)
 
     def raw(self, slots):
         """As `call`, in units of each tensor's usual size: what is compared."""

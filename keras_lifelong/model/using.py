@@ -29,6 +29,7 @@ class UsingMixin(keras.Model):
 
     _reader: Reader
 
+    @backend.beside_call
     def forward(self, name: str, x: Any, training: bool = False) -> Any:
         """Outputs of a task as a pure function of its weights; nothing is changed.
 

@@ -18,7 +18,7 @@ def write(rows: list[dict], measured: list[str], directory) -> pathlib.Path:
         The directory.
 
     Raises:
-        ImportError: if TensorBoard is not installed.
+        ImportError: if TensorBoard or TensorFlow is not installed.
 
     ```python
     tensorboard.write(tuner.rows(), tuner.measured_names(), "runs/pareto/tensorboard")
@@ -26,12 +26,13 @@ def write(rows: list[dict], measured: list[str], directory) -> pathlib.Path:
     ```
     """
     try:
+        import tensorflow as tf  # its writer; nothing is computed
         from tensorboard.plugins.hparams import api
     except ImportError as error:
         raise ImportError(
-            "TensorBoard's HParams need it installed: pip install tensorboard"
+            "TensorBoard's HParams need it and TensorFlow, whose writer they take: "
+            "pip install tensorboard tensorflow"
         ) from error
-    import tensorflow as tf  # its writer; nothing is computed
 
     directory = pathlib.Path(directory)
     shutil.rmtree(directory, ignore_errors=True)

@@ -55,7 +55,22 @@ class RMSpropFromOne(keras.optimizers.RMSprop):
             return
         super().build(variables)
         for velocity in self._velocities:
-            velocity.assign(ops.ones_like(velocity))
+            velocity.assign(ops.ones(velocity.shape, velocity.dtype))
+
+
+def _public(config):
+    """Keras' own classes by their public names.
+
+    On PyTorch Keras names them within that backend, where no other finds them.
+    """
+    if isinstance(config, list):
+        return [_public(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    config = {key: _public(value) for key, value in config.items()}
+    if str(config.get("module")).startswith("keras.src.backend.torch.optimizers."):
+        config.update(module="keras.optimizers", registered_name=None)
+    return config
 
 
 def by_single_weights(optimizer: dict) -> bool:
@@ -121,7 +136,7 @@ def to_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
             f"Received: {type(optimizer).__name__}, whose parts name the variables of "
             "another model."
         )
-    config = keras.optimizers.serialize(optimizer)
+    config = _public(keras.optimizers.serialize(optimizer))
     scaled = inner(optimizer)
     if getattr(scaled, "_exclude_from_weight_decay", None):
         raise ValueError(

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.ari.workbench import Workbench
 
@@ -101,6 +102,6 @@ class Population:
             return form.head_outputs(features, trained[count:]), others
 
         parts = self.trained, list(self._stacked.values())
-        return ops.vectorized_map(
+        return backend.vectorized_map(
             member, [[ops.convert_to_tensor(v) for v in part] for part in parts]
         )

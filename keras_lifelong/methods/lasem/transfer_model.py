@@ -8,10 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.lasem.transfer_network import TransferNetwork
 from keras_lifelong.methods.lasem.transfer_network import configuration_bits
 from keras_lifelong.model.lifelong import LifelongModel
+from keras_lifelong.seeds import SEED_STATE
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import seeded_copy
 
@@ -136,11 +138,14 @@ class TransferModel(LifelongModel):
         if prior is None:
             return evaluate()
         count = ops.sum(ops.cast(prior > 0, "int32"))
+        seeds = [v for v in self.network.variables if v.name == SEED_STATE]
         for few in FEW:
             if few < len(self.configurations):
                 best = ops.top_k(prior, few)[1]
                 some = functools.partial(self._losses_of, x, y, best, noisy)
-                evaluate = functools.partial(ops.cond, count <= few, some, evaluate)
+                evaluate = functools.partial(
+                    backend.cond, count <= few, some, evaluate, seeds
+                )
         return evaluate()
 
     def _losses_of(self, x, y, indices, noisy):

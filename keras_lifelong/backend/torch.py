@@ -1,0 +1,109 @@
+"""The PyTorch seam: steps and functions run operation by operation, as they stand.
+
+Nothing is compiled: what the other seams trace, this one calls.
+"""
+
+import functools
+
+import keras
+import torch
+
+from keras_lifelong.backend.scope import ValuesScope
+
+
+def on_accelerator() -> bool:
+    return torch.accelerator.is_available()
+
+
+def _gradients_of(objective, variables):
+    values = [variable.value for variable in variables]
+    held = [value for value in values if not value.requires_grad]
+    for value in held:  # a phase may train what Keras calls not trainable
+        value.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            cost, aux = objective()
+            if cost.requires_grad:
+                gradients = torch.autograd.grad(
+                    cost, values, allow_unused=True, materialize_grads=True
+                )
+            else:  # a constant
+                gradients = [torch.zeros_like(value) for value in values]
+    finally:
+        for value in held:
+            value.requires_grad_(False)
+    return (_detached(cost), _detached(aux)), list(gradients)
+
+
+def _detached(nested):
+    """Tensors without their graph, so that it is freed at the end of its step."""
+    return torch.utils._pytree.tree_map_only(
+        torch.Tensor, lambda tensor: tensor.detach(), nested
+    )
+
+
+def cond(pred, true_fn, false_fn, state):
+    """See the TensorFlow seam."""
+    del state
+    return keras.ops.cond(pred, true_fn, false_fn)
+
+
+def vectorized_map(function, elements):
+    """See the TensorFlow seam."""
+    return torch.vmap(function, randomness="same")(elements)
+
+
+def beside_call(forward):
+    """See the TensorFlow seam; here `model(x, …)` ends in `model.forward(x, …)`."""
+
+    @functools.wraps(forward)
+    def either(self, *args, **kwargs):
+        if isinstance(kwargs.get("name", args[0] if args else None), str):
+            return forward(self, *args, **kwargs)
+        return keras.Operation.__call__(self, *args, **kwargs)
+
+    return either
+
+
+def compile_loop(step, variables, xla, on_trace):
+    """See the TensorFlow seam; `step` is called for each int i, and never traced."""
+    del variables, xla, on_trace  # updated in place
+
+    def run(count, carry, *args):
+        with torch.no_grad():
+            for i in range(int(count)):
+                carry = step(_gradients_of, i, carry, *args)
+        return carry
+
+    return run
+
+
+def compile_function(function, variables, xla, lock=None):
+    """See the TensorFlow seam; `function` is called each time, so no lock is held."""
+    del xla, lock
+
+    def run(values, *args):
+        pairs = zip(variables, values, strict=True)
+        given = [(v, value) for v, value in pairs if value is not None]
+        with ValuesScope([v for v, _ in given], [x for _, x in given]):
+            with torch.no_grad():
+                return function(*args)
+
+    return run
+
+
+def apply_gradients(optimizer, gradients, variables):
+    """See the TensorFlow seam."""
+    optimizer.apply(gradients, variables)
+
+
+def snapshot(variables):
+    """See the TensorFlow seam; clones, because variables are updated in place."""
+    return [variable.value.detach().clone() for variable in variables]
+
+
+def is_traced(x) -> bool:
+    """See the TensorFlow seam; also whether gradients by x are being recorded."""
+    return torch.compiler.is_compiling() or (
+        isinstance(x, torch.Tensor) and (x.is_meta or x.requires_grad)
+    )

@@ -1,0 +1,63 @@
+"""Methods on convolutions, normalisation and dropout, on each backend."""
+
+import keras
+import numpy as np
+import pytest
+import small
+from keras import layers
+
+import keras_lifelong as kl
+from keras_lifelong.training.optimizers import RMSpropFromOne
+
+X = small.X[:24].reshape(24, 3, 2, 1)
+
+
+def dense():
+    return [layers.Dense(4, "relu"), layers.Dropout(0.2), layers.Dense(3, "relu")]
+
+
+def convolutions(*normalisation):
+    return [
+        layers.Conv2D(2, 2, padding="same", activation="relu"),
+        *normalisation,
+        layers.Dropout(0.2),
+        layers.Conv2D(2, 2, padding="same", activation="relu"),
+        layers.Flatten(),
+        layers.Dropout(0.2),
+        layers.Dense(3, "relu"),
+    ]
+
+
+def lasem(**options):
+    return lambda network: kl.LASEM(network, **options)
+
+
+def ari(network):
+    return kl.ARI(network, **small.OPTIONS["ARI"])
+
+
+CASES = {
+    # pruned, so that dropout is drawn in branches of a condition
+    "LASEM": (lasem(), convolutions),
+    "LASEM exact": (lasem(prune=0.0), convolutions),
+    "LASEM dfcnn": (lasem(sharing="dfcnn", m_step="sampled"), convolutions),
+    "PAR": (kl.PAR, lambda: convolutions(layers.BatchNormalization())),
+    "BindAndGrow": (kl.BindAndGrow, lambda: convolutions(layers.BatchNormalization())),
+    "ARI": (ari, lambda: convolutions(layers.BatchNormalization())),
+    "ARI at once": (ari, dense),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_learns_and_is_saved(case, tmp_path):
+    method, hidden = CASES[case]
+    x = X if hidden is not dense else X.reshape(24, 6)
+    model = method(keras.Sequential([keras.Input(x.shape[1:]), *hidden()]))
+    model.compile(RMSpropFromOne(1e-2) if "LASEM" in case else "adam")
+    for i in range(2):
+        task = kl.Task(f"t{i}", train=(x, small.labels(i)[:24]))
+        model.fit(task, epochs=1, batch_size=8, verbose=0)
+    found = small.predictions(model, x)
+    assert np.isfinite(list(found.values())).all()
+    model.save_to_preset(tmp_path / "preset")
+    small.assert_same(small.predictions(small.loaded(tmp_path / "preset"), x), found)

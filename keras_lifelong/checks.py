@@ -31,6 +31,12 @@ from typing import Annotated
 from typing import Any
 
 
+def shown(value: Any, most: int = 300) -> str:
+    """A value as a message shows it: the beginning, if it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} letters)"
+
+
 @dataclasses.dataclass(frozen=True)
 class In:
     """The range of a number, within `typing.Annotated`.
@@ -164,7 +170,7 @@ def arguments(
         if name not in given and parameter.default is parameter.empty:
             raise ValueError(
                 f"`{path}.{name}` is required and must be "
-                f"{words(accepted[name])}. Received: {section!r}"
+                f"{words(accepted[name])}. Received: {shown(section)}"
             )
         resolved[name] = given.get(name, plain(parameter.default))
     return resolved
@@ -187,7 +193,7 @@ def check(path: str, value: Any, kind: Any) -> Any:
     found = plain(value)
     if matches(found, kind):
         return found
-    message = f"`{path}` must be {words(kind)}. Received: {value!r}"
+    message = f"`{path}` must be {words(kind)}. Received: {shown(value)}"
     raise ValueError(f"{message}{_hint(found, kind)}")
 
 
@@ -217,7 +223,7 @@ def unknown_key(
     candidates = misplaced or accepted or elsewhere
     hint = f" Nearest: `{nearest(path, candidates)}`." if candidates else ""
     return ValueError(
-        f"Unknown key `{path}`. Received: {path}={value!r}.{hint} "
+        f"Unknown key `{path}`. Received: {path}={shown(value)}.{hint} "
         f"Accepted{f' in {section}' if section else ''}: {keys}"
     )
 

@@ -315,6 +315,10 @@ def _publish_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("private", False, text, flag_values=values)
     text = "Message of the commit or version."
     flags.DEFINE_string("message", None, text, flag_values=values)
+    text = "Licence of your model, by the hub's name for it; left out if not given."
+    flags.DEFINE_string("license", None, text, flag_values=values)
+    text = "Data set that it learned, by the hub's name for it; repeatable."
+    flags.DEFINE_multi_string("dataset", [], text, flag_values=values)
 
 
 def _publish(arguments: SimpleNamespace) -> None:
@@ -328,6 +332,8 @@ def _publish(arguments: SimpleNamespace) -> None:
             message=arguments.message,
             private=arguments.private,
             dry_run=arguments.dry_run,
+            license=arguments.license,
+            datasets=arguments.dataset,
         )
     if arguments.dry_run:
         print(done["card"])
@@ -487,7 +493,8 @@ COMMANDS = {
             "to": "hf://user/name or kaggle://owner/model/framework/variation.",
         },
         _publish_flags,
-        "[--dry_run] [--private] [--message TEXT]",
+        "[--dry_run] [--private] [--message TEXT] [--license NAME] "
+        "[--dataset NAME ...]",
     ),
     "list": Command(
         "Print the methods, streams, backbones, configurations and presets there are.",

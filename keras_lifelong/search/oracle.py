@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -114,6 +115,27 @@ class ParetoOracle(kt.Oracle):
         self._heard_any = time.monotonic()
         self._before: dict = {}  # the trials that ran when the chief was killed
         self._first = [self._point(p) for p in initial_points or []]
+        self._said = {
+            "oracle": type(self).__name__,
+            "objectives": [[o.name, o.direction] for o in objectives],
+            "max_trials": max_trials,
+            "space": hyperparameters.get_config(),
+            "sampler": [sampler, start, seed],
+            "first": self._first,
+            "tied": [tied, tied_trials],
+        }
+        self.meant = ""  # what else makes it the search it is: the program's to say
+
+    def identity(self) -> str:
+        """A digest of what makes a search the one it is, for chief and workers alike.
+
+        Where they find the directory may differ: its name counts, not its path.
+        """
+        place = pathlib.PurePath(os.path.abspath(self._directory or "."))
+        said = {**self._said, "meant": self.meant}
+        said["project"] = [place.name, self._project_name]
+        text = json.dumps(said, sort_keys=True, default=_plain)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _point(self, given: dict) -> dict:
         names = {hp.name for hp in self._space.axes}
@@ -327,6 +349,12 @@ class ParetoOracle(kt.Oracle):
         super().set_state(state)
         self._before = dict(self.ongoing_trials)
 
+    def _unreadable(self, why: str) -> ValueError:
+        return ValueError(
+            f"{self._get_oracle_fname()} or a trial.json beside it is not what a "
+            f"search wrote ({why}). Give another directory, or remove it to start anew."
+        )
+
     def save(self):
         write_json(self._get_oracle_fname(), self.get_state())
 
@@ -339,8 +367,17 @@ class ParetoOracle(kt.Oracle):
 
         The files are trials by themselves and one of their order. A kill between them
         leaves a trial that the order does not know of.
+
+        Raises:
+            ValueError: naming the files, if they are not what a search wrote.
         """
-        super().reload()
+        try:
+            super().reload()
+        except RecursionError as error:
+            raise self._unreadable("nested too deep") from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            text = " ".join(str(error).split())[:200]
+            raise self._unreadable(f"{type(error).__name__}: {text}") from error
         finished = (STATUS.COMPLETED, STATUS.FAILED)
         for trial_id, trial in sorted(self.trials.items()):
             if trial_id not in self.start_order:

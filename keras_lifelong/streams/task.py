@@ -102,9 +102,22 @@ class TaskSpec:
         for kind in heads.names():
             classes = heads.get(kind).infer(y)
             if classes is not None:
+                _check_count(classes, len(y), what)
                 return cls(classes, kind, x.shape[1:])
         accepted = "be floats, or 0 and 1, in several columns without a spec"
         raise _error(what, "y", accepted, f"dtype {y.dtype}")
+
+
+def _check_count(classes: int, examples: int, what: str) -> None:
+    """Refuses labels that are numbers of something else: a head has a unit for each."""
+    most = max(10_000, 100 * examples)
+    _require(
+        classes <= most,
+        what,
+        "y",
+        f"be classes from 0, below {most:,}, without a spec",
+        f"a label of {classes - 1:,}",
+    )
 
 
 class Task:

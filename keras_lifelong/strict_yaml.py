@@ -103,8 +103,7 @@ def _count(root: yaml.Node) -> None:
             raise ValueError(f"This YAML holds itself, in line {line(node)}")
         if node.tag not in _PLAIN:
             raise ValueError(
-                f"This YAML has a value that is no plain data, {node.tag[:80]!r}, in "
-                f"line {line(node)}"
+                f"This is not YAML of plain data: {node.tag[:80]!r} in line {line(node)}"
             )
         above.add(id(node))
         values, letters, levels = 1, 0, 0

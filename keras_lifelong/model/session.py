@@ -18,6 +18,7 @@ class Session:
         memory: the `TaskMemory`; while a task is learned, the one that it changes.
         active: the task whose values are in the active network, or None.
         training: the `Training` that is under way, or None.
+        last: the one that ended last, for as long as it may be undone, or None.
         changes: how often one began or ended: who read in between reads again.
         slots: the head slots of the active network, by number of outputs.
         fitted: heads by task at the width of the features, so that they are resized
@@ -34,6 +35,7 @@ class Session:
         self.memory = memory
         self.active: str | None = None
         self.training: Training | None = None
+        self.last: Training | None = None
         self.changes = 0
         self.slots: dict[int, HeadSlot] = {}
         self.fitted: dict[str, tuple] = {}

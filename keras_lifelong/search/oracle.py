@@ -22,6 +22,7 @@ from keras_lifelong.search.samplers import TiedSpace
 from keras_lifelong.search.samplers import Tried
 
 STATUS = trial_module.TrialStatus
+UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 SUM = "multi_objective"  # KerasTuner wants a number of that name beside the objectives
 
 
@@ -349,7 +350,8 @@ class ParetoOracle(kt.Oracle):
         super().set_state(state)
         self._before = dict(self.ongoing_trials)
 
-    def _unreadable(self, why: str) -> ValueError:
+    def _unreadable(self, error: BaseException) -> ValueError:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return ValueError(
             f"{self._get_oracle_fname()} or a trial.json beside it is not what a "
             f"search wrote ({why}). Give another directory, or remove it to start anew."
@@ -373,11 +375,8 @@ class ParetoOracle(kt.Oracle):
         """
         try:
             super().reload()
-        except RecursionError as error:
-            raise self._unreadable("nested too deep") from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            text = " ".join(str(error).split())[:200]
-            raise self._unreadable(f"{type(error).__name__}: {text}") from error
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
         finished = (STATUS.COMPLETED, STATUS.FAILED)
         for trial_id, trial in sorted(self.trials.items()):
             if trial_id not in self.start_order:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_lifelong import heads
+from keras_lifelong.streams.digest import of_task
 from keras_lifelong.streams.sampling import hold_out
 
 HEADS = ("per_task", "shared")
@@ -102,7 +103,8 @@ class TaskSpec:
         for kind in heads.names():
             classes = heads.get(kind).infer(y)
             if classes is not None:
-                _check_count(classes, len(y), what)
+                if kind == "categorical":
+                    _check_count(classes, len(y), what)
                 return cls(classes, kind, x.shape[1:])
         accepted = "be floats, or 0 and 1, in several columns without a spec"
         raise _error(what, "y", accepted, f"dtype {y.dtype}")
@@ -111,13 +113,8 @@ class TaskSpec:
 def _check_count(classes: int, examples: int, what: str) -> None:
     """Refuses labels that are numbers of something else: a head has a unit for each."""
     most = max(10_000, 100 * examples)
-    _require(
-        classes <= most,
-        what,
-        "y",
-        f"be classes from 0, below {most:,}, without a spec",
-        f"a label of {classes - 1:,}",
-    )
+    accepted = f"be classes below {most:,} without a spec"
+    _require(classes <= most, what, "y", accepted, f"a label of {classes - 1:,}")
 
 
 class Task:
@@ -228,6 +225,14 @@ class Task:
     @property
     def _holds_out(self) -> bool:
         return self._splits["validation"] is None and self._validation_split > 0
+
+    def digest(self) -> str:
+        """A digest of the task's data, by which a run knows them; see `digest.of_task`.
+
+        Functions are called for it, as whenever a split is read.
+        """
+        splits = {split: self._read(split) for split in self._splits}
+        return of_task(self.name, splits, [self._validation_split, self._seed])
 
     def _read(self, split):
         data = self._splits[split]

@@ -103,7 +103,8 @@ def _count(root: yaml.Node) -> None:
             raise ValueError(f"This YAML holds itself, in line {line(node)}")
         if node.tag not in _PLAIN:
             raise ValueError(
-                f"This is not YAML of plain data: {node.tag[:80]!r} in line {line(node)}"
+                f"This is not YAML of plain data: {node.tag[:80]!r} in line "
+                f"{line(node)}"
             )
         above.add(id(node))
         values, letters, levels = 1, 0, 0

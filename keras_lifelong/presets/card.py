@@ -24,7 +24,7 @@ model.task_names
 model.predict(x, task={task!r})
 ```
 
-With `tasks=[{task!r}]` no more is loaded than that task needs.
+With `tasks=[name, …]` no more is loaded than these tasks need.
 """
 GOES_ON = """\
 ```python

@@ -22,7 +22,7 @@ from keras_lifelong.search.samplers import TiedSpace
 from keras_lifelong.search.samplers import Tried
 
 STATUS = trial_module.TrialStatus
-UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+UNREADABLE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 SUM = "multi_objective"  # KerasTuner wants a number of that name beside the objectives
 
 
@@ -132,9 +132,9 @@ class ParetoOracle(kt.Oracle):
 
         Where they find the directory may differ: its name counts, not its path.
         """
-        place = pathlib.PurePath(os.path.abspath(self._directory or "."))
-        said = {**self._said, "meant": self.meant}
-        said["project"] = [place.name, self._project_name]
+        place = os.path.basename(os.path.abspath(self._directory or "."))
+        project = [place, self._project_name]
+        said = {**self._said, "meant": self.meant, "project": project}
         text = json.dumps(said, sort_keys=True, default=_plain)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -353,8 +353,8 @@ class ParetoOracle(kt.Oracle):
     def _unreadable(self, error: BaseException) -> ValueError:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return ValueError(
-            f"{self._get_oracle_fname()} or a trial.json beside it is not what a "
-            f"search wrote ({why}). Give another directory, or remove it to start anew."
+            f"{self._get_oracle_fname()} or a trial beside it is not what a search "
+            f"wrote ({why}). Give another directory, or remove it to start anew."
         )
 
     def save(self):
@@ -391,8 +391,7 @@ class ParetoOracle(kt.Oracle):
 
 def write_json(path, state):
     """Writes it whole or not at all: a search may be killed at any time."""
-    text = json.dumps(state, default=_plain)
-    write_atomic(pathlib.Path(os.fspath(path)), text.encode())
+    write_atomic(os.fspath(path), json.dumps(state, default=_plain).encode())
 
 
 def _plain(value):

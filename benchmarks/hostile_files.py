@@ -1,9 +1,10 @@
-"""What becomes of hostile configurations: here, and in Keras' `load_model(safe_mode=True)`.
+"""What becomes of hostile configurations: here, and in Keras' own `load_model`.
 
     PYTHONPATH=tests/presets python benchmarks/hostile_files.py
 
-Each is one layer put into the backbone of a shipped preset, and into the same network as
-a `.keras` file. Prints a table: loaded or refused, seconds, MiB that the process grew by.
+Each is one layer put into the backbone of a shipped preset, and into the same network
+as a `.keras` file, loaded with `safe_mode=True`. Prints a table: loaded or refused,
+seconds, MiB that the process grew by.
 """
 
 from __future__ import annotations

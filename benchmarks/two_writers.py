@@ -65,19 +65,21 @@ def main(minutes: float) -> int:
 
     kl.LifelongModel.from_preset(NAMES[0]).save_to_preset(place)
     writers = [start(write, name) for name in NAMES]
+    numbers = [1, 2]
     readers = [start(read) for _ in range(2)]
     found: collections.Counter[str] = collections.Counter()
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end:
-        pause = time.monotonic() + rng.uniform(15, 30)  # a writer takes 10 s to begin
-        while time.monotonic() < pause:
+        i = rng.randrange(2)
+        log = logs / str(numbers[i])
+        while not log.exists() and time.monotonic() < end:  # it takes long to begin
             time.sleep(0.01)
             found["lost"] += not place.is_dir()
-        i = rng.randrange(2)
+        time.sleep(rng.uniform(0, 3))
         writers[i].kill()
         writers[i].join()
         found["kills"] += 1
-        writers[i] = start(write, NAMES[i])
+        writers[i], numbers[i] = start(write, NAMES[i]), begun
     for process in [*readers, *writers]:
         process.kill()
         process.join()

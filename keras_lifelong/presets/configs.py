@@ -27,6 +27,7 @@ REFUSED = (  # by name, so that the message says so; all else is not on the list
     *("Lambda", "StringLookup", "TFSMLayer", "TextVectorization"),
     *("TorchModuleWrapper", "__lambda__"),
 )
+KERAS, REGISTERED = "keras", "registered"
 ARRAYS = ("__numpy__", "__tensor__")
 _ENTRY = {"module", "class_name", "config", "registered_name", "build_config"}
 _ENTRY |= {"compile_config"}
@@ -56,7 +57,8 @@ def check_objects(config: Any, where: str = "config") -> None:
         ValueError: with the place and the name.
     """
     counts = {"values": 0, "layers": 0}
-    pending: list[tuple[str, str, Any, int, bool]] = [(where, "", config, 0, False)]
+    # whose arguments these are: nobody's that Keras makes, its own, or a user's
+    pending: list[tuple[str, str, Any, int, str]] = [(where, "", config, 0, "")]
     while pending:
         path, key, value, depth, within = pending.pop()
         counts["values"] += 1
@@ -66,8 +68,8 @@ def check_objects(config: Any, where: str = "config") -> None:
             raise ValueError(f"{where} holds more than {MOST_VALUES:,} values")
         if isinstance(value, dict):
             if "class_name" in value and depth:
-                within = True  # of an object
-                kind = _check_entry(path, key, value)
+                kind, owner = _check_entry(path, key if within == KERAS else "", value)
+                within = owner
                 counts["layers"] += kind == allowed.LAYER
                 if counts["layers"] > MOST_LAYERS:
                     raise ValueError(f"{where} has more than {MOST_LAYERS:,} layers")
@@ -82,11 +84,15 @@ def check_objects(config: Any, where: str = "config") -> None:
                 (f"{path}[{i}]", key, v, depth + 1, within) for i, v in enumerate(value)
             ]
         else:
-            _check_leaf(path, key, value, within)
+            _check_leaf(path, key if within == KERAS else "", value, within)
 
 
-def _check_entry(path: str, key: str, entry: dict[str, Any]) -> str:
-    """Checks one description of an object; returns of what kind the object is."""
+def _check_entry(path: str, key: str, entry: dict[str, Any]) -> tuple[str, str]:
+    """Checks one description of an object.
+
+    Returns:
+        Of what kind the object is, and whether its class is Keras' or registered.
+    """
     name, module = entry["class_name"], entry.get("module")
     if not isinstance(name, str) or name in REFUSED:
         raise ValueError(f"{path} names {_short(name)}, which is refused in a preset")
@@ -98,10 +104,10 @@ def _check_entry(path: str, key: str, entry: dict[str, Any]) -> str:
         )
     if name in ARRAYS:
         _check_array(path, entry.get("config"))
-        return "array"
+        return "array", KERAS
     if name == "function":
         _check_function(path, key, entry)
-        return allowed.FUNCTION
+        return allowed.FUNCTION, KERAS
     known = _registered(entry.get("registered_name", name))
     if known is None:
         kind = allowed.CLASSES.get((str(module), name))
@@ -125,7 +131,7 @@ def _check_entry(path: str, key: str, entry: dict[str, Any]) -> str:
         role == allowed.FUNCTION and kind == allowed.LAYER
     ):
         raise ValueError(f"{path} names {name}, a {kind} where a {role} is expected")
-    return kind
+    return kind, KERAS if known is None else REGISTERED
 
 
 def _check_function(path: str, key: str, entry: dict[str, Any]) -> None:
@@ -193,16 +199,17 @@ def _check_array(path: str, config: Any) -> None:
             raise ValueError(f"{path} is an array of what is no number")
 
 
-def _check_leaf(path: str, key: str, value: Any, within: bool) -> None:
+def _check_leaf(path: str, key: str, value: Any, within: str) -> None:
     if isinstance(value, str):
         if len(value) > LONGEST:
             raise ValueError(f"{path} is a text of {len(value):,} letters")
-        _check_name(path, key, value)
+        if within:  # a method's own options are its own to check
+            _check_name(path, key, value)
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
         limit = allowed.LARGEST_OF.get(str(key), allowed.LARGEST)
-        if within and abs(value) > limit:
+        if within == KERAS and abs(value) > limit:
             raise ValueError(f"{path} is {_short(value)}, where {limit:,} is the most")
     elif not isinstance(value, float):
         raise ValueError(f"{path} holds a {type(value).__name__}")

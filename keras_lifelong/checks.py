@@ -30,11 +30,7 @@ from collections.abc import Mapping
 from typing import Annotated
 from typing import Any
 
-
-def shown(value: Any, most: int = 300) -> str:
-    """A value as a message shows it: the beginning, if it is long."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} letters)"
+from keras_lifelong.strict_yaml import shown
 
 
 @dataclasses.dataclass(frozen=True)

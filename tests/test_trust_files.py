@@ -70,7 +70,7 @@ def test_yaml_with_an_alias_or_two():
 @pytest.mark.parametrize("key", ["seed", "method", "backbone", "training", "nonsense"])
 def test_messages_about_a_configuration_are_short(key):
     raw = {"method": {"name": "Finetune"}, "stream": {"name": "digits"}}
-    raw |= {"backbone": {"name": "mlp"}, key: [list(range(50_000))]}
+    raw |= {"backbone": {"name": "mlp", "units": [4]}, key: [list(range(50_000))]}
     with pytest.raises(ValueError, match=key) as caught:
         config.resolve(raw)
     assert len(str(caught.value)) < 900

@@ -9,9 +9,9 @@ from typing import Any
 if TYPE_CHECKING:
     import keras
 
-from keras_lifelong import checks
 from keras_lifelong.backbones.registry import Shape
 from keras_lifelong.backbones.registry import Stack
+from keras_lifelong.strict_yaml import shown
 
 # What a serialised layer may name. Keras imports any module it is told to; a
 # configuration is data and reaches Keras' own parts only.
@@ -57,8 +57,7 @@ def from_layers(
 
     if not isinstance(layers, list | tuple) or not layers:
         raise ValueError(
-            "`layers` must be a list of one or more layers. "
-            f"Received: {checks.shown(layers)}"
+            f"`layers` must be a list of one or more layers. Received: {shown(layers)}"
         )
     stack = Stack("layers", tuple(input_shape))
     for index, entry in enumerate(layers):
@@ -82,7 +81,7 @@ def from_layers(
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"`{place}` ({class_name}) has a config that Keras refuses: {error}. "
-                f"Received: {checks.shown(config)}"
+                f"Received: {shown(config)}"
             ) from error
         stack.layers.append(layer)
     return stack.build()
@@ -95,7 +94,7 @@ def _check_entry(place: str, entry: Any) -> str:
     if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
         raise ValueError(
             f"`{place}` must be {{class_name: …, config: {{…}}}}. "
-            f"Received: {checks.shown(entry)}"
+            f"Received: {shown(entry)}"
         )
     class_name = entry["class_name"]
     layer = getattr(keras.layers, class_name, None)
@@ -122,7 +121,7 @@ def _check_is_data(place: str, value: Any) -> None:
         if module not in _MODULES or name in _REFUSED or str(name).startswith("__"):
             raise ValueError(
                 f"`{place}` names an object that isn't Keras' own, which a "
-                f"configuration may not. Received: {checks.shown(value)}"
+                f"configuration may not. Received: {shown(value)}"
             )
         for key, item in value.items():
             _check_is_data(f"{place}.{key}", item)
@@ -150,5 +149,5 @@ def _check_input(
     if index or shape != input_shape:
         raise ValueError(
             f"`{place}` is an InputLayer; it may only stand first and must have the "
-            f"stream's input shape {input_shape}. Received: {checks.shown(config)}"
+            f"stream's input shape {input_shape}. Received: {shown(config)}"
         )

@@ -584,3 +584,9 @@ def test_a_card_names_what_was_said_only(tmp_path):
     assert "license: mit" in front and "- user/digits" in front
     with pytest.raises(ValueError, match="`datasets`"):
         zoo.publish(zoo.path("den_digits"), "hf://u/n", dry_run=True, datasets="x")
+
+
+@pytest.mark.parametrize("name", ["ari_digits", "par_digits", "lasem_digits"])
+def test_a_method_s_own_options_name_nothing_of_keras(name):
+    """ARI's `initializer` is "generated", which is none of Keras' initializers."""
+    configs.check_objects(json.loads((zoo.path(name) / layout.CONFIG).read_text()))

@@ -223,7 +223,7 @@ class PresetMixin(keras.Model):
         ```
         """
 
-        def load(preset: Preset) -> Self:
+        def load(preset):
             return _loaded(cls, preset, tasks, load_weights)
 
         return reading.read(uri, load)

@@ -31,7 +31,6 @@ from keras_lifelong.presets import local_paths
 from keras_lifelong.presets import origin
 from keras_lifelong.presets import reading
 from keras_lifelong.presets import weights
-from keras_lifelong.presets.reading import Preset
 from keras_lifelong.report.style import to_png
 
 FIGURES = ("accuracy_over_tasks", "accuracy_matrix", "growth")

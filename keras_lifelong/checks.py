@@ -30,6 +30,8 @@ from collections.abc import Mapping
 from typing import Annotated
 from typing import Any
 
+from keras_lifelong.strict_yaml import shown
+
 
 @dataclasses.dataclass(frozen=True)
 class In:
@@ -164,7 +166,7 @@ def arguments(
         if name not in given and parameter.default is parameter.empty:
             raise ValueError(
                 f"`{path}.{name}` is required and must be "
-                f"{words(accepted[name])}. Received: {section!r}"
+                f"{words(accepted[name])}. Received: {shown(section)}"
             )
         resolved[name] = given.get(name, plain(parameter.default))
     return resolved
@@ -187,7 +189,7 @@ def check(path: str, value: Any, kind: Any) -> Any:
     found = plain(value)
     if matches(found, kind):
         return found
-    message = f"`{path}` must be {words(kind)}. Received: {value!r}"
+    message = f"`{path}` must be {words(kind)}. Received: {shown(value)}"
     raise ValueError(f"{message}{_hint(found, kind)}")
 
 
@@ -217,7 +219,7 @@ def unknown_key(
     candidates = misplaced or accepted or elsewhere
     hint = f" Nearest: `{nearest(path, candidates)}`." if candidates else ""
     return ValueError(
-        f"Unknown key `{path}`. Received: {path}={value!r}.{hint} "
+        f"Unknown key `{path}`. Received: {path}={shown(value)}.{hint} "
         f"Accepted{f' in {section}' if section else ''}: {keys}"
     )
 

@@ -129,6 +129,7 @@ def _parse(
     name: str, values: flags.FlagValues, arguments: list[str]
 ) -> SimpleNamespace:
     values.set_gnu_getopt(True)
+    arguments = [_with_underscores(word) for word in arguments]
     try:
         left = values([name, *arguments])[1:]
     except flags.Error as error:
@@ -143,6 +144,14 @@ def _parse(
     if missing:
         raise UsageError(f"{name} needs {' and '.join(missing)}. See {name} --help")
     return SimpleNamespace(**parsed)
+
+
+def _with_underscores(word: str) -> str:
+    """A flag by the name that absl has for it: `--dry-run` is `--dry_run`."""
+    if not word.startswith("--") or word == "--":
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
 
 
 def _fail(error: BaseException, status: int, verbose: bool) -> int:
@@ -201,6 +210,12 @@ def _run_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("overwrite", False, text, flag_values=values)
 
 
+def _learning_flags(values: flags.FlagValues) -> None:
+    _run_flags(values)
+    text = "Go on even if the data are no longer those that the run began with."
+    flags.DEFINE_boolean("accept_changed_data", False, text, flag_values=values)
+
+
 def _run(arguments: SimpleNamespace) -> None:
     config, directory = _asked(arguments)
     with directory.locked():
@@ -222,6 +237,7 @@ def _run(arguments: SimpleNamespace) -> None:
             **config.fit_arguments,
             verbose="auto",
             checkpoint_dir=str(directory.checkpoint),
+            accept_changed_data=arguments.accept_changed_data,
         )
         result = dataclasses.replace(result, config=config.resolved)
         directory.save(model, result)
@@ -315,6 +331,10 @@ def _publish_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("private", False, text, flag_values=values)
     text = "Message of the commit or version."
     flags.DEFINE_string("message", None, text, flag_values=values)
+    text = "Licence of your model, by the hub's name for it; left out if not given."
+    flags.DEFINE_string("license", None, text, flag_values=values)
+    text = "Data set that it learned, by the hub's name for it; repeatable."
+    flags.DEFINE_multi_string("dataset", [], text, flag_values=values)
 
 
 def _publish(arguments: SimpleNamespace) -> None:
@@ -328,6 +348,8 @@ def _publish(arguments: SimpleNamespace) -> None:
             message=arguments.message,
             private=arguments.private,
             dry_run=arguments.dry_run,
+            license=arguments.license,
+            datasets=arguments.dataset,
         )
     if arguments.dry_run:
         print(done["card"])
@@ -379,8 +401,9 @@ def _preset_line(name: str) -> str:
 
 def _configs() -> Iterable[tuple[str, str]]:
     """Path and first comment of each configuration, here or beside the package."""
-    beside = Path(__file__).parents[1] / "zoo_configs"
-    folder = next((f for f in (Path("zoo_configs"), beside) if f.is_dir()), None)
+    here = Path(__file__).parent  # a wheel holds them, a checkout has them beside
+    places = (Path("zoo_configs"), here / "zoo_configs", here.parent / "zoo_configs")
+    folder = next((f for f in places if f.is_dir()), None)
     if folder is None:
         return
     for path in sorted(folder.rglob("*.yaml")):
@@ -461,8 +484,8 @@ COMMANDS = {
             "config": "YAML file, such as those in zoo_configs/.",
             "output_dir": "Directory of this run; made if absent.",
         },
-        _run_flags,
-        "[--set KEY=VALUE ...] [--seed N] [--overwrite]",
+        _learning_flags,
+        "[--set KEY=VALUE ...] [--seed N] [--overwrite] [--accept_changed_data]",
     ),
     "tune": Command(
         "Search for the best trade-offs of accuracy and size; goes on likewise.",
@@ -487,7 +510,8 @@ COMMANDS = {
             "to": "hf://user/name or kaggle://owner/model/framework/variation.",
         },
         _publish_flags,
-        "[--dry_run] [--private] [--message TEXT]",
+        "[--dry_run] [--private] [--message TEXT] [--license NAME] "
+        "[--dataset NAME ...]",
     ),
     "list": Command(
         "Print the methods, streams, backbones, configurations and presets there are.",

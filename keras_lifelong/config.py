@@ -34,6 +34,7 @@ from typing import Literal
 from keras_lifelong import checks
 from keras_lifelong.strict_yaml import dump
 from keras_lifelong.strict_yaml import parse
+from keras_lifelong.strict_yaml import shown
 
 SECTIONS = ("method", "backbone", "stream", "training", "seed", "search")
 
@@ -210,7 +211,7 @@ def override(raw: Any, overrides: Iterable[str]) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ValueError(
             f"A configuration must be a mapping of {', '.join(SECTIONS)}. "
-            f"Received: {raw!r}"
+            f"Received: {shown(raw)}"
         )
     raw = copy.deepcopy(raw)
     for text in overrides:
@@ -219,7 +220,7 @@ def override(raw: Any, overrides: Iterable[str]) -> dict[str, Any]:
         if not equals or not value.strip() or not all([*parents, last]):
             raise ValueError(
                 "--set takes KEY=VALUE, such as training.epochs=1 or "
-                f"training.loss=null. Received: {text!r}"
+                f"training.loss=null. Received: {shown(text)}"
             )
         section = raw
         for depth, key in enumerate(parents, 1):
@@ -227,7 +228,7 @@ def override(raw: Any, overrides: Iterable[str]) -> dict[str, Any]:
             if not isinstance(section, dict):
                 raise ValueError(
                     f"`{path}` can't be set: `{'.'.join(parents[:depth])}` is "
-                    f"{section!r}, not a mapping. Received: --set {text}"
+                    f"{shown(section)}, not a mapping. Received: --set {text}"
                 )
         section[last] = parse(value)
     return raw
@@ -290,7 +291,7 @@ def _training(raw: dict[str, Any]) -> dict[str, Any]:
     if not metrics or len(set(metrics)) < len(metrics):
         raise ValueError(
             "`training.metrics` must be one or more names, each once. "
-            f"Received: {metrics!r}"
+            f"Received: {shown(metrics)}"
         )
     for metric in metrics:
         try:
@@ -307,7 +308,7 @@ def _check_optimizer(optimizer: str | dict[str, Any]) -> None:
     if "learning_rate" in section:
         raise ValueError(
             f"`{path}.learning_rate` is set as `training.learning_rate`. "
-            f"Received: {optimizer!r}"
+            f"Received: {shown(optimizer)}"
         )
     known = _optimizers()
     _call(path, section, known, known.__getitem__)
@@ -351,7 +352,7 @@ def _seed(raw: dict[str, Any]) -> int:
 def _section(raw: dict[str, Any], key: str, default: Any = None) -> dict[str, Any]:
     section = raw.get(key, default)
     if not isinstance(section, dict):
-        received = repr(section) if key in raw else "no such key"
+        received = shown(section) if key in raw else "no such key"
         raise ValueError(f"`{key}` must be a mapping. Received: {received}")
     return section
 
@@ -368,7 +369,7 @@ def _call(
 ) -> dict[str, Any]:
     """Checks `{name: …, …arguments}` against the signature of `callee(name)`."""
     if "name" not in section:
-        raise ValueError(f"`{path}.name` is required. Received: {section!r}")
+        raise ValueError(f"`{path}.name` is required. Received: {shown(section)}")
     given = dict(section)
     name = given.pop("name")
     checks.check(f"{path}.name", name, Literal[*sorted(names)])

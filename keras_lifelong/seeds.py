@@ -6,6 +6,8 @@ import hashlib
 
 import keras
 
+from keras_lifelong import networks
+
 SEED_STATE = "seed_generator_state"  # Keras' name for it
 
 
@@ -50,7 +52,7 @@ def seeded_copy(network, *parts) -> keras.Sequential:
     >>> bool((a[0] == b[0]).all())
     True
     """
-    return keras.Sequential.from_config(seed_config(network.get_config(), *parts))
+    return networks.from_config(seed_config(network.get_config(), *parts))
 
 
 def reseeded(initializer, seed: int):

@@ -53,7 +53,7 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
         thresholds = {} if alpha is None else {"alpha": alpha, "beta": beta}
         return config.build_model(shape, **thresholds)
 
-    return cls(
+    tuner = cls(
         build,
         stream,
         **config.fit_arguments,
@@ -63,6 +63,8 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
         project_name=PROJECT,
         overwrite=overwrite,
     )
+    tuner.own_oracle.meant = config.to_yaml()  # chief and workers of one search
+    return tuner
 
 
 def draw(tuner, directory: Path) -> list[str]:

@@ -61,7 +61,17 @@ class FakeMethod:
     def compile(self, optimizer, loss, metrics):
         self.optimizer, self.loss, self.metrics = optimizer, loss, metrics
 
-    def fit_stream(self, stream, *, epochs, batch_size, verbose, checkpoint_dir):
+    def fit_stream(
+        self,
+        stream,
+        *,
+        epochs,
+        batch_size,
+        verbose,
+        checkpoint_dir,
+        accept_changed_data=False,
+    ):
+        del accept_changed_data
         from keras_lifelong.metrics import Result
 
         path = Path(checkpoint_dir) / "state.json"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 from keras_lifelong.backbones.registry import Shape
 from keras_lifelong.backbones.registry import Stack
+from keras_lifelong.strict_yaml import shown
 
 # What a serialised layer may name. Keras imports any module it is told to; a
 # configuration is data and reaches Keras' own parts only.
@@ -52,9 +53,11 @@ def from_layers(
     """
     import keras
 
+    from keras_lifelong.presets import configs
+
     if not isinstance(layers, list | tuple) or not layers:
         raise ValueError(
-            f"`layers` must be a list of one or more layers. Received: {layers!r}"
+            f"`layers` must be a list of one or more layers. Received: {shown(layers)}"
         )
     stack = Stack("layers", tuple(input_shape))
     for index, entry in enumerate(layers):
@@ -67,19 +70,18 @@ def from_layers(
             continue
         name = stack.name_for(class_name)
         try:
-            layer = keras.saving.deserialize_keras_object(
-                {
-                    "module": "keras.layers",
-                    "class_name": class_name,
-                    "config": {"name": name, **config},
-                    "registered_name": None,
-                },
-                safe_mode=True,
-            )
+            described = {
+                "module": "keras.layers",
+                "class_name": class_name,
+                "config": {"name": name, **_with_modules(config)},
+                "registered_name": None,
+            }
+            configs.check_objects([described], "layers")
+            layer = keras.saving.deserialize_keras_object(described, safe_mode=True)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"`{place}` ({class_name}) has a config that Keras refuses: {error}. "
-                f"Received: {config!r}"
+                f"Received: {shown(config)}"
             ) from error
         stack.layers.append(layer)
     return stack.build()
@@ -91,7 +93,8 @@ def _check_entry(place: str, entry: Any) -> str:
 
     if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
         raise ValueError(
-            f"`{place}` must be {{class_name: …, config: {{…}}}}. Received: {entry!r}"
+            f"`{place}` must be {{class_name: …, config: {{…}}}}. "
+            f"Received: {shown(entry)}"
         )
     class_name = entry["class_name"]
     layer = getattr(keras.layers, class_name, None)
@@ -118,10 +121,25 @@ def _check_is_data(place: str, value: Any) -> None:
         if module not in _MODULES or name in _REFUSED or str(name).startswith("__"):
             raise ValueError(
                 f"`{place}` names an object that isn't Keras' own, which a "
-                f"configuration may not. Received: {value!r}"
+                f"configuration may not. Received: {shown(value)}"
             )
         for key, item in value.items():
             _check_is_data(f"{place}.{key}", item)
+
+
+def _with_modules(value: Any) -> Any:
+    """A copy in which every object says in which module of Keras it is."""
+    from keras_lifelong.presets import allowed
+
+    if isinstance(value, list | tuple):
+        return [_with_modules(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _with_modules(item) for key, item in value.items()}
+    if "class_name" in value and "module" not in value:
+        name = value["class_name"]
+        found["module"] = next((m for m, n in allowed.CLASSES if n == name), "keras")
+    return found
 
 
 def _check_input(
@@ -131,5 +149,5 @@ def _check_input(
     if index or shape != input_shape:
         raise ValueError(
             f"`{place}` is an InputLayer; it may only stand first and must have the "
-            f"stream's input shape {input_shape}. Received: {config!r}"
+            f"stream's input shape {input_shape}. Received: {shown(config)}"
         )

@@ -16,6 +16,7 @@ import numpy as np
 from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import matrix as measures
 from keras_lifelong.metrics.directions import higher_is_better
+from keras_lifelong.metrics.fields import check as check_fields
 from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.metrics.table import result_table
 
@@ -270,6 +271,7 @@ class Result:
             raise ValueError(
                 f"A result needs all keys of results.json. Missing: {missing}"
             )
+        check_fields(content)
         fields = {name: content[name] for name in names}
         fields["matrices"] = {content["metric"]: content["matrix"]} | dict(
             content["matrices"]
@@ -307,8 +309,9 @@ class Result:
         """
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"Cannot read a result from {path}: {error}") from error
+        except (LookupError, RecursionError, TypeError, ValueError) as error:
+            why = str(error)[:500]
+            raise ValueError(f"Cannot read a result from {path}: {why}") from error
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result):

@@ -56,12 +56,25 @@ class ActiveMixin(keras.Model):
             self.activate(name)
             yield
             self.activate(None)
-            session.training = None
+            session.training, session.last = None, training
             session.changes += 1
         except BaseException:
             if training is not None and session.training is training:
                 training.running = False
                 self._put_back(training)
+            raise
+
+    @contextlib.contextmanager
+    def undone_if_it_fails(self, name: str) -> Iterator[None]:
+        """Makes the model what it was before it learned `name`, if the block fails."""
+        session = self._session
+        before, session.last = session.last, None
+        try:
+            yield
+        except BaseException:
+            if before is not None and before.name == name and session.training is None:
+                self._put_back(before)
+                session.seen.pop(name, None)
             raise
 
     def _refuse_second(self, name: str):

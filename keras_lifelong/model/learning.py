@@ -218,7 +218,8 @@ class LearningMixin(keras.Model):
         calls = Callbacks(callbacks, self, verbose)
         calls.on_train_begin()
         self._learn(x, settings, calls, NoRecorder(), learn)
-        calls.on_train_end()
+        with self.undone_if_it_fails(x.name):
+            calls.on_train_end()
         return calls.history
 
     def _batch_size(self, x, batch_size):
@@ -333,6 +334,7 @@ class LearningMixin(keras.Model):
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         verbose: int | str = "auto",
         checkpoint_dir: str | os.PathLike | None = None,
+        accept_changed_data: bool = False,
     ) -> metrics_lib.Result:
         """Learns the tasks of a stream in order and tests all of them after each.
 
@@ -341,6 +343,9 @@ class LearningMixin(keras.Model):
             epochs, batch_size, callbacks, verbose: as in `fit`.
             checkpoint_dir: a directory in which every finished phase is stored. If it
                 holds an interrupted run of this model and stream, that run goes on.
+            accept_changed_data: whether it goes on if the data of a task are no longer
+                those that it began with. (Of a `tf.data.Dataset` it knows the first
+                elements and how many there are.)
 
         Returns:
             A `Result`: accuracy matrix, ACC, backward transfer, forgetting, size, time.
@@ -353,7 +358,9 @@ class LearningMixin(keras.Model):
         checkpoint = None
         if checkpoint_dir is not None:
             run = self._run(stream, settings)
-            checkpoint = Checkpoint(checkpoint_dir, self, run, calls)
+            checkpoint = Checkpoint(
+                checkpoint_dir, self, run, calls, accept_changed_data
+            )
             measured.restore(checkpoint.measured)
         recorder = NoRecorder() if checkpoint is None else checkpoint
         start = time.perf_counter()
@@ -361,6 +368,8 @@ class LearningMixin(keras.Model):
         tasks = []
         for index, task in enumerate(stream):
             tasks.append(task)
+            if checkpoint is not None:
+                checkpoint.check_data(index, task)
             if index < measured.tasks_done:
                 if self.keeps_data:
                     self.seen[task.name] = task
@@ -370,6 +379,7 @@ class LearningMixin(keras.Model):
                 checkpoint.begin_task(index, measured.to_config())
             task_start = time.perf_counter()
             peak = self._learn(task, settings, calls, recorder)
+            self._session.last = None  # a task of a stream stays learned
             seconds = time.perf_counter() - task_start
             measured.after_task(tasks, peak, seconds, time.perf_counter() - start)
             if calls.stops:

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_lifelong import checks
 from keras_lifelong import metrics as metrics_lib
+from keras_lifelong import networks
 from keras_lifelong.model.active import ActiveMixin
 from keras_lifelong.model.backbone import check_backbone
 from keras_lifelong.model.backbone import with_constants
@@ -203,7 +204,7 @@ class LifelongModel(
 
     def backbone_copy(self) -> keras.Sequential:
         """A fresh copy of the backbone as the user gave it, weights not included."""
-        return keras.saving.deserialize_keras_object(json.loads(self._backbone_config))
+        return networks.sequential(json.loads(self._backbone_config))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -220,9 +221,8 @@ class LifelongModel(
         config = dict(config)
         backbone = config.pop("backbone")
         if isinstance(backbone, dict):
-            backbone = keras.saving.deserialize_keras_object(
-                backbone, custom_objects=custom_objects
-            )
+            with keras.saving.CustomObjectScope(custom_objects or {}):
+                backbone = networks.sequential(backbone)
         return cls(backbone, **config)
 
     def build_from_config(self, config: dict[str, Any]) -> None:

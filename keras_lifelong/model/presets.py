@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from typing import Self
@@ -24,11 +23,14 @@ from keras_lifelong.metrics import Result
 from keras_lifelong.model import registry
 from keras_lifelong.model.results import versions
 from keras_lifelong.model.task_memory import key_text
+from keras_lifelong.presets import budget
 from keras_lifelong.presets import card
 from keras_lifelong.presets import configs
 from keras_lifelong.presets import layout
+from keras_lifelong.presets import local_paths
+from keras_lifelong.presets import origin
+from keras_lifelong.presets import reading
 from keras_lifelong.presets import weights
-from keras_lifelong.presets.reading import Preset
 from keras_lifelong.report.style import to_png
 
 FIGURES = ("accuracy_over_tasks", "accuracy_matrix", "growth")
@@ -73,27 +75,15 @@ class PresetMixin(keras.Model):
         model = kl.LifelongModel.from_preset("den_digits")
         ```
         """
-        directory = pathlib.Path(os.path.abspath(directory))
+        directory = pathlib.Path(os.path.realpath(directory))
         layout.recover(directory)
-        if directory.exists() and not (
-            directory.is_dir() and layout.is_preset(directory)
-        ):
-            raise ValueError(
-                "`directory` must be new, empty or an earlier preset. "
-                f"Received: {str(directory)!r}."
-            )
+        layout.check_place(directory)
         directory.parent.mkdir(parents=True, exist_ok=True)
         state, arrays = self.get_state()
         _check_space(directory.parent, arrays)
-        made = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
-        temporary = pathlib.Path(made)
-        try:
-            origin = self._write_preset(temporary, directory.name, state, arrays)
-            temporary.chmod(0o755)
-            layout.replace(directory, temporary)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        self._session.origin = origin
+        with layout.replacing(directory) as place:
+            written = self._write_preset(place, directory.name, state, arrays)
+        self._session.origin = written
 
     def _write_preset(self, place, name, state, arrays) -> dict:
         """Writes every file of a preset; returns what it is, for its children."""
@@ -109,22 +99,26 @@ class PresetMixin(keras.Model):
         tasks = self._write_arrays(place, state, arrays)
         layout.write_json(place / layout.CONFIG, config)
         layout.write_json(place / layout.TASKS, tasks)
+        results = [result.to_dict() for result in self.results]
         metrics = {
-            "results": [result.to_dict() for result in self.results],
+            "results": [
+                {**result, "config": local_paths.left_out(result["config"])}
+                for result in results
+            ],
             "growth": state["growth"],
         }
         layout.write_json(place / layout.METRICS, metrics)
         last = self.results[-1] if self.results else None
-        experiment = self._experiment(last)
+        experiment = local_paths.left_out(self._experiment(last))
         text = yaml.safe_dump(experiment, sort_keys=False, allow_unicode=True)
         (place / layout.EXPERIMENT).write_text(text, encoding="utf-8")
         figures = [] if last is None else _draw(last, place / layout.FIGURE_FOLDER)
         identity = layout.identity(state, arrays)
         lineage = self._lineage(identity)
-        origin = {"id": identity, "preset": name, "tasks": self.task_names}
+        said = {"id": identity, "preset": name, "tasks": self.task_names}
         metadata = {
             "schema": layout.SCHEMA,
-            **origin,
+            **said,
             "method": type(self).__name__,
             "summary": _summary(type(self)),
             "input_shape": list(self.backbone_input_shape),
@@ -138,7 +132,7 @@ class PresetMixin(keras.Model):
         (place / layout.CARD).write_text(text, encoding="utf-8")
         metadata["files"] = layout.files(place)
         layout.write_json(place / layout.METADATA, metadata)
-        return {**origin, "lineage": lineage}
+        return {**said, "lineage": lineage}
 
     def _write_arrays(self, place, state, arrays) -> list[dict]:
         """Writes the files of weights; returns the content of tasks.json."""
@@ -183,13 +177,13 @@ class PresetMixin(keras.Model):
         return json.loads(json.dumps(found))
 
     def _lineage(self, identity) -> list[dict]:
-        origin = self._session.origin
-        if origin is None:
+        known = self._session.origin
+        if known is None:
             return []
-        if origin["id"] == identity:  # saved again
-            return origin["lineage"]
-        parent = {key: origin[key] for key in ("id", "preset", "tasks")}
-        return [*origin["lineage"], parent]
+        if known["id"] == identity:  # saved again
+            return known["lineage"]
+        parent = {key: known[key] for key in ("id", "preset", "tasks")}
+        return [*known["lineage"], parent]
 
     @classmethod
     def from_preset(
@@ -227,35 +221,46 @@ class PresetMixin(keras.Model):
         model.fit(x, y, task="more", epochs=10)
         ```
         """
-        if "://" not in os.fspath(uri):
-            layout.recover(pathlib.Path(uri))
-        preset = Preset(uri)
-        config = preset.json(layout.CONFIG, dict)
-        listed = preset.json(layout.TASKS, list)
-        metrics = preset.json(layout.METRICS, dict)
-        with preset.reading(layout.CONFIG):
-            found = _class(cls, config["class_name"])
-            configs.check_objects(config)
-        with preset.reading(layout.TASKS):
-            names = [entry["name"] for entry in listed]
-            entries = _wanted(listed, names, tasks)
-        arrays = _read_arrays(preset, listed, entries) if load_weights else None
-        with preset.reading(layout.CONFIG):
-            model = _untrained(found, preset, config, arrays)
-        if arrays is not None:
-            kept = [entry["name"] for entry in entries]
-            _restore(model, preset, config["structure"], listed, kept, arrays, metrics)
-        return model
+
+        def load(preset):
+            return _loaded(cls, preset, tasks, load_weights)
+
+        return reading.read(uri, load)
+
+
+def _loaded(cls, preset, tasks, load_weights):
+    """The model of a preset; see `from_preset`."""
+    config = preset.json(layout.CONFIG, dict)
+    listed = preset.json(layout.TASKS, list)
+    metrics = preset.json(layout.METRICS, dict)
+    with preset.reading(layout.CONFIG):
+        found = _class(cls, config["class_name"])
+        configs.check_objects(config)
+    with preset.reading(layout.METADATA):
+        origin.check(preset.metadata)
+    with preset.reading(layout.TASKS):
+        names = [entry["name"] for entry in listed]
+        entries = _wanted(listed, names, tasks)
+    arrays = _read_arrays(preset, listed, entries) if load_weights else None
+    with preset.reading(layout.CONFIG):
+        model = _untrained(found, preset, config, arrays)
+    if arrays is not None:
+        kept = [entry["name"] for entry in entries]
+        _restore(model, preset, config["structure"], listed, kept, arrays, metrics)
+    return model
 
 
 def _untrained(found, preset, config, arrays):
     """A model of a class as a preset configures it, if that is no bigger than told."""
-    numbers, dimensions = preset.stored_bytes // 4, []
-    if arrays is not None:
-        numbers = sum(array.size for array in arrays.values())
-        dimensions = [d for array in arrays.values() for d in array.shape]
+    dimensions = [d for array in (arrays or {}).values() for d in array.shape]
     arguments = config["config"]
-    configs.check_network(arguments["backbone"], numbers)
+
+    def stored():
+        if arrays is None:
+            return preset.stored_bytes // 4
+        return sum(array.size for array in arrays.values())
+
+    budget.check_network(arguments["backbone"], stored)
     configs.check_sizes(arguments, found.sizes_from, max(dimensions, default=0))
     model = found.from_config(arguments)
     if config["compile_config"] is not None:
@@ -284,10 +289,10 @@ def _restore(model, preset, structure, listed, kept, arrays, metrics):
         model._session.results = [Result.from_dict(r) for r in metrics["results"]]
     with preset.reading(layout.METADATA):
         model._session.origin = {
-            "id": str(preset.metadata["id"]),
+            "id": preset.metadata["id"],
             "preset": preset.name,
             "tasks": names,
-            "lineage": list(preset.metadata["lineage"]),
+            "lineage": preset.metadata["lineage"],
         }
 
 

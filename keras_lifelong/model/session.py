@@ -20,6 +20,7 @@ class Session:
         active: the task whose values are in the active network, or None.
         training: the `Training` that is under way, or None.
         phase: the `Phase` that is trained at the moment, or None.
+        last: the one that ended last, for as long as it may be undone, or None.
         changes: how often one began or ended: who read in between reads again.
         slots: the head slots of the active network, by number of outputs.
         fitted: heads by task at the width of the features, so that they are resized
@@ -37,6 +38,7 @@ class Session:
         self.active: str | None = None
         self.training: Training | None = None
         self.phase: Phase | None = None
+        self.last: Training | None = None
         self.changes = 0
         self.slots: dict[int, HeadSlot] = {}
         self.fitted: dict[str, tuple] = {}

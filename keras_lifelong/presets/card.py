@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import urllib.parse
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 from keras_lifelong import heads
+from keras_lifelong import streams
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.table import number
 
@@ -22,7 +24,7 @@ model.task_names
 model.predict(x, task={task!r})
 ```
 
-With `tasks=[{task!r}]` no more is loaded than that task needs.
+With `tasks=[name, …]` no more is loaded than these tasks need.
 """
 GOES_ON = """\
 ```python
@@ -39,8 +41,10 @@ def write(
     tasks: Sequence[dict],
     result: Result | None,
     figures: Iterable[str],
+    license: str | None = None,
+    datasets: Sequence[str] = (),
 ) -> str:
-    """The text of a card.
+    """The text of a card. Whatever is a name or a text in it stays text.
 
     Args:
         uri: by which the preset is loaded.
@@ -49,26 +53,28 @@ def write(
         tasks: of each, "name" and "spec".
         result: of the stream that was learned last; None if no stream was.
         figures: paths within the preset.
+        license, datasets: by the names that hubs have for them. What the publisher does
+            not say, the card does not: nobody's licence is known from their weights.
     """
     import yaml
 
     name, method = uri.rpartition("/")[2], metadata["method"]
     shape = tuple(metadata["input_shape"])
     front = yaml.safe_dump(
-        front_matter(name, method, tasks, shape, result),
+        front_matter(name, method, tasks, shape, result, license, datasets),
         sort_keys=False,
         allow_unicode=True,
     )
     example = tasks[-1]["name"] if tasks else "task"
     parts = [
         f"---\n{front}---",
-        f"# {name}",
+        f"# {_cell(name)}",
         f"A network that learned {_count(len(tasks), 'task')} one after the other by "
-        f"**{method}** ({metadata['summary']}), made with keras-lifelong. It holds "
-        f"{metadata['parameters']:,} parameters, takes inputs of shape {shape} and "
-        "goes on learning after it is loaded.",
+        f"**{_cell(method)}** ({_cell(metadata['summary'])}), made with "
+        f"keras-lifelong. It holds {metadata['parameters']:,} parameters, takes "
+        f"inputs of shape {shape} and goes on learning after it is loaded.",
         _results(tasks, result),
-        *(f"![{_headline(path)}]({path})" for path in figures),
+        *(f"![{_headline(path)}]({urllib.parse.quote(path)})" for path in figures),
         "## To use it\n\n" + LOADED.format(uri=uri, task=example),
         "## To go on learning\n\n" + GOES_ON.format(task=example),
         _descent(metadata["lineage"]),
@@ -80,30 +86,37 @@ def write(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def front_matter(name, method, tasks, input_shape, result) -> dict[str, Any]:
+def front_matter(
+    name, method, tasks, input_shape, result, license=None, datasets=()
+) -> dict[str, Any]:
     """What hubs read: library, tags, and the results as a model index."""
     kinds = {task["spec"]["kind"] for task in tasks}
     data = "image" if len(input_shape) == 3 else "tabular"
     goals = {heads.get(kind).goal for kind in kinds}
     goal = "regression" if goals == {"regression"} else "classification"
     front: dict[str, Any] = {
-        "library_name": "keras",
-        "license": "apache-2.0",
+        "library_name": "keras-lifelong",
+        **({} if license is None else {"license": license}),
+        **({"datasets": list(datasets)} if datasets else {}),
         "tags": [*TAGS, method.lower()],
         "pipeline_tag": f"{data}-{goal}",
     }
     if result is not None:
-        front["datasets"] = [result.stream]
         front["metrics"] = list(result.matrices)
         front["model-index"] = [
-            {"name": name, "results": _index(front["pipeline_tag"], result)}
+            {
+                "name": name,
+                "results": _index(front["pipeline_tag"], result, datasets),
+            }
         ]
     return front
 
 
-def _index(goal: str, result: Result) -> list[dict]:
+def _index(goal: str, result: Result, datasets: Sequence[str]) -> list[dict]:
+    data = datasets[0] if datasets else _public(result.stream)
+
     def entry(config, task, metrics):
-        dataset = {"type": result.stream, "name": task, "config": config}
+        dataset = {"type": data, "name": task, "config": config}
         dataset["split"] = "test"
         kept = [m for m in metrics if math.isfinite(m["value"])]
         return {"task": {"type": goal}, "dataset": dataset, "metrics": kept}
@@ -114,14 +127,19 @@ def _index(goal: str, result: Result) -> list[dict]:
             {"type": metric, "value": float(matrix[-1, j]), "name": metric}
             for metric, matrix in result.matrices.items()
         ]
-        found.append(entry(task, f"{result.stream}, {task}", metrics))
+        found.append(entry(task, f"{data}, {task}", metrics))
     whole = [
         {"type": result.metric, "value": result.acc, "name": f"mean {result.metric}"},
         {"type": "backward_transfer", "value": result.bwt, "name": "backward transfer"},
         {"type": "forgetting", "value": result.forgetting, "name": "forgetting"},
     ]
-    found.append(entry("all tasks", f"{result.stream}, all tasks", whole))
+    found.append(entry("all tasks", f"{data}, all tasks", whole))
     return [e for e in found if e["metrics"]]
+
+
+def _public(stream: str) -> str:
+    """The name of a stream that the package brings; a user's own data has none."""
+    return stream if stream in streams.names() and stream != "npz" else "unnamed"
 
 
 def _results(tasks, result) -> str:
@@ -135,7 +153,7 @@ def _results(tasks, result) -> str:
             )
         return "\n".join([*lines, "", "No results were measured on a stream."])
     of = {name: j for j, name in enumerate(result.task_names)}
-    metric = result.metric
+    metric = _cell(result.metric)
     lines += [
         f"| task | kind | classes | {metric} when learned | {metric} in the end |",
         "|---|---|---|---|---|",
@@ -153,8 +171,8 @@ def _results(tasks, result) -> str:
         "",
         f"Mean {metric} {number(result.acc)}, backward transfer "
         f"{number(result.bwt, sign=True)}, forgetting {number(result.forgetting)}, on "
-        f"the test data of `{result.stream}`; {result.capacity:.2f} times the "
-        "parameters of the base network. All numbers are in `metrics.json`.",
+        f"the test data of {_cell(_public(result.stream))}; {result.capacity:.2f} "
+        "times the parameters of the base network. All numbers are in `metrics.json`.",
     ]
     return "\n".join(lines)
 
@@ -163,8 +181,8 @@ def _descent(lineage) -> str:
     if not lineage:
         return ""
     lines = [
-        f"{i + 1}. `{_cell(p['preset'])}`, {_count(len(p['tasks']), 'task')} "
-        f"(`{p['id'][:12]}`)"
+        f"{i + 1}. {_cell(p['preset'])}, {_count(len(p['tasks']), 'task')} "
+        f"({_cell(p['id'][:12])})"
         for i, p in enumerate(lineage)
     ]
     return "## Goes back to\n\n" + "\n".join(lines)
@@ -175,7 +193,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _headline(path: str) -> str:
-    return path.rpartition("/")[2].removesuffix(".png").replace("_", " ").capitalize()
+    name = path.rpartition("/")[2].removesuffix(".png")
+    return _cell(name.replace("_", " ").capitalize())
 
 
 def _classes(spec) -> str:
@@ -187,8 +206,8 @@ def _classes(spec) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot break out of a cell of a table."""
-    safe = "".join(c if c.isprintable() else "?" for c in text)
-    for character in "\\|`<[":
+    """Text that stays text in Markdown, in a cell of a table and elsewhere."""
+    safe = "".join(c if c.isprintable() else "?" for c in str(text))
+    for character in "\\|`<>[]*~&$":
         safe = safe.replace(character, f"\\{character}")
     return safe

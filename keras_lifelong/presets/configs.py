@@ -1,45 +1,47 @@
-"""Configurations from strangers: which objects they may name, and how large."""
+"""Configurations from strangers: which objects they may name, and with what.
+
+All of it is decided here, on plain data: Keras sees a configuration once every object
+in it is one of `allowed`, under the module and the name by which Keras will look it up,
+with arguments that it has, of types and sizes that are those of a network.
+"""
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import keras
-import numpy as np
 
-MODULES = (
-    "keras",
-    "keras.activations",
-    "keras.constraints",
-    "keras.dtype_policies",
-    "keras.initializers",
-    "keras.layers",
-    "keras.losses",
-    "keras.metrics",
-    "keras.models",
-    "keras.optimizers",
-    "keras.optimizers.schedules",
-    "keras.regularizers",
-)
-# They run code that is not Keras', or read files that the configuration names.
-REFUSED = (
-    "FlaxLayer",
-    "HashedCrossing",
-    "Hashing",
-    "IntegerLookup",
-    "JaxLayer",
-    "Lambda",
-    "StringLookup",
-    "TFSMLayer",
-    "TextVectorization",
-    "TorchModuleWrapper",
-    "__lambda__",
-)
-MARKS = ("__keras_tensor__", "__tensor__", "__numpy__")  # of values in a configuration
+from keras_lifelong.presets import allowed
+
 DEEPEST = 60  # levels of a configuration
-SLACK = 16_000_000  # numbers of a network that need no weights to be believed
-RATIO = 64  # numbers of a network for each stored one: hypernetworks compress
+MOST_VALUES = 1_000_000  # in a configuration
+MOST_LAYERS = 5_000
+LONGEST = 20_000  # letters of a text
+MOST_NUMBERS = 100_000  # of an array that stands in a configuration
+REFUSED = (  # by name, so that the message says so; all else is not on the list
+    *("FlaxLayer", "HashedCrossing", "Hashing", "IntegerLookup", "JaxLayer"),
+    *("Lambda", "StringLookup", "TFSMLayer", "TextVectorization"),
+    *("TorchModuleWrapper", "__lambda__"),
+)
+KERAS, REGISTERED = "keras", "registered"
+ARRAYS = ("__numpy__", "__tensor__")
+_ENTRY = {"module", "class_name", "config", "registered_name", "build_config"}
+_ENTRY |= {"compile_config", "excluded_from_weight_decay"}
+_BASES = {
+    allowed.LAYER: keras.layers.Layer,
+    allowed.INITIALIZER: keras.initializers.Initializer,
+    allowed.REGULARIZER: keras.regularizers.Regularizer,
+    allowed.CONSTRAINT: keras.constraints.Constraint,
+    allowed.POLICY: keras.dtype_policies.DTypePolicy,
+    allowed.OPTIMIZER: keras.optimizers.Optimizer,
+    allowed.LOSS: keras.losses.Loss,
+    allowed.METRIC: keras.metrics.Metric,
+    allowed.SCHEDULE: keras.optimizers.schedules.LearningRateSchedule,
+}
 
 
 def check_objects(config: Any, where: str = "config") -> None:
@@ -48,67 +50,245 @@ def check_objects(config: Any, where: str = "config") -> None:
     Classes and functions of the user's own are accepted if they are registered with
     Keras in this process: then their code is the user's, not the configuration's.
 
+    Args:
+        config: plain data, as JSON gives it. Its own "class_name" is the caller's to
+            look at; all that it holds is checked.
+        where: how its place is called in messages.
+
     Raises:
         ValueError: with the place and the name.
     """
-    for path, entry in _objects(config, where, 0):
-        name, module = entry["class_name"], entry.get("module")
-        known = keras.saving.get_registered_object(
-            str(entry.get("registered_name") or name)
-        )
-        if name in REFUSED or not isinstance(name, str):
-            raise ValueError(f"{path} names {name!r}, which is refused in a preset")
-        if known is not None or name in MARKS:
-            continue
-        if name == "function":
-            function = entry.get("config")
-            if keras.saving.get_registered_object(str(function)) is None and not (
-                isinstance(function, str) and hasattr(keras.activations, function)
-            ):
-                raise ValueError(
-                    f"{path} names the function {function!r}, which is neither Keras' "
-                    "nor registered with `register_keras_serializable`"
-                )
-        elif module is not None and module not in MODULES:
-            raise ValueError(
-                f"{path} names {module}.{name}, which is neither Keras' nor registered "
-                "with `register_keras_serializable`"
-            )
+    counts = {"values": 0, "layers": 0}
+    # whose arguments these are: nobody's that Keras makes, its own, or a user's
+    pending: list[tuple[str, str, Any, int, str]] = [(where, "", config, 0, "")]
+    while pending:
+        path, key, value, depth, within = pending.pop()
+        counts["values"] += 1
+        if depth > DEEPEST:
+            raise ValueError(f"{where} is nested more than {DEEPEST} levels deep")
+        if counts["values"] > MOST_VALUES:
+            raise ValueError(f"{where} holds more than {MOST_VALUES:,} values")
+        if isinstance(value, dict):
+            if "class_name" in value and depth:
+                kind, owner = _check_entry(path, key if within == KERAS else "", value)
+                within = owner
+                counts["layers"] += kind == allowed.LAYER
+                if counts["layers"] > MOST_LAYERS:
+                    raise ValueError(f"{where} has more than {MOST_LAYERS:,} layers")
+                if kind in (allowed.FUNCTION, "array"):
+                    continue
+            pending += [
+                (f"{path}.{_plain(k)}", k, v, depth + 1, within)
+                for k, v in value.items()
+            ]
+        elif isinstance(value, list | tuple):
+            pending += [
+                (f"{path}[{i}]", key, v, depth + 1, within) for i, v in enumerate(value)
+            ]
+        else:
+            _check_leaf(path, key if within == KERAS else "", value, within)
 
 
-def _objects(value: Any, where: str, depth: int) -> Iterator[tuple[str, dict]]:
-    if depth > DEEPEST:
-        raise ValueError(f"{where} is nested more than {DEEPEST} levels deep")
-    if isinstance(value, dict):
-        if "class_name" in value:
-            yield where, value
-        for key, item in value.items():
-            yield from _objects(item, f"{where}.{key}", depth + 1)
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            yield from _objects(item, f"{where}[{i}]", depth + 1)
+def _check_entry(path: str, key: str, entry: dict[str, Any]) -> tuple[str, str]:
+    """Checks one description of an object.
 
-
-def check_network(config: dict, stored: int) -> None:
-    """Refuses a network that is far larger than what is stored of it.
-
-    It is built without values, so that a lie takes no memory.
-
-    Args:
-        config: of a serialized `keras.Sequential`.
-        stored: numbers in the preset's arrays.
-
-    Raises:
-        ValueError: if it holds more than `SLACK` numbers and `RATIO` times the stored.
+    Returns:
+        Of what kind the object is, and whether its class is Keras' or registered.
     """
-    with keras.StatelessScope(initialize_variables=False):
-        network = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        size = sum(int(np.prod(v.shape, dtype=object)) for v in network.variables)
-    if size > max(SLACK, RATIO * stored):
+    name, module = entry["class_name"], entry.get("module")
+    if not isinstance(name, str) or name in REFUSED:
+        raise ValueError(f"{path} names {_short(name)}, which is refused in a preset")
+    extra = sorted(map(str, entry.keys() - _ENTRY))
+    if extra or entry.get("compile_config"):
         raise ValueError(
-            f"config.backbone is a network of {size:,} numbers, where the preset "
-            f"stores {stored:,}"
+            f"{path} says more of {name} than what it is: "
+            f"{_short(extra[0] if extra else 'compile_config')}"
         )
+    if name in ARRAYS:
+        _check_array(path, entry.get("config"))
+        return "array", KERAS
+    if name == "function":
+        _check_function(path, key, entry)
+        return allowed.FUNCTION, KERAS
+    known = _registered(entry.get("registered_name", name))
+    if known is None:
+        kind = allowed.CLASSES.get((str(module), name))
+        if kind is None or entry.get("registered_name") not in (None, name):
+            raise ValueError(
+                f"{path} names {_plain(f'{module}.{name}')}, which is neither Keras' "
+                "nor registered with `register_keras_serializable`, or which a preset "
+                "may not hold"
+            )
+        made = getattr(_module(str(module)), name)
+        _check_arguments(path, made, entry.get("config"))
+    else:
+        kind = _kind_of(known)
+        if kind is None:
+            raise ValueError(
+                f"{path} names {_short(name)}, which is registered and neither a "
+                "layer nor a part of one"
+            )
+    role = _role(key)
+    if role not in (None, kind) and not (
+        role == allowed.FUNCTION and kind == allowed.LAYER
+    ):
+        raise ValueError(f"{path} names {name}, a {kind} where a {role} is expected")
+    return kind, KERAS if known is None else REGISTERED
+
+
+def _check_function(path: str, key: str, entry: dict[str, Any]) -> None:
+    name = entry.get("config")
+    known = _registered(name)
+    if known is not None:
+        fine = inspect.isfunction(known)
+    else:
+        fine = (
+            name in allowed.ACTIVATIONS
+            if isinstance(name, str)
+            and entry.get("module") in ("builtins", "keras.activations")
+            else False
+        )
+    if not fine or _role(key) not in (None, allowed.FUNCTION):
+        raise ValueError(
+            f"{path} names the function {_short(name)}, which is neither one of Keras' "
+            "activations nor registered with `register_keras_serializable`"
+        )
+
+
+def _check_arguments(path: str, made: type, config: Any) -> None:
+    """Refuses arguments that a class of Keras does not have."""
+    if not isinstance(config, dict):
+        raise ValueError(
+            f"{path}.config must hold arguments. Received: a {type(config).__name__}"
+        )
+    known = _parameters(made)
+    for name in config:
+        if name not in known:
+            raise ValueError(f"{path}.config: {made.__name__} has no {_short(name)}")
+    shape = config.get("batch_shape") or config.get("shape")
+    if (
+        isinstance(shape, list)
+        and math.prod(d for d in shape if isinstance(d, int)) > allowed.LARGEST
+    ):
+        raise ValueError(f"{path}.config: inputs {_short(shape)} are too large")
+
+
+@cache
+def _parameters(made: type) -> frozenset[str]:
+    """Every argument that a class and those it derives from take by name."""
+    found = {"layers", "build_input_shape", "batch_input_shape"}
+    for base in made.__mro__:
+        if "__init__" in vars(base) and base is not object:
+            found |= set(inspect.signature(vars(base)["__init__"]).parameters)
+    return frozenset(found | {"name", "dtype", "trainable"}) - {"self", "kwargs"}
+
+
+def _check_array(path: str, config: Any) -> None:
+    """Refuses an array whose values are not plain numbers that stand there."""
+    if not isinstance(config, dict) or set(config) != {"value", "dtype"}:
+        raise ValueError(f"{path} is no array: it needs value and dtype")
+    if config["dtype"] not in list(allowed.DTYPES):
+        raise ValueError(f"{path} is an array of {_short(config['dtype'])}")
+    count, pending = 0, [(config["value"], 0)]
+    while pending:
+        value, depth = pending.pop()
+        count += 1
+        if count > MOST_NUMBERS or depth > 8:
+            raise ValueError(f"{path} is an array of over {MOST_NUMBERS:,} numbers")
+        if isinstance(value, list):
+            pending += [(item, depth + 1) for item in value]
+        elif not isinstance(value, int | float):
+            raise ValueError(f"{path} is an array of what is no number")
+
+
+def _check_leaf(path: str, key: str, value: Any, within: str) -> None:
+    if isinstance(value, str):
+        if len(value) > LONGEST:
+            raise ValueError(f"{path} is a text of {len(value):,} letters")
+        if within:  # a method's own options are its own to check
+            _check_name(path, key, value)
+    elif isinstance(value, bool) or value is None:
+        return
+    elif isinstance(value, int):
+        limit = allowed.LARGEST_OF.get(str(key), allowed.LARGEST)
+        if within == KERAS and abs(value) > limit:
+            raise ValueError(f"{path} is {_short(value)}, where {limit:,} is the most")
+    elif not isinstance(value, float):
+        raise ValueError(f"{path} holds a {type(value).__name__}")
+
+
+def _check_name(path: str, key: str, value: str) -> None:
+    """Refuses a text by which Keras would find what is not on the list."""
+    if key in ("class_name", "registered_name", "name", "module"):
+        return
+    known, role = _registered(value), _role(key)
+    if known is not None:
+        fine = _kind_of(known) is not None or inspect.isfunction(known)
+    elif role == allowed.FUNCTION:
+        fine = value in allowed.ACTIVATIONS
+    elif role == allowed.POLICY:
+        fine = value in allowed.POLICIES or value == "string"
+    elif role in (allowed.INITIALIZER, allowed.REGULARIZER, allowed.CONSTRAINT):
+        plain = value.replace("_", "").lower()
+        names = {n.lower() for (_, n), kind in allowed.CLASSES.items() if kind == role}
+        fine = plain in names
+    elif key == "exclude_layers":  # searched for as a pattern
+        fine = all(c.isalnum() or c in "_-/ " for c in value)
+    else:
+        fine = True
+    if not fine:
+        raise ValueError(
+            f"{path} names {_short(value)}, which is refused in a preset"
+            + (f" as a {role}" if role else "")
+        )
+
+
+def _role(key: Any) -> str | None:
+    text = str(key)
+    for end, role in allowed.ROLES.items():
+        if text == end or text.endswith(f"_{end}"):
+            return role
+    return None
+
+
+def _registered(name: Any) -> Any:
+    """What Keras knows under a registered name in this process, or None."""
+    if not isinstance(name, str) or not name:
+        return None
+    return keras.saving.get_registered_object(name)
+
+
+def _kind_of(known: Any) -> str | None:
+    if not isinstance(known, type):
+        return None
+    if issubclass(known, keras.Model) and not issubclass(known, keras.Sequential):
+        # A whole model is no part of one: ours would learn inside another.
+        if known.__module__.startswith("keras_lifelong."):
+            return None
+    return next((k for k, base in _BASES.items() if issubclass(known, base)), None)
+
+
+def _module(name: str) -> Any:
+    found: Any = keras
+    for part in name.split(".")[1:]:
+        found = getattr(found, part)
+    return found
+
+
+def _plain(name: Any, most: int = 80) -> str:
+    """A name as it is shown in a message: in one line, and not for long."""
+    text = "".join(c if c.isprintable() else "?" for c in str(name)[: most + 1])
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _short(value: Any, most: int = 80) -> str:
+    """A value as it is shown in a message; never more than a line."""
+    if isinstance(value, list | dict) and len(value) > 20:
+        return f"a {type(value).__name__} of {len(value):,} values"
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a number of more than thirty digits"
+    text = repr(value[: most + 1] if isinstance(value, str) else value)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def check_sizes(options: dict[str, Any], names, largest: int) -> None:
@@ -123,18 +303,22 @@ def check_sizes(options: dict[str, Any], names, largest: int) -> None:
         ValueError: naming the option.
     """
     limit = max(4096, 4 * largest)
-
-    def numbers(value):
-        if isinstance(value, dict | list):
-            for item in value.values() if isinstance(value, dict) else value:
-                yield from numbers(item)
-        elif isinstance(value, int | float):
-            yield value
-
     for name in names:
-        for value in numbers(options.get(name)):
+        for value in _numbers(options.get(name)):
             if not value <= limit:
                 raise ValueError(
-                    f"config.{name} is {value:,}, where the largest dimension of what "
-                    f"is stored is {largest:,}"
+                    f"config.{name} is {_number(value)}, where the largest dimension "
+                    f"of what is stored is {largest:,}"
                 )
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if abs(value) < 10**30 else f"{float(min(value, 10**300)):.3g}"
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float):
+        yield value

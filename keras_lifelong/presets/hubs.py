@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import fnmatch
 import hashlib
 import importlib
@@ -75,7 +76,31 @@ class Source:
         """
         raise NotImplementedError  # there is one class for each place
 
-    def upload(self, directory: pathlib.Path, message: str, private: bool) -> str:
+    def open(self, name: str) -> int:
+        """A descriptor of one file of the preset, for reading; see `file`.
+
+        What is open stays what it is, whatever takes the file's name meanwhile.
+
+        Raises:
+            ValueError: if it is a link or leads out of the preset.
+            OSError: as `file`.
+        """
+        return _opened(self.file(name))
+
+    def replaced(self) -> bool:
+        """Whether another preset has taken this one's place since it was opened."""
+        return False
+
+    def close(self) -> None:
+        """Lets go of what is open."""
+
+    def upload(
+        self,
+        directory: pathlib.Path,
+        message: str,
+        private: bool,
+        license: str | None,
+    ) -> str:
         """Publishes a preset here, as `upload` does; returns its URI."""
         raise NotImplementedError  # a directory is no place to publish at
 
@@ -123,6 +148,7 @@ def upload(
     directory: str | os.PathLike,
     message: str | None = None,
     private: bool = False,
+    license: str | None = None,
 ) -> str:
     """Publishes a preset, as the newest version of what is there.
 
@@ -135,6 +161,8 @@ def upload(
         message: of the commit or version.
         private: whether a new repository of Hugging Face is private. (A new model of
             Kaggle is, until you make it public on its page.)
+        license: by Kaggle's name for it. None: none is named. (Hugging Face reads it in
+            the card.)
 
     Returns:
         The URI, with the commit where the hub tells it.
@@ -157,11 +185,49 @@ def upload(
             f"`directory` must be a preset, with a {_METADATA} and without links. "
             f"Received: {str(directory)!r}."
         )
-    return target.upload(directory, message or "Upload a preset", private)
+    return target.upload(directory, message or "Upload a preset", private, license)
 
 
 class _Directory(Source):
-    """A preset in a directory."""
+    """A preset in a directory, which stays the one that was opened first."""
+
+    _folder: int | None = None
+
+    def open(self, name):
+        if self._folder is None:
+            self._folder = os.open(self._place, _FOLDER)
+        *parents, last = _inside(name).split("/")
+        try:
+            if not parents:
+                return _opened(last, self._folder)
+            inner = self._folder
+            for part in parents:
+                outer, inner = inner, _inner(part, inner)
+                if outer != self._folder:
+                    os.close(outer)
+            try:
+                return _opened(last, inner)
+            finally:
+                os.close(inner)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{self.uri!r} has no file {name!r} ({self._place / name})."
+            ) from error
+
+    def replaced(self):
+        if self._folder is None:
+            return False
+        mine = os.fstat(self._folder)
+        try:
+            there = os.stat(self._place)
+        except FileNotFoundError:
+            return True
+        return (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino)
+
+    def close(self):
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
 
     def file(self, name):
         path = self._place / _inside(name)
@@ -210,7 +276,7 @@ class _HuggingFace(Source):
     def _kept(self, hub, commit, name):
         return hub.cached_assets_path("keras_lifelong", self._place, commit) / name
 
-    def upload(self, directory, message, private):
+    def upload(self, directory, message, private, license):
         hub = _client("huggingface_hub")
         api = hub.HfApi()
         names = [p.relative_to(directory) for p in directory.rglob("*") if p.is_file()]
@@ -259,7 +325,7 @@ class _Kaggle(Source):
             self.version = folder.name  # the client names folders by the version
         return path
 
-    def upload(self, directory, message, private):
+    def upload(self, directory, message, private, license):
         if private:
             raise ValueError(
                 "`private` must be False for Kaggle: a new model is private there, "
@@ -270,11 +336,34 @@ class _Kaggle(Source):
             hub.model_upload(
                 self._place,
                 str(directory),
-                license_name="Apache 2.0",
+                license_name=license,
                 version_notes=message,
                 ignore_patterns=[".*", "*/.*"],
             )
         return self.uri
+
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# A pipe would keep who opens it waiting for ever.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def _opened(path, folder: int | None = None) -> int:
+    try:
+        return os.open(path, _FILE, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError("it is a link, or no file") from error
+        raise
+
+
+def _inner(name: str, folder: int) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise ValueError("its folder is a link") from error
+        raise
 
 
 class _Reason(Exception):

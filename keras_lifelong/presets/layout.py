@@ -9,20 +9,32 @@ experiment.yaml           the settings it was learned under
 figures/*.png             of the last result
 README.md                 the model card
 metadata.json             versions, sizes, lineage, size and sha256 of every file
+
+A preset is written into a directory beside its place, `.<name>.<eight letters>`, which
+its writer holds a lock on as long as it lives. Then it changes places with the old one
+in a single step, so that there is always one whole preset for a reader. (Where the
+system cannot do that, in two steps, of which the first can be told and undone.) What a
+writer that was killed leaves is not locked, and the next save removes it.
 """
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import hashlib
 import json
+import os
 import pathlib
+import re
 import shutil
+import tempfile
 import urllib.parse
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 
 import numpy as np
+
+from keras_lifelong.presets import places
 
 CONFIG = "config.json"
 TASKS = "tasks.json"
@@ -76,30 +88,126 @@ def is_preset(directory: pathlib.Path) -> bool:
     return True
 
 
-_OLD = "old"  # a preset that is being replaced
+_OLD = ".old"  # of what is moved aside where two directories cannot change places
+_MADE = re.compile(r"[a-z0-9_]{8}(?:\.old)?")  # as `tempfile` names, after our prefix
 
 
-def replace(directory: pathlib.Path, new: pathlib.Path) -> None:
-    """Puts a whole new directory in a place where there may be an old one."""
-    if not directory.exists():
-        new.rename(directory)
-        return
-    aside = new.with_name(f"{new.name}.{_OLD}")  # kept until the new one is there
-    directory.rename(aside)
+@contextlib.contextmanager
+def replacing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new directory, which takes the place of `directory` at the end of the block.
+
+    If the block fails, `directory` stays as it is and nothing is left.
+
+    Args:
+        directory: a preset, or nothing.
+
+    Raises:
+        ValueError: if there is something else there by then.
+        OSError: if the system refuses a step; the earlier preset is then in its place.
+    """
+    parent = directory.parent
+    with places.held(parent):
+        _clean(directory)
+        made = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=parent)
+        new = pathlib.Path(made)
+        lock = places.lock(new)
     try:
-        new.rename(directory)
-    except BaseException:
-        aside.rename(directory)
-        raise
-    shutil.rmtree(aside)
+        yield new
+        new.chmod(0o755)
+        with places.held(parent):
+            check_place(directory)
+            _swap(directory, new)
+    finally:
+        try:
+            _remove(new)  # what was there before, or what was not finished
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+def check_place(directory: pathlib.Path) -> None:
+    """Raises a ValueError if a preset would replace what is none."""
+    if os.path.lexists(directory) and not (directory.is_dir() and is_preset(directory)):
+        raise ValueError(
+            "`directory` must be new, empty or an earlier preset. "
+            f"Received: {str(directory)!r}."
+        )
 
 
 def recover(directory: pathlib.Path) -> None:
-    """Puts an old preset back that a kill in the middle of `replace` left aside."""
-    if not directory.exists() and directory.parent.is_dir():
-        for aside in directory.parent.glob(f".{glob.escape(directory.name)}.*.{_OLD}"):
-            aside.rename(directory)
-            return
+    """Undoes the first of two steps if a kill came before the second.
+
+    It changes nothing else, and nothing while a writer is at work.
+    """
+    parent = directory.parent
+    if os.path.lexists(directory) or not parent.is_dir():
+        return
+    if places.is_mine(parent):  # asked in the middle of this thread's own steps
+        return
+    with places.held(parent):
+        for aside in _leftovers(directory):
+            new = aside.with_name(aside.name.removesuffix(_OLD))
+            undone = new != aside and new.is_dir()  # else the new one took its place
+            if undone and not os.path.lexists(directory):
+                os.rename(aside, directory)
+
+
+def _swap(directory: pathlib.Path, new: pathlib.Path) -> None:
+    if not os.path.lexists(directory):
+        os.rename(new, directory)
+        return
+    if places.exchange(directory, new):
+        return
+    aside = new.with_name(new.name + _OLD)
+    os.rename(directory, aside)
+    try:
+        os.rename(new, directory)
+    except BaseException:
+        os.rename(aside, directory)
+        raise
+    _remove(aside)
+
+
+def _clean(directory: pathlib.Path) -> None:
+    """Removes what writers that are dead left of a preset; its parent is locked."""
+    for path in _leftovers(directory):
+        try:
+            lock = places.lock(path, wait=False)
+        except BlockingIOError:
+            continue  # its writer lives
+        except FileNotFoundError:
+            continue  # its writer has just removed it
+        half = path.with_name(path.name + _OLD)
+        if half.is_dir() and not os.path.lexists(directory):
+            os.rename(half, directory)
+        _remove(path)
+        if lock is not None:
+            os.close(lock)
+
+
+def _leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
+    """Directories beside a preset that only a writer of it can have made."""
+    start = f".{directory.name}."
+    try:
+        names = sorted(os.listdir(directory.parent))
+    except FileNotFoundError:
+        return []
+    paths = [
+        directory.parent / name
+        for name in names
+        if name.startswith(start) and _MADE.fullmatch(name[len(start) :])
+    ]
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            if not path.is_symlink() and path.is_dir() and is_preset(path):
+                found.append(path)
+    return found
+
+
+def _remove(path: pathlib.Path) -> None:
+    # Another writer may be at it as well; what a kill leaves, the next save removes.
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def describe(path: pathlib.Path) -> dict:
@@ -107,6 +215,11 @@ def describe(path: pathlib.Path) -> dict:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def description(content: bytes) -> dict:
+    """Size and sha256 of what a file holds, as `describe` gives them."""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def files(directory: pathlib.Path) -> dict[str, dict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import stat
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,31 +21,62 @@ from keras_lifelong.presets import layout
 from keras_lifelong.presets import weights
 
 LARGEST_TEXT = 64 * 2**20  # bytes of a file of text
+MOST_VALUES = 3_000_000  # in a file of JSON
+MOST_FILES = 100_000  # of a preset
+LONGEST = 500  # letters of what a file made go wrong
+TRIES = 5  # of reading a preset that is replaced each time
+
+T = TypeVar("T")
 
 
 class PresetError(ValueError):
     """A preset is refused: which, which file of it, and why."""
 
 
+def read(uri: str | os.PathLike, use: Callable[[Preset], T]) -> T:
+    """What `use` makes of a preset: of one and the same, if it is replaced meanwhile.
+
+    Args:
+        uri: see `Preset`.
+        use: reads it. It is called again if the preset was replaced under it.
+
+    Raises:
+        PresetError, OSError: see `Preset`.
+    """
+    for left in reversed(range(TRIES)):
+        if "://" not in os.fspath(uri):
+            layout.recover(pathlib.Path(uri))
+        source = hubs.source(uri)
+        try:
+            return use(Preset(uri, source))
+        except PresetError:
+            if not left or not source.replaced():
+                raise
+        finally:
+            source.close()
+    raise AssertionError("the last try returns or raises")
+
+
 class Preset:
     """Reads a preset, wherever it is, file by file as they are asked for.
+
+    A file is opened once: what is checked is what is used.
 
     Args:
         uri: a directory, "hf://user/name", "kaggle://…", or the name of a preset that
             the package ships.
+        source: where its files come from. None: what `uri` says.
 
     Raises:
         PresetError: if it is no preset, or a file is not as it was written.
         OSError: if a hub does not give it.
     """
 
-    def __init__(self, uri):
+    def __init__(self, uri, source: hubs.Source | None = None):
         self.uri = os.fspath(uri)
-        self.source = hubs.source(uri)
-        self._paths: dict[str, pathlib.Path] = {}
+        self.source = hubs.source(uri) if source is None else source
         with self.reading(layout.METADATA):
-            path = self._fetched(layout.METADATA)
-            self.metadata = _json(_plain_file(path, LARGEST_TEXT))
+            self.metadata = parse_json(self._bytes(layout.METADATA, LARGEST_TEXT))
             self._check_metadata()
 
     @contextlib.contextmanager
@@ -58,7 +91,7 @@ class Preset:
         except (PresetError, hubs.HubError, ImportError):
             raise
         except Exception as error:
-            text = " ".join(str(error).split())[:1000]
+            text = " ".join(str(error).split())[:LONGEST]
             kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
             raise PresetError(
                 f"{self.uri!r} is no preset that can be loaded: {file}: {kind}{text}"
@@ -67,7 +100,7 @@ class Preset:
     def json(self, file: str, kind: type) -> Any:
         """The content of a file of JSON, which is a `kind`: dict or list."""
         with self.reading(file):
-            content = _json(self.path(file))
+            content = parse_json(self.content(file))
             if not isinstance(content, kind):
                 raise ValueError(
                     f"it must hold a {kind.__name__}. "
@@ -80,36 +113,55 @@ class Preset:
     ) -> dict[str, np.ndarray]:
         """Arrays of a file of weights: those whose names are `wanted`, or all."""
         with self.reading(file):
-            return weights.read(self.path(file), wanted)
+            return weights.read(self.content(file), wanted)
 
-    def path(self, file: str) -> pathlib.Path:
-        """A file's place on this machine, its size and digest checked."""
-        if file not in self._paths:
-            with self.reading(file):
-                if file not in self.metadata["files"]:
-                    raise ValueError(f"{layout.METADATA} does not list it")
-                expected = self.metadata["files"][file]
-                path = self._fetched(file)
-                if "/" in file and path.parent.is_symlink():
-                    raise ValueError("its folder is a link")
-                limit = expected["bytes"]
-                if not file.endswith(".h5"):
-                    limit = min(limit, LARGEST_TEXT)
-                _plain_file(path, limit)
-                if path.stat().st_size < expected["bytes"]:
-                    raise ValueError(
-                        f"it is cut off: {path.stat().st_size:,} bytes are left of "
-                        f"{expected['bytes']:,}"
-                    )
-                digest = layout.describe(path)["sha256"]
-                if digest != expected["sha256"]:
-                    raise ValueError(
-                        "it is not what was written: its sha256 begins with "
-                        f"{digest[:12]}, that in {layout.METADATA} with "
-                        f"{expected['sha256'][:12]}"
-                    )
-                self._paths[file] = path
-        return self._paths[file]
+    def content(self, file: str) -> bytes:
+        """The bytes of a file, its size and digest checked."""
+        with self.reading(file):
+            if file not in self.metadata["files"]:
+                raise ValueError(f"{layout.METADATA} does not list it")
+            expected = self.metadata["files"][file]
+            limit = expected["bytes"]
+            if not file.endswith(".h5"):
+                limit = min(limit, LARGEST_TEXT)
+            content = self._bytes(file, limit)
+            if len(content) < expected["bytes"]:
+                raise ValueError(
+                    f"it is cut off: {len(content):,} bytes are left of "
+                    f"{expected['bytes']:,}"
+                )
+            digest = hashlib.sha256(content).hexdigest()
+            if digest != expected["sha256"]:
+                raise ValueError(
+                    "it is not what was written: its sha256 begins with "
+                    f"{digest[:12]}, that in {layout.METADATA} with "
+                    f"{expected['sha256'][:12]!r}"
+                )
+            return content
+
+    def edited(self, file: str) -> bytes | None:
+        """The bytes of a text that its owner may have changed; None if there is none.
+
+        Raises:
+            PresetError: if it is a link, no file, or longer than a text is.
+        """
+        with self.reading(file):
+            try:
+                return self._bytes(file, LARGEST_TEXT)
+            except PresetError as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    return None
+                raise
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the files of weights, as they are and not as they are said to be."""
+        found = 0
+        for file in self.metadata["files"]:
+            if file.endswith(".h5"):
+                with self.reading(file), self._open(file) as opened:
+                    found += os.fstat(opened.fileno()).st_size
+        return found
 
     def check_all(self) -> None:
         """Checks every file that the preset lists, but for the card: it may be edited.
@@ -119,22 +171,28 @@ class Preset:
         """
         for file in self.metadata["files"]:
             if file != layout.CARD:
-                self.path(file)
+                self.content(file)
 
     @property
     def name(self) -> str:
         """The URI, or of a path its last part: the rest is this machine's affair."""
         return self.uri if "://" in self.uri else pathlib.Path(self.uri).name
 
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes that the files of weights are said to have."""
-        listed = self.metadata["files"].items()
-        return sum(entry["bytes"] for file, entry in listed if file.endswith(".h5"))
+    def _bytes(self, file: str, limit: int) -> bytes:
+        with self._open(file) as opened:
+            found = os.fstat(opened.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError("it is a link, or no file")
+            if found.st_size > limit:
+                raise ValueError(
+                    f"it is too large: {found.st_size:,} bytes, where {limit:,} are "
+                    "expected"
+                )
+            return opened.read(limit)
 
-    def _fetched(self, file: str) -> pathlib.Path:
+    def _open(self, file: str):
         try:
-            return self.source.file(file)
+            return open(self.source.open(file), "rb")
         except FileNotFoundError as error:
             raise PresetError(
                 f"{self.uri!r} is no preset that can be loaded: it has no {file}"
@@ -145,8 +203,8 @@ class Preset:
         if not isinstance(found, dict) or found.get("schema") != layout.SCHEMA:
             schema = found.get("schema") if isinstance(found, dict) else None
             raise ValueError(f"`schema` must be {layout.SCHEMA}. Received: {schema!r}")
-        if not isinstance(found.get("files"), dict):
-            raise ValueError("`files` must be a dict")
+        if not isinstance(found.get("files"), dict) or len(found["files"]) > MOST_FILES:
+            raise ValueError(f"`files` must be a dict of at most {MOST_FILES:,} files")
         for file, entry in found["files"].items():
             if not is_safe(file):
                 raise ValueError(f"the path {file!r} leaves the preset")
@@ -172,19 +230,20 @@ def is_safe(path: Any) -> bool:
     return all(part not in ("", ".", "..") for part in path.split("/"))
 
 
-def _plain_file(path: pathlib.Path, limit: int) -> pathlib.Path:
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("it is a link, or no file")
-    if found.st_size > limit:
+def parse_json(content: bytes) -> Any:
+    """JSON, if it is no more than a file of a preset is.
+
+    Its brackets are counted before it is read: 60 MB of `[]` would be gigabytes.
+
+    Raises:
+        ValueError: if it is no JSON, nested too deep, or of too many values.
+    """
+    values = content.count(b",") + content.count(b"[") + content.count(b"{")
+    if values > MOST_VALUES:
         raise ValueError(
-            f"it is too large: {found.st_size:,} bytes, where {limit:,} are expected"
+            f"it holds {values:,} values, where {MOST_VALUES:,} are the most"
         )
-    return path
-
-
-def _json(path: pathlib.Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 import h5py
 import numpy as np
 
+MOST_ARRAYS = 20_000  # in a file: HDF5 takes a while for each
+
 
 def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by name; the same arrays give the same bytes."""
@@ -28,21 +30,29 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read(
-    path: str | os.PathLike, wanted: Callable[[str], bool] | None = None
+    source: str | os.PathLike | bytes, wanted: Callable[[str], bool] | None = None
 ) -> dict[str, np.ndarray]:
     """Reads arrays that `write` wrote.
 
     Args:
-        path: of the file.
+        source: path of the file, or what it holds.
         wanted: says of a name whether its array is to be read. None: all are.
 
     Raises:
         ValueError: if the file is not what `write` writes, or an array that is read
             has a number that is not finite.
     """
-    size = os.stat(path).st_size
+    content = source
+    if not isinstance(content, bytes):
+        with open(content, "rb") as opened:
+            content = opened.read()
+    size = len(content)
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            if len(file) > MOST_ARRAYS:
+                raise ValueError(
+                    f"it holds {len(file):,} arrays, where {MOST_ARRAYS:,} are the most"
+                )
             names = {urllib.parse.unquote(name): name for name in file}
             sets = {
                 key: _checked(file, name, size)

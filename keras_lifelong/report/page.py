@@ -21,6 +21,12 @@ from keras_lifelong.metrics.table import number
 from keras_lifelong.report import registry
 from keras_lifelong.report import style
 
+# The page runs nothing and fetches nothing, even if a text should get out of its place.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+
 
 def write(result: Result, output_dir: str | os.PathLike) -> Path:
     """Writes `figures/*.png` and `report.html` into a directory.
@@ -79,6 +85,7 @@ def html(result: Result, pictures: dict[str, bytes]) -> str:
     css = resources.files(__package__).joinpath("page.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(heading)}</title>\n<style>\n{css}</style></head>\n"
         f"<body><main>\n{body}\n<footer>Written by keras-lifelong from results.json, "
@@ -205,9 +212,10 @@ def _tasks(result: Result) -> str:
         f'<p class="note">{escape(result.metric)} on test data. Peak: at the epoch of '
         "best validation while the task was being learned. Parameters: of the whole "
         f"model after the task. Training took "
-        f"{duration(sum(result.train_seconds_by_task))} of "
-        f"{duration(result.wall_seconds)}, with {result.compile_count} compilations "
-        f"and at most {result.peak_rss_mib:,.0f} MiB of memory.</p>"
+        f"{escape(duration(sum(result.train_seconds_by_task)))} of "
+        f"{escape(duration(result.wall_seconds))}, with "
+        f"{escape(str(result.compile_count))} compilations and at most "
+        f"{escape(f'{result.peak_rss_mib:,.0f}')} MiB of memory.</p>"
         + _table([*heads, "parameters"], rows)
     )
 

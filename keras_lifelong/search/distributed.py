@@ -24,8 +24,48 @@ from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.engine.trial import TrialStatus
 
 POLL = 0.2  # seconds
+_SEARCH = "keras-lifelong-search"  # in a request: which search a worker means
 # What a request ends with when the chief dies under it, or is not there yet.
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+class _Saying(grpc.UnaryUnaryClientInterceptor):
+    """Says with each request which search a worker means."""
+
+    def __init__(self, oracle):
+        self._oracle = oracle
+
+    def intercept_unary_unary(self, continuation, details, request):
+        said = [*(details.metadata or ()), (_SEARCH, self._oracle.identity())]
+        return continuation(_Details(details, said), request)
+
+
+class _Details(grpc.ClientCallDetails):
+    def __init__(self, details, metadata):
+        self.method, self.timeout = details.method, details.timeout
+        self.credentials, self.metadata = details.credentials, metadata
+        self.wait_for_ready = details.wait_for_ready
+        self.compression = details.compression
+
+
+class _Listening(grpc.ServerInterceptor):
+    """Answers workers of this search, and tells others that they are wrong here."""
+
+    def __init__(self, oracle):
+        self._oracle = oracle
+
+        def refuse(request, context):
+            context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION, "this chief's search is another"
+            )
+
+        self._refusing = grpc.unary_unary_rpc_method_handler(refuse)
+
+    def intercept_service(self, continuation, details):
+        said = dict(details.invocation_metadata).get(_SEARCH)
+        if said == self._oracle.identity():
+            return continuation(details)
+        return self._refusing
 
 
 class Client(OracleClient):
@@ -42,7 +82,8 @@ class Client(OracleClient):
         super().__init__(oracle)
         self._patience = patience
         self._channel = grpc.insecure_channel(_place())
-        self.stub = protos.get_service_grpc().OracleStub(self._channel)
+        saying = grpc.intercept_channel(self._channel, _Saying(oracle))
+        self.stub = protos.get_service_grpc().OracleStub(saying)
 
     def _repeated(self, call, *args, **kwargs):
         end = time.monotonic() + self._patience
@@ -57,6 +98,12 @@ class Client(OracleClient):
                     "seconds: it has finished, or must be started again."
                 ) from error
             except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+                    raise ValueError(
+                        f"The chief at {_place()} runs another search than this "
+                        "worker: start both with the same program, configuration and "
+                        "directory, or give each search a port of its own."
+                    ) from error
                 if error.code() not in GONE:
                     raise
                 time.sleep(POLL)
@@ -112,14 +159,22 @@ def serve(oracle, trial_timeout: float, idle_timeout: float) -> None:
         idle_timeout: seconds without any worker after which the chief gives up.
 
     Raises:
+        OSError: if the port is another's, be it of another search.
         TimeoutError: if no worker was heard of for so long.
     """
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=1))
+    server = grpc.server(
+        concurrent.futures.ThreadPoolExecutor(max_workers=1),
+        interceptors=[_Listening(oracle)],
+        options=[("grpc.so_reuseport", 0)],  # else two chiefs share a port
+    )
     servicer = OracleServicer(oracle)
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
-    place = ":".join(os.environ[f"KERASTUNER_ORACLE_{part}"] for part in ("IP", "PORT"))
-    if not server.add_insecure_port(place):
-        raise OSError(f"The chief cannot listen at {place}")
+    try:
+        port = server.add_insecure_port(_place())
+    except RuntimeError as error:
+        raise _cannot_listen() from error
+    if not port:
+        raise _cannot_listen()
     server.start()
     oracle.heard_of()
     try:
@@ -136,6 +191,13 @@ def serve(oracle, trial_timeout: float, idle_timeout: float) -> None:
                 )
     finally:
         server.stop(grace=2).wait()
+
+
+def _cannot_listen() -> OSError:
+    return OSError(
+        f"The chief cannot listen at {_place()}: another process does, which may be "
+        "the chief of another search. Give each search a port of its own."
+    )
 
 
 def _place() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from keras_lifelong.search.samplers import TiedSpace
 from keras_lifelong.search.samplers import Tried
 
 STATUS = trial_module.TrialStatus
+UNREADABLE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 SUM = "multi_objective"  # KerasTuner wants a number of that name beside the objectives
 
 
@@ -114,6 +116,27 @@ class ParetoOracle(kt.Oracle):
         self._heard_any = time.monotonic()
         self._before: dict = {}  # the trials that ran when the chief was killed
         self._first = [self._point(p) for p in initial_points or []]
+        self._said = {
+            "oracle": type(self).__name__,
+            "objectives": [[o.name, o.direction] for o in objectives],
+            "max_trials": max_trials,
+            "space": hyperparameters.get_config(),
+            "sampler": [sampler, start, seed],
+            "first": self._first,
+            "tied": [tied, tied_trials],
+        }
+        self.meant = ""  # what else makes it the search it is: the program's to say
+
+    def identity(self) -> str:
+        """A digest of what makes a search the one it is, for chief and workers alike.
+
+        Where they find the directory may differ: its name counts, not its path.
+        """
+        place = os.path.basename(os.path.abspath(self._directory or "."))
+        project = [place, self._project_name]
+        said = {**self._said, "meant": self.meant, "project": project}
+        text = json.dumps(said, sort_keys=True, default=_plain)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _point(self, given: dict) -> dict:
         names = {hp.name for hp in self._space.axes}
@@ -327,6 +350,13 @@ class ParetoOracle(kt.Oracle):
         super().set_state(state)
         self._before = dict(self.ongoing_trials)
 
+    def _unreadable(self, error: BaseException) -> ValueError:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return ValueError(
+            f"{self._get_oracle_fname()} or a trial beside it is not what a search "
+            f"wrote ({why}). Give another directory, or remove it to start anew."
+        )
+
     def save(self):
         write_json(self._get_oracle_fname(), self.get_state())
 
@@ -339,8 +369,14 @@ class ParetoOracle(kt.Oracle):
 
         The files are trials by themselves and one of their order. A kill between them
         leaves a trial that the order does not know of.
+
+        Raises:
+            ValueError: naming the files, if they are not what a search wrote.
         """
-        super().reload()
+        try:
+            super().reload()
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
         finished = (STATUS.COMPLETED, STATUS.FAILED)
         for trial_id, trial in sorted(self.trials.items()):
             if trial_id not in self.start_order:
@@ -355,8 +391,7 @@ class ParetoOracle(kt.Oracle):
 
 def write_json(path, state):
     """Writes it whole or not at all: a search may be killed at any time."""
-    text = json.dumps(state, default=_plain)
-    write_atomic(pathlib.Path(os.fspath(path)), text.encode())
+    write_atomic(os.fspath(path), json.dumps(state, default=_plain).encode())
 
 
 def _plain(value):

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_lifelong import heads
 from keras_lifelong.streams.checking import check_split
+from keras_lifelong.streams.digest import of_task
 from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.streams.forms import is_loader
 from keras_lifelong.streams.forms import read_loader
@@ -200,6 +201,14 @@ class Task:
     @property
     def _holds_out(self) -> bool:
         return self._splits["validation"] is None and self._validation_split > 0
+
+    def digest(self) -> str:
+        """A digest of the task's data, by which a run knows them; see `digest.of_task`.
+
+        Functions are called for it, as whenever a split is read.
+        """
+        splits = {split: self._read(split) for split in self._splits}
+        return of_task(self.name, splits, [self._validation_split, self._seed])
 
     def _read(self, split):
         data = self._splits[split]

@@ -18,6 +18,7 @@ the directory is touched.
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import json
 import pathlib
@@ -44,15 +45,34 @@ _UNREADABLE = (
 )
 
 
-def _save_arrays(path, arrays: dict[str, np.ndarray]) -> None:
+def _save_arrays(path, arrays: dict[str, np.ndarray]) -> str:
+    """Writes arrays; returns the digest of the file."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # takes them for its options
     write_atomic(path, buffer.getvalue())
+    return _digest(buffer.getvalue())
 
 
-def _load_arrays(path) -> dict[str, np.ndarray]:
-    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+def _load_arrays(path, digest: str) -> dict[str, np.ndarray]:
+    content = path.read_bytes()
+    if _digest(content) != digest:
+        raise ValueError("it is not the file that this run wrote")
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def _digest(content) -> str:
+    if isinstance(content, dict):
+        content = json.dumps(content, sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read_state(path) -> dict[str, Any]:
+    """What `_commit` wrote, as it wrote it."""
+    state = json.loads(path.read_text(encoding="utf-8"))
+    if state.pop("digest") != _digest(state):
+        raise ValueError("it was edited, or is another run's")
+    return state
 
 
 def _differing(there, here, path="") -> list[str]:
@@ -86,13 +106,21 @@ class Checkpoint:
         model: the model.
         run: what makes this run what it is: a JSON dict.
         callbacks: the `Callbacks` of the run, whose state is part of it.
+        accept_changed_data: whether it may go on with other data than it began with.
 
     Raises:
         ValueError: if `directory` holds a checkpoint that cannot be read, with the
             file and the reason, or that of another run, with what differs.
     """
 
-    def __init__(self, directory, model: Trainable, run: dict, callbacks):
+    def __init__(
+        self,
+        directory,
+        model: Trainable,
+        run: dict,
+        callbacks,
+        accept_changed_data: bool = False,
+    ):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.model = model
@@ -104,18 +132,20 @@ class Checkpoint:
             "callbacks": {},
             "model": None,
             "phases": [],
+            "data": [],
         }
+        self._accept_changed_data = accept_changed_data
         self._file = STATE
         self.resumed = (self.directory / STATE).exists()
         if self.resumed:
             try:
-                self.state = json.loads((self.directory / STATE).read_text())
+                self.state = _read_state(self.directory / STATE)
                 there, kept = self.state["run"], self.state["callbacks"]
                 state, arrays = self._read()
             except _UNREADABLE as error:
                 raise ValueError(
                     f"The checkpoint in {str(self.directory)!r} cannot be read: "
-                    f"{self._file} ({type(error).__name__}: {error}). "
+                    f"{self._file} ({type(error).__name__}: {str(error)[:300]}). "
                     "Remove it to start anew."
                 ) from error
             differing = _differing(there, self.run)
@@ -127,6 +157,7 @@ class Checkpoint:
                 )
             self.model.set_state(state, arrays)
             self.callbacks.set_state(kept)
+        self._data: list[str] = list(self.state["data"])
 
     @property
     def tasks_done(self) -> int:
@@ -144,12 +175,33 @@ class Checkpoint:
         arrays = []
         for entry in entries:
             self._file = entry["file"]
-            arrays.append(_load_arrays(self.directory / self._file))
+            path = self.directory / self._file
+            arrays.append(_load_arrays(path, entry["sha256"]))
         self._phases = [
             {**entry, "arrays": a}
             for entry, a in zip(entries[1:], arrays[1:], strict=True)
         ]
         return entries[0]["config"], arrays[0]
+
+    def check_data(self, index: int, task) -> None:
+        """Refuses to go on with other data than those that the run began with.
+
+        Args:
+            index: of the task in the stream.
+            task: a `Task`.
+
+        Raises:
+            ValueError: naming the task.
+        """
+        data, found = self._data, task.digest()
+        if index < len(data) and data[index] != found and not self._accept_changed_data:
+            raise ValueError(
+                f"The data of task {task.name!r} are not those that the run in "
+                f"{str(self.directory)!r} began with: its results would be of both. "
+                "Give another directory, remove it to start anew, or pass "
+                "`accept_changed_data=True` (--accept-changed-data)."
+            )
+        data[index:] = [found, *data[index + 1 :]]
 
     def begin_task(self, index: int, measured: dict):
         """Marks that `index` tasks are learned and stores the model as it is now."""
@@ -157,14 +209,15 @@ class Checkpoint:
             return  # restored a moment ago
         config, arrays = self.model.get_state()
         file = f"model-{index}.npz"
-        _save_arrays(self.directory / file, arrays)
+        digest = _save_arrays(self.directory / file, arrays)
         self.state = {
             "run": self.run,
             "task": index,
             "measured": copy.deepcopy(measured),
             "callbacks": self.callbacks.get_state(),
-            "model": {"file": file, "config": config},
+            "model": {"file": file, "sha256": digest, "config": config},
             "phases": [],
+            "data": self._data[: index + 1],
         }
         self._phases = []
         self._commit()
@@ -201,9 +254,15 @@ class Checkpoint:
         """Stores a finished phase and the weights it left."""
         file = f"phase-{self.state['task']}-{index}.npz"
         values = [ops.convert_to_numpy(v) for v in self._variables(phase)]
-        _save_arrays(self.directory / file, {f"{i}": v for i, v in enumerate(values)})
-        entry = {"file": file, "result": result.to_config(), "peak": peak}
-        entry["callbacks"] = self.callbacks.get_state()
+        arrays = {f"{i}": v for i, v in enumerate(values)}
+        digest = _save_arrays(self.directory / file, arrays)
+        entry = {
+            "file": file,
+            "sha256": digest,
+            "result": result.to_config(),
+            "peak": peak,
+            "callbacks": self.callbacks.get_state(),
+        }
         self.state["phases"].append(entry)
         self._commit()
 
@@ -213,7 +272,7 @@ class Checkpoint:
         self.begin_task(tasks, measured)
 
     def _commit(self):
-        text = json.dumps(self.state).encode()
+        text = json.dumps({**self.state, "digest": _digest(self.state)}).encode()
         write_atomic(self.directory / STATE, text)
         named = {STATE, self.state["model"]["file"]}
         named |= {entry["file"] for entry in self.state["phases"]}

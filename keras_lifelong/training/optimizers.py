@@ -146,8 +146,18 @@ def to_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
         )
     pattern = getattr(scaled, "_exclude_from_weight_decay_pattern", None)
     if pattern is not None:
-        config[_EXCLUDED] = pattern.pattern
+        config[_EXCLUDED] = _plain(pattern.pattern)
     return config
+
+
+def _plain(pattern: str) -> str:
+    """Names with | between them, which no text takes long to be searched for."""
+    if not isinstance(pattern, str) or not re.fullmatch(r"[\w./|-]*", pattern):
+        raise ValueError(
+            "`optimizer` must exclude variables from weight decay by plain names. "
+            f"Received: {pattern!r}."
+        )
+    return pattern
 
 
 def from_config(config: dict[str, Any]) -> keras.optimizers.Optimizer:
@@ -166,7 +176,7 @@ def from_config(config: dict[str, Any]) -> keras.optimizers.Optimizer:
     if pattern is not None:
         scaled = inner(optimizer)
         scaled.exclude_from_weight_decay(var_names=["."])
-        scaled._exclude_from_weight_decay_pattern = re.compile(pattern)
+        scaled._exclude_from_weight_decay_pattern = re.compile(_plain(pattern))
     return optimizer
 
 

@@ -522,8 +522,10 @@ def test_upload_to_kaggle(kaggle, tmp_path):
     uri = "kaggle://owner/model/keras/base"
     assert hubs.upload(uri, write(tmp_path / "preset"), message="Two tasks") == uri
     assert kaggle.calls == [
-        ("owner/model/keras/base", str(tmp_path / "preset"), "Apache 2.0", "Two tasks")
+        ("owner/model/keras/base", str(tmp_path / "preset"), None, "Two tasks")
     ]
+    hubs.upload(uri, tmp_path / "preset", license="MIT")
+    assert kaggle.calls[-1][2] == "MIT"
     with pytest.raises(ValueError, match="`private` must be False for Kaggle"):
         hubs.upload(uri, tmp_path / "preset", private=True)
 

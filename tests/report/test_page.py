@@ -70,7 +70,9 @@ def test_everything_is_written(tmp_path):
 
 def test_nothing_is_fetched_or_run(tmp_path):
     page, reader = read(write(fake(3), tmp_path))
-    assert "http" not in page
+    policy = next(a["content"] for t, a in reader.tags if a.get("http-equiv"))
+    assert policy.startswith("default-src 'none';") and "script" not in policy
+    assert "http" not in page.replace("http-equiv", "")
     assert not re.search(r"@import|url\(", page)
     for tag, attrs in reader.tags:
         assert tag not in ("script", "link", "iframe", "object", "embed")

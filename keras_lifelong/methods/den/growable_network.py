@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import networks
 from keras_lifelong.layers.growable import ByChannel
 from keras_lifelong.layers.growable import Growable
 from keras_lifelong.layers.growable import table
@@ -84,7 +85,7 @@ class GrowableNetwork(keras.layers.Layer):
     def from_config(cls, config):
         config = dict(config)
         capacities = config.pop("capacities")
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        backbone = networks.sequential(config.pop("backbone"))
         network = cls(backbone, **config)
         network.set_capacities(capacities)
         return network

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lifelong import networks
 from keras_lifelong.methods.lasem.transfer_layer import SHARING
 from keras_lifelong.methods.lasem.transfer_layer import TransferLayer
 from keras_lifelong.methods.lasem.transfer_layer import deconv_channels
@@ -260,7 +261,7 @@ class TransferNetwork(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        backbone = networks.sequential(config.pop("backbone"))
         return cls(backbone, **config)
 
 

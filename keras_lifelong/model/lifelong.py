@@ -16,6 +16,7 @@ from keras_lifelong import networks
 from keras_lifelong.model.active import ActiveMixin
 from keras_lifelong.model.backbone import check_backbone
 from keras_lifelong.model.backbone import with_constants
+from keras_lifelong.model.compiling import CompilingMixin
 from keras_lifelong.model.inherited import InheritedMixin
 from keras_lifelong.model.learning import Learning
 from keras_lifelong.model.learning import LearningMixin
@@ -43,6 +44,7 @@ class LifelongModel(
     ActiveMixin,
     UsingMixin,
     ScoringMixin,
+    CompilingMixin,
     LearningMixin,
     OptionsMixin,
     RemovalMixin,

@@ -120,15 +120,13 @@ class Reader:
         return function
 
     def _compiled(self, reading, activation, training):
-        xla = self._uses_xla(reading.variables)
-        key = (id(reading.body), activation, training, xla)
-        key = (*key, *map(id, reading.variables))
+        key = (id(reading.body), activation, training, *map(id, reading.variables))
 
         def make():
             return backend.compile_function(
                 self._function(reading.body, activation, training),
                 reading.variables,
-                xla,
+                self._uses_xla(reading.variables),
                 self._lock,
             )
 
@@ -151,6 +149,10 @@ class Reader:
             while len(self._ready) > READY:
                 self._ready.popitem(last=False)
         return found[:-2], found[-2:]
+
+    def forget_programs(self) -> None:
+        """Lets go of what is compiled, as when it is to be compiled otherwise."""
+        self._programs = Programs()
 
     def forget(self, name: str | None = None) -> None:
         """Lets go of what is kept ready of a task, or of all."""

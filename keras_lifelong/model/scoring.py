@@ -191,7 +191,7 @@ class ScoringMixin(keras.Model):
                 that come along are not used.
             batch_size, verbose, steps, callbacks: see `evaluate`.
             task: name; or a name for each row, of tasks with as many outputs. It may
-                be left out when only one task is known.
+                be left out when only one task is known, and may come second.
             names: whether to return the names of the classes that are meant instead,
                 (n,), of a task whose `TaskSpec` has `class_names`; of a multilabel
                 task, a tuple of names for each row.
@@ -207,6 +207,8 @@ class ScoringMixin(keras.Model):
         model.predict(x[:3], task=["monday", "tuesday", "monday"])
         ```
         """
+        if task is None and not isinstance(batch_size, int | np.integer | None):
+            task, batch_size = batch_size, None  # `predict(x, "monday")`
         calls = Calls(callbacks, self, "predict", verbose)
         size = None if batch_size is None else arguments.rows(batch_size)
         shape = self.backbone_input_shape

@@ -48,7 +48,6 @@ from keras_lifelong.methods.ari.workbench import FineTuning
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.training.layer_losses import terms
 
 Count = Annotated[int, AtLeast(1)]
 Selection = Literal["estimator", "random", "exemplar_loss", "drawn"]
@@ -70,8 +69,8 @@ class ARI(GeneratedModel):
         exemplars: D, the training examples that are kept, in all.
         outputs: of the head in every set. None: those of the first task.
         head_bias: whether that head has a bias; the paper's networks have none.
-        hypernetwork: "chunked" or "structured", or a dict of "name" and arguments of
-            the layer (see `keras_lifelong.layers.hypernetwork`).
+        hypernetwork: "chunked", "structured" or a dict of "name" and arguments; see
+            `keras_lifelong.layers.hypernetwork`.
         rate: "area", the adaptation rate integral (Eq. 4), or "steps", by the steps to
             convergence (section 4.5).
         interval: steps between two measurements of the accuracy of a candidate.
@@ -123,7 +122,7 @@ class ARI(GeneratedModel):
     ```
     """
 
-    takes_weights = False
+    takes_weights = False  # of examples
     sizes_from = ("memory_budget", "outputs", "hypernetwork", "signature")
 
     def __init__(
@@ -177,16 +176,6 @@ class ARI(GeneratedModel):
         self.estimator = RateEstimator(o.signature, seed)
         self.exploration = Exploration(self.trainer, self.form, seed)
         self.adaptation = Adaptation(self.trainer, self.form, seed)
-
-    def build_network(self, backbone):
-        for layer in backbone.layers:
-            if asked := terms(layer):
-                raise ValueError(
-                    f"ARI cannot carry the layer {layer.name!r} of `backbone`: its "
-                    f"weights are generated, and its {asked[0]} would act on none. "
-                    "Decay is ARI's own: `weight_decay`."
-                )
-        return super().build_network(backbone)
 
     @property
     def outputs_per_set(self) -> int | None:

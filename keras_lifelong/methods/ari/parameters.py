@@ -12,6 +12,7 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.seeds import without_seed_states
 from keras_lifelong.training.data import filled
 from keras_lifelong.training.distillation import features_with
+from keras_lifelong.training.layer_losses import terms
 
 DRAWN = "drawn"  # the source of a set that was newly drawn
 
@@ -60,6 +61,9 @@ class Form:
         network: a built `keras.Sequential` of hidden layers.
         head_bias: whether sets have a bias for the head.
 
+    Raises:
+        ValueError: if a layer has a regularizer or constraint.
+
     Attributes:
         trained: the network's variables that a set has values of.
         statistics: its variables that follow what it sees: of normalisation.
@@ -73,6 +77,7 @@ class Form:
     """
 
     def __init__(self, network: keras.Sequential, head_bias: bool):
+        check_terms(network)
         self.network, self.head_bias = network, head_bias
         self.trained = list(network.trainable_variables)
         self.statistics = without_seed_states(network.non_trainable_variables)
@@ -154,3 +159,17 @@ def accuracy(logits, y) -> float:
     if logits.shape[-1] == 1:
         return float(((logits[:, 0] > 0) == (y > 0.5)).mean())
     return float((logits.argmax(-1) == y).mean())
+
+
+def check_terms(backbone) -> None:
+    """Raises a ValueError if a layer has a regularizer or constraint.
+
+    The weights that it would act on are generated.
+    """
+    for layer in backbone.layers:
+        if asked := terms(layer):
+            raise ValueError(
+                f"ARI cannot carry the layer {layer.name!r} of `backbone`: its weights "
+                f"are generated, and its {asked[0]} would act on none. Decay is ARI's "
+                "own: `weight_decay`."
+            )

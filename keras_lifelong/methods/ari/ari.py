@@ -395,7 +395,6 @@ class ARI(GeneratedModel):
                     used, (x, y) = self.adapt(task.name, start, count), task.test
                     logits = self.form.answers(used, x)[:, : task.spec.units]
                     found.append(accuracy(logits, y))
-                mean = float(np.mean(found))
-                row = {"selection": selection, "epochs": count, "accuracy": mean}
-                rows.append(row)
+                row = {"selection": selection, "epochs": count}
+                rows.append({**row, "accuracy": float(np.mean(found))})
         return rows

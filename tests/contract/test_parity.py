@@ -202,5 +202,6 @@ def test_mixed_precision(policy, between):
 
 
 def test_the_table_is_of_these_cases():
-    rows = re.findall(r"^\| `([^`]+)` \| as Keras", TABLE.read_text("utf-8"), re.M)
+    text = TABLE.read_text("utf-8").partition("## Precision")[0]
+    rows = re.findall(r"^\| `([^`]+)` \| as Keras", text, re.M)
     assert sorted(rows) == sorted(CASES)

@@ -249,8 +249,9 @@ def test_all_forms_give_the_same_scores_and_outputs(model, plain):
         model.predict(inputs.repeat())
     with pytest.raises(ValueError, match="repeats for ever: pass `steps`"):
         model.evaluate(tf_data(X, Y).repeat())
+    np.testing.assert_array_equal(model.predict(X, "a"), outputs)  # as it was
     with pytest.raises(ValueError, match="write `task='a'`"):
-        model.predict(X, "a")
+        model.evaluate(X, Y, "a")
     with pytest.raises(ValueError, match="`verbose` must be"):
         model.evaluate(X, Y, verbose=3)
 

@@ -187,7 +187,8 @@ def begin_averages(optimizer: keras.optimizers.Optimizer, variables) -> None:
         optimizer: built on `variables`.
         variables: list of `keras.Variable`s.
     """
-    scaled, averages = inner(optimizer), []
+    scaled = inner(optimizer)
+    averages: list[tuple] = []
     if scaled.use_ema:
         averages += zip(variables, scaled._model_variables_moving_average, strict=True)
     if type(scaled).__name__ == "ScheduleFreeAdamW":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -299,14 +300,15 @@ class Trainer:
         self.compile_count += 1
 
     @property
-    def xla(self) -> bool:
+    def xla(self) -> bool | None:
         """Whether this model is compiled with XLA (see `backend.prefers_xla`)."""
         return self.uses_xla(self.model.network.variables)
 
     def uses_xla(self, variables) -> bool | None:
         """Whether functions of variables are compiled by XLA; None: not compiled."""
-        if self.model.uses_jit != "auto":
-            return self.model.uses_jit
+        wanted: Any = self.model.uses_jit
+        if wanted != "auto":
+            return wanted
         layers = flattened(self.model.active_body())
         return _prefers_xla(variables) and all(x.supports_jit for x in layers)
 

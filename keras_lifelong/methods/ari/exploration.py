@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class Exploration:
         self._benches: dict[tuple, Workbench] = {}
         self._populations: dict[tuple, Population] = {}
 
-    def bench(self, head: HeadSlot, kind: str) -> Workbench:
+    def bench(self, head: HeadSlot, kind: Any) -> Workbench:
         """The workbench over the network with this head, under such a loss."""
         key = (id(head), kind)
         if key not in self._benches:

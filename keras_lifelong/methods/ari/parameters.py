@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -119,7 +120,7 @@ class Form:
         logits = self.outputs(parameters.values, parameters.statistics, rows)
         return ops.convert_to_numpy(logits)[: len(x)]
 
-    def loss(self, parameters: Parameters, x, y, units: int, kind: str) -> float:
+    def loss(self, parameters: Parameters, x, y, units: int, kind: Any) -> float:
         """Mean loss of a set on data of a task.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -26,7 +27,7 @@ class Workbench:
         kind: of the head's loss; see `layers.head.per_sample_loss`.
     """
 
-    def __init__(self, form: Form, head: heads.HeadSlot, kind: str):
+    def __init__(self, form: Form, head: heads.HeadSlot, kind: Any):
         self.form, self.head, self.kind = form, head, kind
 
     @property
@@ -108,7 +109,7 @@ class Adaptation:
         self._benches: dict[tuple, Workbench] = {}
         self._lock = threading.RLock()
 
-    def bench(self, units: int, kind: str) -> Workbench:
+    def bench(self, units: int, kind: Any) -> Workbench:
         """The workbench for tasks of as many outputs, under such a loss."""
         with self._lock:
             if self._twin is None:

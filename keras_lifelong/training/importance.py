@@ -28,7 +28,7 @@ def squared_gradients(
         x, y: arrays (n, …) of the examples, n at least 1.
         variables: those the gradient is taken by.
         state: every variable that `objective` reads.
-        xla: whether to compile with XLA.
+        xla: whether to compile with XLA. None: nothing is compiled.
 
     Returns:
         An array for each of `variables`, of its shape.

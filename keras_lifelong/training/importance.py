@@ -17,7 +17,12 @@ from keras_lifelong.streams.task import is_dataset
 
 
 def squared_gradients(
-    objective: Callable, x, y, variables: list, state: list, xla: bool = False
+    objective: Callable,
+    x,
+    y,
+    variables: list,
+    state: list,
+    xla: bool | None = False,
 ) -> list[np.ndarray]:
     """The mean over examples of the squared gradient of each by itself.
 

@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from typing import Annotated
 from typing import Any
 
-from keras_lifelong.strict_yaml import shown
+from keras_lifelong.messages import shown
 
 
 @dataclasses.dataclass(frozen=True)

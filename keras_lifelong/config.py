@@ -32,9 +32,9 @@ from typing import Any
 from typing import Literal
 
 from keras_lifelong import checks
+from keras_lifelong.messages import shown
 from keras_lifelong.strict_yaml import dump
 from keras_lifelong.strict_yaml import parse
-from keras_lifelong.strict_yaml import shown
 
 SECTIONS = ("method", "backbone", "stream", "training", "seed", "search")
 

@@ -139,9 +139,3 @@ def _count(root: yaml.Node) -> None:
 def dump(data: Any) -> str:
     """Writes plain data as YAML that `parse` reads back to the same."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def shown(value: Any, most: int = 300) -> str:
-    """A value as a message shows it: the beginning, if it is long."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} letters)"

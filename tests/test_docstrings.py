@@ -11,11 +11,12 @@ import pytest
 
 import keras_lifelong
 
-OTHER = {"tensorflow": "jax", "jax": "tensorflow"}[keras.backend.backend()]
+OTHERS = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(keras_lifelong.__path__, "keras_lifelong.")
-    if module.name not in ("keras_lifelong.__main__", f"keras_lifelong.backend.{OTHER}")
+    if module.name != "keras_lifelong.__main__"
+    and module.name not in {f"keras_lifelong.backend.{name}" for name in OTHERS}
 )
 FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 

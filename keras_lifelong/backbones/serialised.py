@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 from keras_lifelong.backbones.registry import Shape
 from keras_lifelong.backbones.registry import Stack
-from keras_lifelong.strict_yaml import shown
+from keras_lifelong.messages import shown
 
 # What a serialised layer may name. Keras imports any module it is told to; a
 # configuration is data and reaches Keras' own parts only.

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from keras_lifelong import strict_yaml
 from keras_lifelong.metrics import Result
 from keras_lifelong.presets import card
 from keras_lifelong.presets import hubs
@@ -165,6 +164,8 @@ def _without_paths(contents, metrics):
         text = json.dumps({**metrics, "results": results}, indent=1)
         found[layout.METRICS] = text.encode()
     if layout.EXPERIMENT in contents:
+        from keras_lifelong import strict_yaml  # PyYAML, which nothing else here needs
+
         said = strict_yaml.parse(contents[layout.EXPERIMENT].decode())
         if (public := local_paths.left_out(said)) != said:
             found[layout.EXPERIMENT] = strict_yaml.dump(public).encode()

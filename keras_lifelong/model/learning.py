@@ -281,12 +281,14 @@ class LearningMixin(keras.Model):
         tasks = []
         for index, task in enumerate(stream):
             tasks.append(task)
+            is_done = index < measured.tasks_done
+            if is_done:
+                measured.check_name(index, task.name)
             if checkpoint is not None:
                 checkpoint.check_data(index, task)
-            if index < measured.tasks_done:
+            if is_done:
                 if self.keeps_data:
                     self.seen[task.name] = task
-                measured.check_name(index, task.name)
                 continue
             if checkpoint is not None:
                 checkpoint.begin_task(index, measured.to_config())

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -75,3 +76,15 @@ def assert_it_holds(done, folder, cases):
     passed = {case.get("name") for case in found if case.find("skipped") is None}
     for case in cases:  # none was left out
         assert any(f"[{case}" in name or f"-{case}" in name for name in passed)
+
+
+def assert_it_learned(folder, expected):
+    """What `contract` left is what another backend learned from the same weights.
+
+    Args:
+        folder: given to `contract`.
+        expected: predictions (n, 2) of the other backend.
+    """
+    predictions = np.load(folder / "predictions.npy")
+    np.testing.assert_allclose(predictions, expected, atol=1e-4)
+    assert np.ptp(predictions[:, 0]) > 0.2  # it did learn something

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from keras_lifelong import networks
+
 K = keras.layers
 # What they have seen is no array that a copy could be given.
 _TABLES = (K.StringLookup, K.IntegerLookup, K.TextVectorization)
@@ -67,7 +69,7 @@ def with_constants(backbone: keras.Sequential) -> keras.Sequential:
     config = backbone.get_config()
     for layer in config["layers"]:
         layer["config"].update(found.get(layer["config"].get("name"), {}))
-    copy = keras.Sequential.from_config(config)
+    copy = networks.from_config(config)
     for layer, given in zip(copy.layers, backbone.layers, strict=True):
         if given.name not in found:
             layer.set_weights(given.get_weights())

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_lifelong.model.arguments import BATCH_SIZE
@@ -20,6 +19,8 @@ from keras_lifelong.streams.checking import check_form
 from keras_lifelong.streams.checking import check_inputs
 from keras_lifelong.streams.checking import check_labels
 from keras_lifelong.streams.weights import checked_weights
+from keras_lifelong.training.callbacks import check_callback
+from keras_lifelong.training.callbacks import check_verbose
 from keras_lifelong.training.trainer import EVALUATION_ROWS
 from keras_lifelong.training.trainer import evaluation_rows
 
@@ -208,15 +209,8 @@ class Calls:
     def __init__(self, callbacks: Sequence | None, model: Any, mode: str, verbose: Any):
         self._all = list(callbacks or ())
         for callback in self._all:
-            if not isinstance(callback, keras.callbacks.Callback):
-                raise ValueError(
-                    "`callbacks` must be a list of keras.callbacks.Callback. "
-                    f"Received: {callback!r}."
-                )
-        if verbose not in ("auto", 0, 1, 2):
-            raise ValueError(
-                f"`verbose` must be 'auto', 0, 1 or 2. Received: {verbose!r}."
-            )
+            check_callback(callback)
+        check_verbose(verbose)
         self._mode, self._verbose = mode, verbose
         self._number, self._rows = 0, 0
         for callback in self._all:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,11 +26,6 @@ from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams.forms import as_array
 from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.streams.labels import named
-from keras_lifelong.training.phase import Phase
-from keras_lifelong.training.phase import PhaseResult
-
-# of the phases of a task, which is sent their results
-Learning = Generator[Phase, PhaseResult, Any]
 
 
 @dataclasses.dataclass

@@ -76,11 +76,8 @@ class Callbacks:
             callbacks = callbacks.callbacks
         given = keras.tree.flatten(list(callbacks or []))
         for callback in given:
-            _check(callback)
-        if verbose not in ("auto", 0, 1, 2):
-            raise ValueError(
-                f"`verbose` must be 'auto', 0, 1 or 2. Received: {verbose!r}."
-            )
+            check_callback(callback)
+        check_verbose(verbose)
         if verbose == "auto":
             verbose = 1 if sys.stdout.isatty() else 2
         self.model, self.epoch = model, 0
@@ -263,12 +260,19 @@ def _key(number, callback) -> str:
     return f"{number} {type(callback).__name__}"
 
 
-def _check(callback):
+def check_callback(callback: Any) -> None:
+    """Raises a ValueError if it is no `keras.callbacks.Callback`."""
     if not isinstance(callback, keras.callbacks.Callback):
         raise ValueError(
             "`callbacks` must be a list of keras.callbacks.Callback. "
             f"Received: {callback!r}."
         )
+
+
+def check_verbose(verbose: Any) -> None:
+    """Raises a ValueError if it is none of the values that Keras takes."""
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"`verbose` must be 'auto', 0, 1 or 2. Received: {verbose!r}.")
 
 
 def _acts_by_batch(callback) -> bool:

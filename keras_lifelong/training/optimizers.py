@@ -106,6 +106,11 @@ def inner(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def scales_loss(optimizer: Any) -> bool:
+    """Whether an optimizer is given the gradients of a loss that it has scaled."""
+    return inner(optimizer) is not optimizer or optimizer.loss_scale_factor is not None
+
+
 def to_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """A serialized optimizer, with what Keras leaves out of its configuration.
 

@@ -41,6 +41,8 @@ class Program:
         variables, optimizer = self.variables, self.optimizer
         loss, penalty, layer_losses = phase.loss, phase.penalty, self._layer_losses
         change_gradients, after_step = phase.gradients, phase.after_step
+        if change_gradients is not None and optimizers.scales_loss(optimizer):
+            change_gradients = _of_unscaled(change_gradients, optimizer)
 
         def step(gradients_of, i, carry, x, y, weights, rows, valid, arguments):
             batch = rows[i]
@@ -67,10 +69,7 @@ class Program:
 
             (_, (cost, value)), gradients = gradients_of(objective, variables)
             if change_gradients is not None:
-                scale = optimizer.scale_loss(ops.ones((), "float32"))
-                gradients = [g / ops.cast(scale, g.dtype) for g in gradients]
                 gradients = change_gradients(gradients, variables, arguments)
-                gradients = [g * ops.cast(scale, g.dtype) for g in gradients]
             rate = ops.convert_to_tensor(optimizer.learning_rate)
             if after_step is not None:
                 before = [ops.copy(v) for v in variables]
@@ -140,6 +139,18 @@ class Programs:
             while len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
             return self._kept[key][0]
+
+
+def _of_unscaled(change, optimizer):
+    """A `gradients` hook that sees gradients as they are, where the loss is scaled."""
+
+    def changed(gradients, variables, arguments):
+        scale = optimizer.scale_loss(ops.ones((), "float32"))
+        gradients = [g / ops.cast(scale, g.dtype) for g in gradients]
+        gradients = change(gradients, variables, arguments)
+        return [g * ops.cast(scale, g.dtype) for g in gradients]
+
+    return changed
 
 
 def _share_of(value, share):

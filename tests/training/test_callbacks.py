@@ -238,40 +238,40 @@ def test_every_method_can_be_stopped(case):
 # What is trained is what is saved
 
 
+class See(C.Callback):
+    """Keeps what every task's predictions are after each epoch, in `seen`."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(small.predictions(self.model))
+
+
 @pytest.mark.parametrize("method", ["Joint", "LwF", "Finetune"])
 def test_a_callback_sees_and_stores_what_is_trained(method, tmp_path):
-    path = str(tmp_path / "m.keras")
-    seen = []
-
-    class See(C.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            seen.append(small.predictions(self.model))
-
+    path, see = str(tmp_path / "m.keras"), See()
     model = new(method, keras.optimizers.Adam(0.02))
     fit(model)
     before = small.predictions(model)["a"]
     model.fit(task("b", 2), epochs=4, batch_size=16, verbose=0,
-              callbacks=[See(), C.ModelCheckpoint(path)])  # fmt: skip
-    small.assert_same(seen[-1], small.predictions(model))
-    small.assert_same(small.predictions(keras.models.load_model(path)), seen[-1])
-    assert np.abs(seen[-1]["a"] - before).max() > 0
+              callbacks=[see, C.ModelCheckpoint(path)])  # fmt: skip
+    small.assert_same(see.seen[-1], small.predictions(model))
+    small.assert_same(small.predictions(keras.models.load_model(path)), see.seen[-1])
+    assert np.abs(see.seen[-1]["a"] - before).max() > 0
 
 
 @pytest.mark.parametrize("method", ["Joint", "LwF"])
 def test_best_weights_are_restored_with_all_heads(method):
-    seen = []
-
-    class See(C.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            seen.append(small.predictions(self.model))
-
+    see = See()
     model = new(method, keras.optimizers.Adam(0.02))
     fit(model)
     stop = C.EarlyStopping(
         "val_loss", mode="max", restore_best_weights=True, patience=9
     )
-    model.fit(task("b", 2), epochs=4, batch_size=16, verbose=0, callbacks=[See(), stop])
-    small.assert_same(small.predictions(model), seen[stop.best_epoch])
+    model.fit(task("b", 2), epochs=4, batch_size=16, verbose=0, callbacks=[see, stop])
+    small.assert_same(small.predictions(model), see.seen[stop.best_epoch])
     losses = model.history.history["val_loss"]
     assert stop.best_epoch == int(np.argmax(losses))
 

@@ -491,7 +491,11 @@ def test_a_backbone_without_weights_is_refused():
 
 def test_recurrent_layers_can_be_grown():
     network = keras.Sequential(
-        [keras.Input((6,)), layers.Embedding(9, 4), layers.LSTM(5, name="lstm")]
+        [
+            keras.Input((6,)),
+            layers.Embedding(9, 4, name="words"),
+            layers.LSTM(5, name="lstm"),
+        ]
     )
     model = kl.BindAndGrow(network, grow_coefficient=1.0)
     model.compile("adam")
@@ -499,6 +503,6 @@ def test_recurrent_layers_can_be_grown():
     for i in range(2):
         model.fit(x, (x[:, i] > 2).astype("int32"), task=f"t{i}", verbose=0)
     assert {e["layer"] for e in model.growth if e["kind"] == "grow"} == {
-        "embedding",
+        "words",
         "lstm",
     }

@@ -5,37 +5,62 @@ from __future__ import annotations
 import keras
 
 from keras_lifelong import networks
+from keras_lifelong.graph import Graph
+from keras_lifelong.graph import is_graph
 
 K = keras.layers
 # What they have seen is no array that a copy could be given.
 _TABLES = (K.StringLookup, K.IntegerLookup, K.TextVectorization)
 
 
-def check_backbone(backbone) -> None:
+def check_backbone(backbone, graphs: bool, method: str) -> None:
     """Raises a ValueError that names `backbone` if it is not what models are made of.
 
-    It is to be a built `keras.Sequential` of hidden layers that ends in features of
-    shape (batch, width).
+    It is to be a built Keras model of hidden layers that ends in features of shape
+    (batch, width).
+
+    Args:
+        backbone: a `keras.Sequential` or, where `graphs`, a functional `keras.Model`.
+        graphs: whether the method carries those.
+        method: named in refusals.
     """
-    if not isinstance(backbone, keras.Sequential):
+    kinds = "keras.Sequential or functional keras.Model"
+    if not isinstance(backbone, keras.Model):
         raise ValueError(
-            "`backbone` must be a keras.Sequential of hidden layers. "
-            f"Received: {type(backbone).__name__}."
+            f"`backbone` must be a {kinds if graphs else 'keras.Sequential'} of hidden "
+            f"layers. Received: {type(backbone).__name__}."
         )
-    if not backbone.built or not backbone.layers:
+    if isinstance(backbone, keras.Sequential) and not (
+        backbone.built and backbone.layers
+    ):
         raise ValueError(
             "`backbone` must begin with keras.Input(shape) and hold a layer. "
             f"Received: {backbone.name!r}, which has no known input shape."
+        )
+    if not is_graph(backbone):
+        raise ValueError(
+            f"`backbone` must be a {kinds}, whose layers can be followed. "
+            f"Received: {backbone.name!r} of the class {type(backbone).__name__}."
+        )
+    if not isinstance(backbone, keras.Sequential) and not graphs:
+        raise ValueError(
+            f"{method} carries a `backbone` that is a keras.Sequential of hidden "
+            f"layers. Received: {backbone.name!r}, a functional model."
+        )
+    if len(backbone.outputs) != 1:
+        raise ValueError(
+            "`backbone` must have one output, of features. "
+            f"Received: {backbone.name!r} with {len(backbone.outputs)}."
         )
     if len(backbone.output_shape) != 2:
         raise ValueError(
             "`backbone` must end in features of shape (batch, width): add a Flatten or "
             f"a global pooling. Received an output of shape {backbone.output_shape}."
         )
-    for layer in backbone.layers:
+    for path, layer in Graph(backbone).layers.items():
         if isinstance(layer, _TABLES):
             raise ValueError(
-                f"`backbone` cannot hold the layer {layer.name!r} "
+                f"`backbone` cannot hold the layer {path!r} "
                 f"({type(layer).__name__}): its vocabulary is no weight. Look words up "
                 "before, in the data."
             )

@@ -90,6 +90,8 @@ class LifelongModel(
     2
     """
 
+    carries_graphs = True  # whether the backbone may be a functional model
+
     def __init__(
         self,
         backbone,
@@ -100,7 +102,7 @@ class LifelongModel(
     ):
         given = checks.checked(LifelongModel, locals())
         super().__init__(name=given["name"])
-        check_backbone(backbone)
+        check_backbone(backbone, self.carries_graphs, type(self).__name__)
         backbone = with_constants(backbone)
         self.seed, self.pretrained = given["seed"], given["pretrained"]
         self._session = Session(TaskMemory(self.task_forms, self.shared_forms))
@@ -126,7 +128,7 @@ class LifelongModel(
 
     # What a method may override
 
-    def build_network(self, backbone: keras.Sequential) -> keras.layers.Layer:
+    def build_network(self, backbone: keras.Model) -> keras.layers.Layer:
         """The trainable network made of a freshly cloned and seeded backbone."""
         return backbone
 
@@ -204,9 +206,9 @@ class LifelongModel(
         trained = sum(int(np.prod(v.shape)) for v in backbone.trainable_variables)
         return trained + (width + 1) * units
 
-    def backbone_copy(self) -> keras.Sequential:
+    def backbone_copy(self) -> keras.Model:
         """A fresh copy of the backbone as the user gave it, weights not included."""
-        return networks.sequential(json.loads(self._backbone_config))
+        return networks.deserialized(json.loads(self._backbone_config))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -224,7 +226,7 @@ class LifelongModel(
         backbone = config.pop("backbone")
         if isinstance(backbone, dict):
             with keras.saving.CustomObjectScope(custom_objects or {}):
-                backbone = networks.sequential(backbone)
+                backbone = networks.deserialized(backbone)
         return cls(backbone, **config)
 
     def build_from_config(self, config: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
+from keras_lifelong import networks
+from keras_lifelong.graph import Graph
 from keras_lifelong.layers import head as heads
 from keras_lifelong.model.active import fitted
 from keras_lifelong.model.reading import Reader
@@ -150,11 +153,12 @@ class UsingMixin(keras.Model):
 
     # One task as a plain Keras model
 
-    def task_model(self, name: str) -> keras.Sequential:
-        """One task's network as a plain `keras.Sequential` of just what it uses.
+    def task_model(self, name: str) -> keras.Model:
+        """One task's network as a plain Keras model of just what it uses.
 
         It predicts what `predict(x, task=name)` does, and loads and exports without
-        this package.
+        this package. It is a `keras.Sequential` if the backbone is one, or a functional
+        `keras.Model`.
 
         Args:
             name: of a learned task.
@@ -163,13 +167,63 @@ class UsingMixin(keras.Model):
         with self.read(name) as reading:
             layers = self.plain_layers(reading.body, stage)
             rows = self.plain_rows(stage)
+        network = self.plain_network(layers)
         kernel, bias = (ops.convert_to_numpy(part) for part in reading.head)
         activation = heads.activation(self.loss_kind(name))
         head = keras.layers.Dense(kernel.shape[1], activation, name="outputs")
-        layers.append((head, [kernel[rows], bias]))
         safe = "".join(c if c.isalnum() else "_" for c in name).strip("_") or "task"
-        model = keras.Sequential(name=safe if safe[0].isalpha() else f"task_{safe}")
-        model.add(keras.Input(self.backbone_input_shape))
+        safe = safe if safe[0].isalpha() else f"task_{safe}"
+        if isinstance(network, keras.Sequential):
+            model = network
+            model.name = safe
+            model.add(head)
+        else:
+            given = Graph(network).symbolic_inputs()
+            model = keras.Model(given, head(network(given)), name=safe)
+        head.set_weights([kernel[rows], bias])
+        example = keras.tree.map_structure(
+            lambda wire: ops.zeros((1, *(n or 1 for n in wire.shape[1:])), wire.dtype),
+            Graph(model).inputs,
+        )
+        model(example)  # `export` asks for a call
+        return model
+
+    def plain_layers(self, body: Any, stage: int) -> Any:
+        """What `plain_network` makes a plain model of: layers, and the arrays of them.
+
+        It is called where the variables have the values of a task (see `read`), and
+        where no layer can be built.
+
+        Args:
+            body: what the task goes through; see `Reading`.
+            stage: of growth at which it is used.
+
+        Returns:
+            By default pairs of a plain layer, not built, and its arrays. If the
+            backbone is no Sequential: its configuration, and the body's arrays.
+        """
+        del stage
+        if not isinstance(body, keras.Sequential):
+            weights = [ops.convert_to_numpy(v) for v in body.weights]
+            return json.loads(self._backbone_config)["config"], weights
+        pairs = []
+        for layer in body.layers:
+            values = [ops.convert_to_numpy(v) for v in layer.weights]
+            pairs.append((type(layer).from_config(layer.get_config()), values))
+        return pairs
+
+    def plain_network(self, layers: Any) -> keras.Model:
+        """A plain model of features.
+
+        Args:
+            layers: what `plain_layers` gave.
+        """
+        if isinstance(layers, tuple):
+            config, weights = layers
+            network = networks.from_config(config)
+            network.set_weights(weights)
+            return network
+        model = keras.Sequential([keras.Input(self.backbone_input_shape)])
         for layer, values in layers:
             if hasattr(layer, "plain"):  # made of several, to be exported as a graph
                 given = (None, *self.backbone_input_shape)
@@ -179,20 +233,7 @@ class UsingMixin(keras.Model):
             else:
                 model.add(layer)
                 layer.set_weights([] if values is None else values)
-        model(ops.zeros((1, *self.backbone_input_shape)))  # `export` asks for a call
         return model
-
-    def plain_layers(self, body: Any, stage: int) -> list[tuple]:
-        """A body as pairs of a plain layer, not built, and the arrays to give it.
-
-        It is called where the variables have the values of a task: see `read`.
-        """
-        del stage
-        pairs = []
-        for layer in body.layers:
-            values = [ops.convert_to_numpy(v) for v in layer.weights]
-            pairs.append((type(layer).from_config(layer.get_config()), values))
-        return pairs
 
     def plain_rows(self, stage: int) -> np.ndarray:
         """Rows of the head that a task of that stage uses."""

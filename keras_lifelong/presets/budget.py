@@ -35,7 +35,7 @@ def check_network(config: dict[str, Any], stored: Callable[[], int]) -> None:
     if not isinstance(config, dict) or config.get("class_name") != "Sequential":
         raise ValueError("config.backbone must be a Sequential")
     with keras.StatelessScope(initialize_variables=False):
-        network = networks.sequential(config)
+        network = networks.deserialized(config)
         size = sum(math.prod(v.shape) for v in network.variables)
         _check_activations(network)
     if size > SLACK and size > RATIO * stored():

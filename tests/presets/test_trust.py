@@ -295,7 +295,7 @@ def test_building_takes_time_that_grows_with_the_layers(monkeypatch):
     x = np.ones((2, 3), "float32")
     from keras_lifelong import networks
 
-    ours = networks.sequential(described)
+    ours = networks.deserialized(described)
     ours.set_weights(network.get_weights())
     assert (np.asarray(ours(x)) == np.asarray(copy(x))).all()
     assert ours.name == copy.name and ours.get_config() == copy.get_config()

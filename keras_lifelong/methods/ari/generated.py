@@ -41,6 +41,8 @@ class GeneratedModel(AllInMemory, LifelongModel):
         estimator: a `RateEstimator`: q.
     """
 
+    carries_graphs = False
+
     form: Form
     signer: Signer
     knowledge_base: KnowledgeBase

@@ -22,6 +22,8 @@ class RoutedModel(AllInMemory, LifelongModel):
         units: list of the `Part`s that can be grown.
     """
 
+    carries_graphs = False
+
     def build_network(self, backbone):
         parts = find_parts(backbone, self.options.groups)
         self.joint_net = JointNet(backbone, parts, lambda: self.memory)

@@ -85,7 +85,7 @@ class GrowableNetwork(keras.layers.Layer):
     def from_config(cls, config):
         config = dict(config)
         capacities = config.pop("capacities")
-        backbone = networks.sequential(config.pop("backbone"))
+        backbone = networks.deserialized(config.pop("backbone"))
         network = cls(backbone, **config)
         network.set_capacities(capacities)
         return network

@@ -26,6 +26,8 @@ class GrowingModel(LifelongModel):
     is kept by task, since its statistics are those of a task's data.
     """
 
+    carries_graphs = False
+
     def build_network(self, backbone, bucket: int = 64):
         """A method hands over what capacities are multiples of."""
         return GrowableNetwork(

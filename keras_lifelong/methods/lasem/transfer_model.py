@@ -29,6 +29,8 @@ class TransferModel(LifelongModel):
     the mappings of those it does; nothing else of it is kept.
     """
 
+    carries_graphs = False
+
     def build_network(self, backbone, sharing="hps", searched=None, groups=None):
         """A method hands over its arguments of the `TransferNetwork`."""
         network = TransferNetwork(

@@ -261,7 +261,7 @@ class TransferNetwork(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        backbone = networks.sequential(config.pop("backbone"))
+        backbone = networks.deserialized(config.pop("backbone"))
         return cls(backbone, **config)
 
 

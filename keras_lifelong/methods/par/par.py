@@ -118,6 +118,8 @@ class PAR(ExpertsModel):
     ```
     """
 
+    carries_graphs = False
+
     def __init__(
         self,
         backbone,

@@ -18,6 +18,9 @@ import numpy as np
 from keras_lifelong import heads
 from keras_lifelong.metrics.directions import direction
 from keras_lifelong.metrics.directions import sign
+from keras_lifelong.metrics.followed import Followed
+from keras_lifelong.metrics.followed import of_keras
+from keras_lifelong.metrics.followed import of_ours
 from keras_lifelong.registry import Registry
 
 _OURS = Registry("metric")
@@ -149,6 +152,8 @@ class Score:
         function: `function(y, p, spec) -> float`, see the module.
         higher_is_better: False for errors and losses.
         kinds: names of the kinds of head whose tasks it scores. None: any.
+        follow: `follow(spec) -> Followed`, which computes it while a task is trained.
+            None: it needs all predictions at once, or is a function of NumPy.
 
     Attributes:
         name, higher_is_better: as given.
@@ -161,8 +166,10 @@ class Score:
         function: Callable[..., float],
         higher_is_better: bool = True,
         kinds: Sequence[str] | None = None,
+        follow: Callable[[Any], Followed] | None = None,
     ):
         self.name = name
+        self.follow = follow
         self.higher_is_better = higher_is_better
         self._function = function
         self._kinds = None if kinds is None else tuple(kinds)
@@ -228,7 +235,8 @@ def get(metric: Any) -> Score:
         name = _ALIASES.get(metric, metric)
         if name in _OURS:
             function = _OURS.get(name)
-            return Score(name, function, direction(function, name), _kinds_of(name))
+            up = direction(function, name)
+            return Score(name, function, up, _kinds_of(name), of_ours(name))
     elif not callable(metric) and not isinstance(metric, dict):
         raise ValueError(
             "`metric` must be the name of a metric, a keras.metrics.Metric or a "
@@ -309,7 +317,8 @@ def _keras_score(metric: Any, function: Callable | None = None) -> Score:
 
     said = metric if function is None else _Told(metric, function)
     kinds = getattr(metric, "kinds", _kinds_for(subject.__name__) if own else None)
-    return Score(metric.name, score, direction(said, subject.__name__), kinds)
+    up, follow = direction(said, subject.__name__), of_keras(metric, one_hot)
+    return Score(metric.name, score, up, kinds, follow)
 
 
 class _Told:

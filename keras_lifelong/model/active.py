@@ -241,7 +241,19 @@ class ActiveMixin(keras.Model):
 
     def head_loss(self, y: Any, logits: Any, weight: Any) -> Any:
         """Mean loss of the active task's head under sample weights (batch,)."""
+        if self._session.noted is not None:
+            self._session.noted.append((y, logits))
         return heads.mean_loss(self.loss_key()[0], y, logits, weight)
+
+    @contextlib.contextmanager
+    def noting_outputs(self) -> Iterator[list]:
+        """Within it, what `head_loss` is given (labels, outputs) goes into a list."""
+        session = self._session
+        before, session.noted = session.noted, []
+        try:
+            yield session.noted
+        finally:
+            session.noted = before
 
     def task_loss(self, x: Any, y: Any, weight: Any, arguments: Any) -> Any:
         """The loss of most phases: forward through network and head."""

@@ -8,6 +8,8 @@ import keras
 from keras.src.trainers.compile_utils import MetricsList
 
 from keras_lifelong import metrics as metrics_lib
+from keras_lifelong.layers import head as heads
+from keras_lifelong.metrics.followed import AllFollowed
 from keras_lifelong.streams import TaskSpec
 
 
@@ -43,6 +45,19 @@ class MeasuringMixin(keras.Model):
             spec: the task's `TaskSpec`.
         """
         return [metric for metric in self._scored_by if metric.suits(spec.kind)]
+
+    def followed(self) -> tuple[tuple, AllFollowed]:
+        """The metrics that are followed while the active task is trained.
+
+        Returns:
+            What they are told apart by, as long as they live; and new ones.
+        """
+        name: Any = self.active_task
+        spec = self.task_spec(name)
+        found = [m for m in self.metrics_of(spec) if m.follow is not None]
+        activation = heads.activation(self.loss_kind(name))
+        made = [m.follow(spec) for m in found if m.follow is not None]
+        return tuple(found), AllFollowed(made, activation)
 
     def check_metrics(self, name: str, spec: TaskSpec) -> None:
         """Raises a ValueError if no metric of `compile` is for a task to be tested."""

@@ -26,6 +26,7 @@ class Session:
         fitted: heads by task at the width of the features, so that they are resized
             once: the kernel kept, the width, the kernel resized.
         template: the network's variables, where they stay the same ones, or None.
+        noted: what the head's loss is given, while somebody wants to know; else None.
         joint: room for heads that are trained side by side.
         seen: `Task`s by name whose data a method keeps.
         results: what was measured on streams.
@@ -43,6 +44,7 @@ class Session:
         self.slots: dict[int, HeadSlot] = {}
         self.fitted: dict[str, tuple] = {}
         self.template: list | None = None
+        self.noted: list | None = None
         self.joint: dict = {}
         self.seen: dict = {}
         self.results: list = []

@@ -21,11 +21,15 @@ class Program:
         state: all variables the loss reads or updates.
         optimizer: as `optimizers.to_config` gives it.
         layers: the layers that the phase's loss goes through, whose own losses count.
+        followed: an `AllFollowed`: the metrics that each step updates.
+        noting: a context whose list takes what the head's loss is given.
         xla: whether to compile with XLA.
         on_trace: called whenever the loop is traced (compiled).
     """
 
-    def __init__(self, phase, state, optimizer, layers, xla, on_trace):
+    def __init__(
+        self, phase, state, optimizer, layers, followed, noting, xla, on_trace
+    ):
         self.variables = list(phase.variables)
         self.optimizer = optimizers.from_config(optimizer)
         self.optimizer.build(self.variables)
@@ -33,13 +37,16 @@ class Program:
         self._initial = [
             (v, ops.convert_to_numpy(v).copy()) for v in self.optimizer.variables
         ]
+        self.followed, self._noting = followed, noting
         everything = [*self.variables, *state, *self.optimizer.variables]
+        everything += followed.variables
         unique = list({id(v): v for v in everything}.values())
         self._run = backend.compile_loop(self._step_of(phase), unique, xla, on_trace)
 
     def _step_of(self, phase):
         variables, optimizer = self.variables, self.optimizer
         loss, penalty, layer_losses = phase.loss, phase.penalty, self._layer_losses
+        followed, noting = self.followed, self._noting
         change_gradients, after_step = phase.gradients, phase.after_step
         if change_gradients is not None and optimizers.scales_loss(optimizer):
             change_gradients = _of_unscaled(change_gradients, optimizer)
@@ -50,24 +57,25 @@ class Program:
                 lambda a: ops.take(a, batch, axis=0), (x, y)
             )
             count = ops.cast(valid[i], "float32")
-            weight = ops.cast(
-                ops.arange(batch.shape[0], dtype="int32") < valid[i], "float32"
-            )
+            filled = ops.arange(batch.shape[0], dtype="int32") < valid[i]
+            weight = is_row = ops.cast(filled, "float32")
             share = None
             if weights is not None:  # Keras divides by the rows, not by their weights
                 weight = weight * ops.take(weights, batch, axis=0)
                 share = ops.sum(weight) / count
 
             def objective():
-                with layer_losses.collected() as own:
+                with layer_losses.collected() as own, noting() as noted:
                     value = loss(x, y, weight, arguments)
                     value = value if share is None else _share_of(value, share)
                     cost = own.added_to(value, arguments)
                 if penalty is not None:
                     cost = cost + penalty(variables, arguments)
-                return optimizer.scale_loss(cost), (cost, value)
+                return optimizer.scale_loss(cost), (cost, value, noted)
 
-            (_, (cost, value)), gradients = gradients_of(objective, variables)
+            (_, (cost, value, noted)), gradients = gradients_of(objective, variables)
+            if len(noted) == 1:  # else nobody could say of which outputs
+                followed.update(*noted[0], is_row)
             if change_gradients is not None:
                 gradients = change_gradients(gradients, variables, arguments)
             rate = ops.convert_to_tensor(optimizer.learning_rate)

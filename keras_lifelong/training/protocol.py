@@ -48,6 +48,12 @@ class Trainable(Protocol):
     def loss_key(self) -> tuple:
         """What the compiled loss depends on beside variables."""
 
+    def followed(self) -> tuple:
+        """What the metrics followed in training are told apart by; and new ones."""
+
+    def noting_outputs(self) -> Any:
+        """A context: what the head's loss is given in it goes into its list."""
+
     def checker(self, spec, what: str) -> Callable:
         """A function that checks `(x, y)` and returns it in standard form."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
+from keras_lifelong.metrics.followed import AllFollowed
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import reset_seed_generators
 from keras_lifelong.streams.task import is_dataset
@@ -136,6 +137,7 @@ class Trainer:
                 if model.stop_training:
                     break
                 callbacks.on_epoch_begin()
+                program.followed.reset()
                 late = phase.observe_until is not None and steps >= phase.observe_until
                 if callable(rate):
                     program.optimizer.learning_rate = rate(epoch, epochs, log.history)
@@ -154,7 +156,7 @@ class Trainer:
                         f"{phase.name!r}, epoch {epoch + 1}. A smaller learning rate "
                         "may help. What was learned before this task is kept."
                     )
-                logs = {"loss": cost}
+                logs = {"loss": cost, **program.followed.results()}
                 if is_validated(phase, task) and settings.validates(epoch):
                     scores = self._validate(task, settings, callbacks)
                     logs |= {f"val_{name}": value for name, value in scores.items()}
@@ -241,7 +243,8 @@ class Trainer:
                 block_cost, block_loss = program.run(block, arguments)
                 cost, loss = cost + block_cost, loss + block_loss
                 samples, steps = samples + block.samples, steps + block.steps
-                callbacks.on_train_batch_end(steps - 1, {"loss": cost / samples})
+                logs = {"loss": cost / samples, **program.followed.results()}
+                callbacks.on_train_batch_end(steps - 1, logs)
                 if callbacks.stopped:
                     break
             else:
@@ -274,8 +277,12 @@ class Trainer:
         if phase.optimizer is not None:
             optimizer = optimizers.to_config(phase.optimizer)
         optimizer["config"].pop("name")  # Keras numbers them: it is new every time
+        told, followed = (), AllFollowed()
+        if loss_key is not None:
+            told, followed = self.model.followed()
         key = (
             *hooks,
+            *map(id, told),
             phase.after_step,
             loss_key,
             *(id(v) for v in [*phase.variables, *state]),
@@ -290,10 +297,12 @@ class Trainer:
                 state,
                 optimizer,
                 flattened(self.model.active_body()),
+                followed,
+                self.model.noting_outputs,
                 self.uses_xla(state),
                 self._count_trace,
             ),
-            owns=(phase.variables, state),
+            owns=(phase.variables, state, told),
         )
 
     def _count_trace(self):

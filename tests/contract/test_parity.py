@@ -151,18 +151,21 @@ def batches(model, y):
             yield X[rows], y[rows]
 
 
-def both(dense=(), between=None, optimizer=sgd, loss=None):
-    """The weights and losses by epoch of our model, and of Keras' own."""
+def both(
+    dense=(), between=None, optimizer=sgd, loss=None, metrics=lambda: ["accuracy"]
+):
+    """The weights and history of our model, and of Keras' own."""
     backbone = network(dict(dense), between)
     model = kl.Finetune(backbone, pretrained=True)
     make_loss, one_hot = loss or (lambda: None, False)
-    model.compile(optimizer(), make_loss())
+    model.compile(optimizer(), make_loss(), metrics=metrics())
     model.add_task("a", kl.TaskSpec(2, "categorical", (6,)))
     head = layers.Dense(2, "softmax", dtype="float32")
     plain = keras.Sequential([keras.Input((6,)), *backbone.layers, head])
     key = model.head_key("a")
     head.set_weights([model.memory[*key, part] for part in ("kernel", "bias")])
-    plain.compile(optimizer(), make_loss() or "sparse_categorical_crossentropy")
+    plain_loss = make_loss() or "sparse_categorical_crossentropy"
+    plain.compile(optimizer(), plain_loss, metrics=metrics())
     plain.optimizer.build(plain.trainable_variables)
     task = kl.Task("a", train=(X, Y), validation_split=0)
     found = model.fit(task, epochs=EPOCHS, batch_size=BATCH, verbose=0)
@@ -172,16 +175,20 @@ def both(dense=(), between=None, optimizer=sgd, loss=None):
     expected = plain.fit(batches(model, y), verbose=0, **given)
     ours = [*model.network.get_weights()]
     ours += [model.memory[*key, part] for part in ("kernel", "bias")]
-    return (ours, found.history["loss"]), (
-        plain.get_weights(),
-        expected.history["loss"],
-    )
+    return (ours, found.history), (plain.get_weights(), expected.history)
+
+
+def assert_same_history(found, expected, rtol=1e-5):
+    """Loss and metrics by epoch, as `keras.callbacks.History` has them."""
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_ends_as_a_keras_model(case):
     (weights, history), (right, right_history) = both(**CASES[case])
-    np.testing.assert_allclose(history, right_history, rtol=1e-5, atol=1e-6)
+    assert_same_history(history, right_history)
     for found, expected in zip(weights, right, strict=True):
         np.testing.assert_allclose(found, expected, atol=2e-6, rtol=1e-5)
 
@@ -195,10 +202,22 @@ def test_mixed_precision(policy, between):
         ours, theirs = both(between=between)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-2)
+    assert_same_history({"loss": ours[1]["loss"]}, {"loss": theirs[1]["loss"]}, 1e-2)
     for found, expected in zip(ours[0], theirs[0], strict=True):
         assert found.dtype == expected.dtype == "float32"
         np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+def test_metrics_follow_training():
+    """As Keras has them: by what each batch said before its step."""
+
+    def metrics():
+        top = keras.metrics.SparseTopKCategoricalAccuracy(1, name="top")
+        return ["accuracy", top, "sparse_categorical_crossentropy"]
+
+    (_, found), (_, expected) = both(metrics=metrics)
+    assert_same_history(found, expected)
+    assert set(found) == {"loss", "accuracy", "top", "sparse_categorical_crossentropy"}
 
 
 def test_the_table_is_of_these_cases():

@@ -51,9 +51,17 @@ def finish(backend, work, cwd=None, **more) -> str:
     return done.stdout
 
 
-def contract(backend, folder, **more):
-    """What `pytest tests/contract` said; it leaves `predictions.npy` in the folder."""
+def contract(backend, folder, marks, **more):
+    """What `pytest tests/contract` said; it leaves `predictions.npy` in the folder.
+
+    Args:
+        backend: the name of one.
+        folder: an empty one.
+        marks: pytest's `-m`: which tests.
+        more: of the environment.
+    """
     words = [sys.executable, "-m", "pytest", "tests/contract", "-n", "0", "-q"]
+    words += ["-m", marks]
     words += ["-p", "no:cacheprovider", f"--junitxml={folder / 'said.xml'}"]
     more["CONTRACT_PREDICTIONS"] = str(folder / "predictions.npy")
     env = environment(backend, **more)

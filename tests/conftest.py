@@ -11,6 +11,7 @@ from typing import Literal
 import hypothesis
 import numpy as np
 import pytest
+import slow
 
 ROOT = Path(__file__).parents[1]
 
@@ -139,7 +140,12 @@ LONGEST = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
+    listed = slow.listed()
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker("slow")
     place = {ROOT / "tests" / name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))  # stable
 

@@ -42,7 +42,6 @@ def copy(tmp_path_factory):
     return place
 
 
-@pytest.mark.slow
 def test_a_method_is_one_file_and_one_configuration(copy):
     assert set(files()) == {
         "keras_lifelong/baselines/half_step.py",

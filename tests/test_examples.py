@@ -18,7 +18,6 @@ SHOWN = {  # words of the output, and the files it leaves
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SHOWN))
 def test_example(name, tmp_path, real_data):
     for data in ("cifar100", "mnist"):

@@ -430,8 +430,7 @@ def test_the_program_resumes_refuses_and_leaves_alone(
     assert results("stopped") == results("whole")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif("not config.getoption('-m')", reason="minutes; run with -m slow")
+@pytest.mark.skipif("config.getoption('-m') != 'slow'", reason="minutes: -m slow")
 def test_twenty_kills_a_phase_or_two_apart(tmp_path, request):
     """Tasks are resumed several times over, and killed while files are written."""
 

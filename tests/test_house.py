@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import pytest
+import slow
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_lifelong"
@@ -134,3 +135,12 @@ def test_equations_are_where_the_table_says():
                 rf"^ *(?:def|class) {name.split('.')[-1]}\b", source, re.M
             )
             assert defined, f"{path} has no {name}"
+
+
+def test_slow_tests_are_there():
+    """What `tests/slow.txt` names is a test: one that was renamed would be forgotten."""
+    for test in slow.listed():
+        path, _, name = test.partition("::")
+        name = re.escape(name.partition("[")[0])
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^def {name}\(", source, re.M), test

@@ -66,14 +66,12 @@ def test_killed_runs_end_as_if_they_had_not_been(tmp_path):
     assert resume_through_kills(tmp_path, 2, QUICK) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("not config.getoption('-m')", reason="minutes; run with -m slow")
 def test_twenty_kills(tmp_path):
     extra = ["--set", "training.epochs=10"]
     assert resume_through_kills(tmp_path, 20, extra) == 20
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("not config.getoption('-m')", reason="minutes; run with -m slow")
 @pytest.mark.parametrize("method", METHODS)
 def test_five_kills_of_every_method(method, tmp_path):

@@ -5,14 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import keras_lifelong
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.slow
 def test_mypy_finds_nothing_in_the_package(tmp_path):
     command = (sys.executable, "-m", "mypy", "keras_lifelong", "--cache-dir", tmp_path)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -131,7 +131,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_without_tensorflow_a_backend_reads_all_and_is_read(backend, folder):
     """The second reads what the first has left, too."""

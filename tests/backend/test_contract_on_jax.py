@@ -6,7 +6,7 @@ import small
 
 
 @pytest.fixture(scope="module")
-def contract(tmp_path_factory):
+def contract(tmp_path_factory, pytestconfig):
     """What `pytest tests/contract` said on JAX, and what it left."""
     backends.need("jax")
     folder = tmp_path_factory.mktemp("jax")
@@ -16,7 +16,9 @@ def contract(tmp_path_factory):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    return backends.contract("jax", folder, **cache), folder
+    return backends.contract(
+        "jax", folder, pytestconfig.getoption("-m"), **cache
+    ), folder
 
 
 def test_the_contract_holds_on_jax(contract):

@@ -6,11 +6,11 @@ import small
 
 
 @pytest.fixture(scope="module")
-def contract(tmp_path_factory):
+def contract(tmp_path_factory, pytestconfig):
     """What `pytest tests/contract` said on PyTorch, and what it left."""
     backends.need("torch")
     folder = tmp_path_factory.mktemp("torch")
-    return backends.contract("torch", folder), folder
+    return backends.contract("torch", folder, pytestconfig.getoption("-m")), folder
 
 
 def test_the_contract_holds_on_torch(contract):

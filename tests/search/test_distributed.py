@@ -96,7 +96,6 @@ def begun(path):
     return len(list(path.glob("p/trial_*")))
 
 
-@pytest.mark.slow
 def test_a_worker_that_never_returns_holds_nobody_up(tmp_path):
     cluster = Cluster(tmp_path)
     try:
@@ -109,7 +108,6 @@ def test_a_worker_that_never_returns_holds_nobody_up(tmp_path):
     check_record(tmp_path)
 
 
-@pytest.mark.slow
 def test_ten_kills_of_chief_and_workers(tmp_path):
     rng = np.random.default_rng(0)
     cluster, kills = Cluster(tmp_path), 0

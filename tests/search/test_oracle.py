@@ -106,7 +106,6 @@ def test_the_front_is_what_nothing_beats(tmp_path):
     assert found == sorted(found) and len(order) == 20
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["ehvi", "tpe"])
 def test_it_gains_more_than_chance(sampler, tmp_path):
     """Hypervolume after 25 trials, over three seeds."""
@@ -286,7 +285,6 @@ t.searched({path!r}, trials=15, **{stages!r})
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stages", [{}, STAGED], ids=["plain", "staged"])
 def test_ten_kills(stages, tmp_path):
     """kill -9 at random moments; the search ends with the same trials."""

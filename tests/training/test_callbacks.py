@@ -216,10 +216,7 @@ def test_both_at_once_is_the_whole_fit():
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(c, marks=pytest.mark.slow if c == "ARI" else ())
-        for c in small.CASES
-    ],
+    small.CASES,
 )
 def test_every_method_can_be_stopped(case):
     """Phases that are left out leave a task that is whole: it is used and saved."""

@@ -91,7 +91,6 @@ def test_budgets(learned):
     assert len(learned.slots) == 6
 
 
-@pytest.mark.slow
 def test_the_papers_budgets_fill_as_it_says():
     """3 initial, Q = 10, B = 20: 3, 6, 10 and 10 are trained; 3, 9, 19 and 20 kept."""
     model = new(
@@ -297,7 +296,6 @@ def test_sets_go_with_the_last_task_that_was_learned(two):
     assert two.task_names == ["only added"] and two.slots == []
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_tasks_but_for_signatures():
     model = fit(new(), *TASKS)
     before = model.sizes()
@@ -330,7 +328,6 @@ def test_a_plain_network_of_a_task(learned):
     assert [type(x).__name__ for x in plain.layers] == ["Dense", "Dense"]
 
 
-@pytest.mark.slow
 def test_statistics_of_normalisation_are_kept_by_slot():
     hidden = [layers.Dense(8, use_bias=False), layers.BatchNormalization(momentum=0.5)]
     kind = {"name": "structured", "units": [12]}
@@ -544,7 +541,6 @@ def test_yes_or_no_is_stored():
         assert right.mean() > 0.9
 
 
-@pytest.mark.slow
 def test_storing_outputs_keeps_what_a_set_does():
     """By values alone, a small hypernetwork keeps less of a set than by its outputs."""
     drops, longer = {}, {"adaptation": 0, **KEPT_WELL}

@@ -216,7 +216,6 @@ def test_architectures_are_sampled_without_compiling_again():
     assert len(found.accuracy) == 8
 
 
-@pytest.mark.slow
 def test_searching_as_cells_are_found_compiles_no_more():
     found = search(
         epochs=4,

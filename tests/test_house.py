@@ -138,7 +138,7 @@ def test_equations_are_where_the_table_says():
 
 
 def test_slow_tests_are_there():
-    """What `tests/slow.txt` names is a test: one that was renamed would be forgotten."""
+    """What `tests/slow.txt` names is a test: a renamed one would be forgotten."""
     for test in slow.listed():
         path, _, name = test.partition("::")
         name = re.escape(name.partition("[")[0])

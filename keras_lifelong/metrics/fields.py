@@ -40,6 +40,15 @@ def check(content: Mapping[str, Any]) -> None:
             raise _wrong(key, "a list of numbers", values)
         for value in values:
             (_whole if key == "params_by_task" else _number)(key, value)
+    class_names = content.get("class_names", {})
+    if not isinstance(class_names, Mapping):
+        raise _wrong("class_names", "a dict", class_names)
+    for key, given in class_names.items():
+        _text("class_names", key)
+        if not isinstance(given, list | tuple):
+            raise _wrong("class_names", "a list of names for each task", given)
+        for name in given:
+            _text("class_names", name)
     for key in ("matrices", "config", "versions"):
         if not isinstance(content[key], Mapping):
             raise _wrong(key, "a dict", content[key])

@@ -21,6 +21,7 @@ from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.metrics.table import result_table
 
 SCHEMA = 1
+_IF_ANY = ("directions", "class_names")  # keys that a file may lack
 _UNKNOWN: Any = None  # a sequence that is given afterwards: of zeros
 
 
@@ -56,6 +57,8 @@ class Result:
         versions: package -> version.
         directions: metric name -> whether more is better, of those whose name does
             not tell it; in the file only if there are some.
+        class_names: task name -> what its classes are called, of those that have
+            names; in the file only if there are some.
 
     Raises:
         ValueError: if lengths or shapes disagree with the number of tasks, or
@@ -92,6 +95,7 @@ class Result:
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     directions: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    class_names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         self.task_names = [str(name) for name in self.task_names]
@@ -129,6 +133,12 @@ class Result:
             name: bool(up)
             for name, up in self.directions.items()
             if name in self.matrices and bool(up) != higher_is_better(name)
+        }
+
+        self.class_names = {
+            task: [str(name) for name in names]
+            for task, names in self.class_names.items()
+            if task in self.task_names
         }
 
     def _per_task(self, field: str, kind: type, default: Any) -> list:
@@ -250,8 +260,7 @@ class Result:
             "config": self.config,
             "versions": self.versions,
         }
-        if self.directions:
-            fields["directions"] = self.directions
+        fields |= {k: v for k in _IF_ANY if (v := getattr(self, k))}
         return {key: _plain(value, key) for key, value in fields.items()}
 
     @classmethod
@@ -265,7 +274,7 @@ class Result:
             found = content.get("schema") if isinstance(content, Mapping) else content
             raise ValueError(f"`schema` must be {SCHEMA}. Received: {found!r}")
         known = [field.name for field in dataclasses.fields(cls)]
-        names = [n for n in known if n != "directions" or n in content]
+        names = [n for n in known if n not in _IF_ANY or n in content]
         missing = [name for name in [*names, "matrix"] if name not in content]
         if missing:
             raise ValueError(

@@ -91,8 +91,15 @@ class Measured:
             growth=model.growth,
             config={"stream": stream.config},
             versions=versions(),
+            class_names={n: s for n in self.names if (s := _class_names(model, n))},
             directions={m.name: m.higher_is_better for m in model._scored_by},
         )
+
+
+def _class_names(model, name: str) -> list[str]:
+    """What a task's classes are called; none of a task that was removed."""
+    known = model.task_spec(name).class_names if name in model.task_names else None
+    return [str(each) for each in known or ()]
 
 
 def versions() -> dict[str, str]:

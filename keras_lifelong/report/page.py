@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -208,6 +209,11 @@ def _tasks(result: Result) -> str:
         for j, task in enumerate(result.task_names)
     ]
     heads = ["task", "learned", "peak", "in the end", "change", "training time"]
+    heads.append("parameters")
+    if result.class_names:
+        heads.append("classes")
+        for row, task in zip(rows, result.task_names, strict=True):
+            row.append(_classes(result.class_names.get(task, ())))
     return (
         f'<p class="note">{escape(result.metric)} on test data. Peak: at the epoch of '
         "best validation while the task was being learned. Parameters: of the whole "
@@ -216,8 +222,14 @@ def _tasks(result: Result) -> str:
         f"{escape(duration(result.wall_seconds))}, with "
         f"{escape(str(result.compile_count))} compilations and at most "
         f"{escape(f'{result.peak_rss_mib:,.0f}')} MiB of memory.</p>"
-        + _table([*heads, "parameters"], rows)
+        + _table(heads, rows)
     )
+
+
+def _classes(names: Sequence[str]) -> str:
+    """The names of the first ten classes."""
+    more = ", …" if len(names) > 10 else ""
+    return ", ".join(name[:40] for name in names[:10]) + more
 
 
 def _growth_log(result: Result) -> str:

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from fake_results import fake
 
+from keras_lifelong.metrics import Result
 from keras_lifelong.report import write
 
 EVIL = "<script>alert(1)</script>"
@@ -131,3 +132,13 @@ def test_a_failure_leaves_the_old_page(tmp_path, monkeypatch):
         write(fake(3), tmp_path)
     assert path.read_bytes() == old
     assert sorted(os.listdir(tmp_path)) == ["figures", "report.html"]
+
+
+def test_classes_are_called_by_their_names(tmp_path):
+    names = {"task_1": ["cat", EVIL, *"abcdefghij"]}
+    result = fake(3, class_names={**names, "unknown": ["x"]})
+    assert Result.from_json(result.to_json()).class_names == names
+    page, reader = read(write(result, tmp_path / "run"))
+    text = "".join(reader.text)
+    assert f"cat, {EVIL}, a, b, c, d, e, f, g, h, …" in text and EVIL not in page
+    assert "classes" not in read(write(fake(3), tmp_path / "other"))[0]

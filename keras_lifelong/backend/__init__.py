@@ -9,6 +9,7 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
   the variables' values: `run(values, *args)`.
 - `apply_gradients(optimizer, gradients, variables)`: an optimizer's step.
 - `snapshot(variables)`: their values, which stay what they are.
+- `placed(array)`: it as a tensor, without a copy where that can be.
 - `is_traced(x)`: whether x is being compiled, and no value yet.
 - `cond(pred, true_fn, false_fn, state)`: `ops.cond` of functions that assign `state`.
 - `vectorized_map(function, elements)`: `ops.vectorized_map`, random layers included.
@@ -32,6 +33,7 @@ if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import cond
     from keras_lifelong.backend.tensorflow import is_traced
     from keras_lifelong.backend.tensorflow import on_accelerator
+    from keras_lifelong.backend.tensorflow import placed
     from keras_lifelong.backend.tensorflow import snapshot
     from keras_lifelong.backend.tensorflow import vectorized_map
 elif NAME == "jax":
@@ -42,6 +44,7 @@ elif NAME == "jax":
     from keras_lifelong.backend.jax import cond
     from keras_lifelong.backend.jax import is_traced
     from keras_lifelong.backend.jax import on_accelerator
+    from keras_lifelong.backend.jax import placed
     from keras_lifelong.backend.jax import snapshot
     from keras_lifelong.backend.jax import vectorized_map
 elif NAME == "torch":
@@ -52,6 +55,7 @@ elif NAME == "torch":
     from keras_lifelong.backend.torch import cond
     from keras_lifelong.backend.torch import is_traced
     from keras_lifelong.backend.torch import on_accelerator
+    from keras_lifelong.backend.torch import placed
     from keras_lifelong.backend.torch import snapshot
     from keras_lifelong.backend.torch import vectorized_map
 else:
@@ -88,6 +92,7 @@ __all__ = [
     "cond",
     "is_traced",
     "on_accelerator",
+    "placed",
     "prefers_xla",
     "snapshot",
     "vectorized_map",

@@ -156,6 +156,13 @@ def snapshot(variables):
     return _values(variables)
 
 
+def placed(array):
+    """See the TensorFlow seam."""
+    if on_accelerator() or array.dtype.kind not in "fiu" or not array.size:
+        return keras.ops.convert_to_tensor(array)
+    return jnp.from_dlpack(array)
+
+
 def is_traced(x) -> bool:
     """See the TensorFlow seam."""
     return isinstance(x, jax.core.Tracer)

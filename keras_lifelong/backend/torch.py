@@ -102,6 +102,11 @@ def snapshot(variables):
     return [variable.value.detach().clone() for variable in variables]
 
 
+def placed(array):
+    """See the TensorFlow seam; PyTorch shares the memory of any array."""
+    return torch.from_numpy(array).to(keras.ops.zeros(()).device)
+
+
 def is_traced(x) -> bool:
     """See the TensorFlow seam; also whether gradients by x are being recorded."""
     return torch.compiler.is_compiling() or (

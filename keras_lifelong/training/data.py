@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
-from keras import ops
+
+from keras_lifelong import backend
 
 MAX_STEPS_PER_CALL = 1024
 
@@ -82,9 +83,22 @@ class Block:
         return int(self.valid[: self.steps].sum())
 
 
+def aligned(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """An array of any values whose memory backends take as it is: from a 64th byte on.
+
+    >>> aligned((3, 2), "float32").ctypes.data % 64
+    0
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(size + 64, "uint8")
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
 def _pad(array: np.ndarray, size: int) -> np.ndarray:
-    out = np.zeros((size, *array.shape[1:]), array.dtype)
+    out = aligned((size, *array.shape[1:]), array.dtype)
     out[: len(array)] = array
+    out[len(array) :] = 0
     return out
 
 
@@ -121,7 +135,7 @@ class ArrayData:
         size = buckets.fit(("rows", signature), self.length)
 
         def put(array):
-            return ops.convert_to_tensor(_pad(np.asarray(array), size))
+            return backend.placed(_pad(np.asarray(array), size))
 
         self.x = keras.tree.map_structure(put, x)
         self.y = keras.tree.map_structure(put, y)
@@ -213,7 +227,7 @@ class StreamedData:
             rows = np.arange(size, dtype="int32").reshape(-1, self.batch_size)
             valid = np.full(self.steps_per_call, self.batch_size, "int32")
             valid[steps - 1] = n - (steps - 1) * self.batch_size
-            x, y = (ops.convert_to_tensor(_pad(a, size)) for a in (x, y))
+            x, y = (backend.placed(_pad(a, size)) for a in (x, y))
             rows = np.minimum(rows, n - 1).astype("int32")
             for part in _parts(valid[:steps], steps, self.exact):
                 width = valid[part].max() if self.exact else self.batch_size

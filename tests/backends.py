@@ -51,17 +51,24 @@ def finish(backend, work, cwd=None, **more) -> str:
     return done.stdout
 
 
+def leaves_out(marks) -> bool:
+    """Whether a run with such `-m` is one without the slow tests."""
+    return marks == "not slow"
+
+
 def contract(backend, folder, marks, **more):
     """What `pytest tests/contract` said; it leaves `predictions.npy` in the folder.
 
     Args:
         backend: the name of one.
         folder: an empty one.
-        marks: pytest's `-m`: which tests.
+        marks: pytest's `-m`: which tests. Without those that are slow it is without
+            ARI, too, of which only compiling takes minutes on JAX.
         more: of the environment.
     """
     words = [sys.executable, "-m", "pytest", "tests/contract", "-n", "0", "-q"]
     words += ["-m", marks]
+    words += ["-k", "not ARI"] if leaves_out(marks) else []
     words += ["-p", "no:cacheprovider", f"--junitxml={folder / 'said.xml'}"]
     more["CONTRACT_PREDICTIONS"] = str(folder / "predictions.npy")
     env = environment(backend, **more)

@@ -21,8 +21,11 @@ def contract(tmp_path_factory, pytestconfig):
     ), folder
 
 
-def test_the_contract_holds_on_jax(contract):
-    backends.assert_it_holds(*contract, small.CASES)
+def test_the_contract_holds_on_jax(contract, pytestconfig):
+    cases = small.CASES
+    if backends.leaves_out(pytestconfig.getoption("-m")):
+        cases = [case for case in cases if case != "ARI"]
+    backends.assert_it_holds(*contract, cases)
 
 
 @pytest.mark.skipif("os.environ.get('KERAS_BACKEND') == 'jax'", reason="needs two")

@@ -10,6 +10,7 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
 - `apply_gradients(optimizer, gradients, variables)`: an optimizer's step.
 - `snapshot(variables)`: their values, which stay what they are.
 - `placed(array)`: it as a tensor, without a copy where that can be.
+- `beside_trace()`: a context of what is done now, while a function is traced, too.
 - `is_traced(x)`: whether x is being compiled, and no value yet.
 - `cond(pred, true_fn, false_fn, state)`: `ops.cond` of functions that assign `state`.
 - `vectorized_map(function, elements)`: `ops.vectorized_map`, random layers included.
@@ -28,6 +29,7 @@ NAME = keras.backend.backend()
 if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import apply_gradients
     from keras_lifelong.backend.tensorflow import beside_call
+    from keras_lifelong.backend.tensorflow import beside_trace
     from keras_lifelong.backend.tensorflow import compile_function
     from keras_lifelong.backend.tensorflow import compile_loop
     from keras_lifelong.backend.tensorflow import cond
@@ -39,6 +41,7 @@ if NAME == "tensorflow":
 elif NAME == "jax":
     from keras_lifelong.backend.jax import apply_gradients
     from keras_lifelong.backend.jax import beside_call
+    from keras_lifelong.backend.jax import beside_trace
     from keras_lifelong.backend.jax import compile_function
     from keras_lifelong.backend.jax import compile_loop
     from keras_lifelong.backend.jax import cond
@@ -50,6 +53,7 @@ elif NAME == "jax":
 elif NAME == "torch":
     from keras_lifelong.backend.torch import apply_gradients
     from keras_lifelong.backend.torch import beside_call
+    from keras_lifelong.backend.torch import beside_trace
     from keras_lifelong.backend.torch import compile_function
     from keras_lifelong.backend.torch import compile_loop
     from keras_lifelong.backend.torch import cond
@@ -87,6 +91,7 @@ __all__ = [
     "ValuesScope",
     "apply_gradients",
     "beside_call",
+    "beside_trace",
     "compile_function",
     "compile_loop",
     "cond",

@@ -1,5 +1,6 @@
 """The TensorFlow seam: variables are updated in place inside a `tf.function`."""
 
+import contextlib
 import threading
 
 import keras
@@ -156,6 +157,11 @@ def placed(array):
     if on_accelerator() or array.dtype.kind not in "fiu" or not array.size:
         return tf.convert_to_tensor(array)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def beside_trace():
+    """A context: what is done in it is done now, also while a function is traced."""
+    return contextlib.nullcontext() if tf.executing_eagerly() else tf.init_scope()
 
 
 def is_traced(x) -> bool:

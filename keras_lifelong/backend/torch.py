@@ -3,6 +3,7 @@
 Nothing is compiled: what the other seams trace, this one calls.
 """
 
+import contextlib
 import functools
 
 import keras
@@ -105,6 +106,11 @@ def snapshot(variables):
 def placed(array):
     """See the TensorFlow seam; PyTorch shares the memory of any array."""
     return torch.from_numpy(array).to(keras.ops.zeros(()).device)
+
+
+def beside_trace():
+    """See the TensorFlow seam; nothing is traced."""
+    return contextlib.nullcontext()
 
 
 def is_traced(x) -> bool:

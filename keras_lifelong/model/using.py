@@ -69,7 +69,9 @@ class UsingMixin(keras.Model):
         session = self._session
         while True:
             changes = session.changes
-            with session.lock:  # nobody changes the network's structure meanwhile
+            # Nobody changes the network's structure meanwhile. What a method computes
+            # to find a task's values (ARI chooses a set) is no part of a trace.
+            with session.lock, backend.beside_trace():
                 reading = self.reading(name)
             parts = self._reader.outputs(name, reading, activation, x, training)
             if session.changes == changes:  # else something began to be learned

@@ -1,4 +1,4 @@
-"""Processes on another backend, and all of `tests/contract` in one of them."""
+"""Processes on another backend, and the contract of methods and layers in one."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ def finish(backend, work, cwd=None, **more) -> str:
 
 
 def contract(backend, folder, **more):
-    """What `pytest tests/contract` said; it leaves `predictions.npy` in the folder."""
-    words = [sys.executable, "-m", "pytest", "tests/contract", "-n", "0", "-q"]
+    """What pytest said of the contract; it leaves `predictions.npy` in the folder."""
+    tests = ["tests/contract", "tests/layers/test_keras_contract.py"]
+    words = [sys.executable, "-m", "pytest", *tests, "-n", "0", "-q"]
     words += ["-p", "no:cacheprovider", f"--junitxml={folder / 'said.xml'}"]
     more["CONTRACT_PREDICTIONS"] = str(folder / "predictions.npy")
     env = environment(backend, **more)

@@ -74,8 +74,7 @@ def load(network: Any, weights: str) -> None:
         put(network, _npz(path))
     else:
         raise ValueError(
-            "`weights` must be a file .pth, .npz or .weights.h5. "
-            f"Received: {weights!r}"
+            f"`weights` must be a file .pth, .npz or .weights.h5. Received: {weights!r}"
         )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import os
 import pickletools
+import struct
 import zipfile
 from typing import Any
 from typing import NamedTuple
@@ -38,6 +39,12 @@ _GIVEN = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICO
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _NEW = {"EMPTY_DICT": dict, "EMPTY_LIST": list}
+
+
+_BROKEN = (
+    *(ValueError, LookupError, TypeError, RecursionError, EOFError),
+    *(struct.error, zipfile.BadZipFile),
+)
 
 
 class _Name(NamedTuple):
@@ -86,7 +93,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if not isinstance(tensors, dict):
             raise ValueError("it holds no dict of tensors")
         return {_text(n): _array(n, t, pieces) for n, t in tensors.items()}
-    except (ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise ValueError(
             f"{str(path)!r} is no file of PyTorch that can be read as data: {error}. "
             "It must be what `torch.save(model.state_dict(), path)` writes."
@@ -99,8 +106,8 @@ def _stream(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     if _run(file) != _MAGIC:
         raise ValueError("it does not begin as one")
     version, system = _run(file), _run(file)
-    if version != 1001 or system.get("little_endian") is not True:
-        raise ValueError(f"its layout {version!r} of {system!r} is not known")
+    if version != 1001 or _of_kind(system, dict).get("little_endian") is not True:
+        raise ValueError("its layout is of another version, or not little-endian")
     found: dict[str, _Storage] = {}
     tensors, keys = _run(file, found), _run(file)
     if sorted(keys) != sorted(found):
@@ -121,7 +128,9 @@ def _zip(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
         entries = {info.filename: info for info in archive.infolist()}
         programs = [name for name in entries if name.endswith("/data.pkl")]
         if len(programs) != 1:
-            raise ValueError(f"it holds {len(programs)} programs, where one is expected")
+            raise ValueError(
+                f"it holds {len(programs)} programs, where one is expected"
+            )
         root = programs[0].removesuffix("data.pkl")
 
         def entry(name):
@@ -198,7 +207,8 @@ def _run(file: io.BytesIO, storages: dict[str, _Storage] | None = None) -> Any:
             _of_kind(stack[-1], list).extend(items)
         elif name in ("SETITEM", "SETITEMS"):
             items = pop(2) if name == "SETITEM" else since_mark()
-            pairs = zip(items[::2], items[1::2], strict=True)
+            names = map(_text, items[::2])  # to hash a deep tuple would end the process
+            pairs = zip(names, items[1::2], strict=True)
             _of_kind(stack[-1], dict).update(pairs)
         elif name == "GLOBAL":
             stack.append(_Name(*given.split(" ", 1)))

@@ -38,10 +38,10 @@ def efficientnet_lite0(
     size: Annotated[int, checks.AtLeast(1)] | None = None,
     trainable: bool = True,
 ) -> keras.Model:
-    """EfficientNet-Lite0 (Tan and Le, ICML 2019; its Lite form of 2020), 1,280 features.
+    """EfficientNet-Lite0 (Tan and Le, ICML 2019; its Lite form is of 2020).
 
-    EfficientNet-B0 without squeeze-and-excitation, ReLU6 everywhere; 3.37 M parameters.
-    A functional model. What it makes of images stands in it: they are brought to
+    EfficientNet-B0 without squeeze-and-excitation, ReLU6 everywhere; 3.37 M parameters,
+    1,280 features. A functional model. What it makes of images stands in it: they are brought to
     `size`, then from `input_range` to [-1, 1], which ImageNet's weights were trained
     on. Models redraw weights unless they are told `pretrained=True`.
 

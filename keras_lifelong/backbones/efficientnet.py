@@ -41,9 +41,9 @@ def efficientnet_lite0(
     """EfficientNet-Lite0 (Tan and Le, ICML 2019; its Lite form is of 2020).
 
     EfficientNet-B0 without squeeze-and-excitation, ReLU6 everywhere; 3.37 M parameters,
-    1,280 features. A functional model. What it makes of images stands in it: they are brought to
-    `size`, then from `input_range` to [-1, 1], which ImageNet's weights were trained
-    on. Models redraw weights unless they are told `pretrained=True`.
+    1,280 features. A functional model. What it makes of images stands in it: they are
+    brought to `size`, then from `input_range` to [-1, 1], which ImageNet's weights were
+    trained on. Models redraw weights unless they are told `pretrained=True`.
 
     Args:
         input_shape: (height, width, channels) of the images, of any size.

@@ -47,9 +47,10 @@ def state(**tensors):
 
 
 DATA = np.arange(6, dtype="<f4").tobytes()
+COUNTED = struct.pack("<q", 6) + DATA
 
 
-def stream(state, keys=("0",), data=struct.pack("<q", 6) + DATA):
+def stream(state, keys=("0",), data=COUNTED):
     magic = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
     little = b"}" + text("little_endian") + b"\x88s"
     listed = b"](" + b"".join(map(text, keys)) + b"e"

@@ -1,4 +1,4 @@
-"""Extractors that need no download: random convolutions, values as they are, a network."""
+"""Extractors without weights of ImageNet: random ones, values, a network's own."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class RandomConvolutions(Extractor):
 
     Features are the mean and the standard deviation of every map of every layer. They
     are compared by their principal components over all tasks so far, whitened. Random
-    filters keep much of what tells images apart (Jarrett et al., ICCV 2009). Without whitening
-    most tasks look alike: on CIFAR-100's superclasses, groups then agree far less with
-    the known ones (see the README).
+    filters keep much of what tells images apart (Jarrett et al., ICCV 2009). Without
+    whitening most tasks look alike: on CIFAR-100's superclasses, groups then agree far
+    less with the known ones (see the README).
 
     Args:
         filters: of each layer.

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST_STEPS = 1_000_000  # of a program; EfficientNet-Lite0's takes 10,696
+MOST_STEPS = 200_000  # of a program; EfficientNet-Lite0's takes 10,696
 _MAGIC = 119547037146038801333356  # with which a file of one stream begins
 _TYPES = {
     "DoubleStorage": "<f8",

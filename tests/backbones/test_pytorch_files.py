@@ -175,7 +175,7 @@ HOSTILE = {
     "no end": (stream(program(b"N"))[:-70], "no file of PyTorch"),
     "empty": (b"", "no file of PyTorch"),
     "a key": (stream(program(b"})Ns")), "where a name is expected"),
-    "deep": (stream(program(b"}" + b")" + b"\x85" * 10**5 + b"Ns")), "is expected"),
+    "deep": (stream(program(b"}" + b")" + b"\x85" * 10**4 + b"Ns")), "is expected"),
     "no system": (stream(b"").replace(b"\x88s", b"\x880"), "no file of PyTorch"),
     "stack": (stream(program(b"\x86")), "takes what is not there"),
     "marks": (stream(program(b"t")), "no file of PyTorch"),

@@ -105,7 +105,7 @@ class Config:
         return streams.get(seed=self.seed, **self.resolved["stream"])
 
     def build_backbone(self, input_shape: Sequence[int]) -> Any:
-        """The `keras.Sequential` of hidden layers for examples of `input_shape`."""
+        """The `keras.Model` of hidden layers for examples of `input_shape`."""
         from keras_lifelong import backbones
 
         section = self.resolved["backbone"]
@@ -194,9 +194,16 @@ def resolve(raw: Any, overrides: Iterable[str] = ()) -> Config:
     # What needs no Keras is checked first, so that most mistakes are named at once.
     seed, search = _seed(raw), _section(raw, "search", {})
     backbone, stream, training = _backbone(raw), _stream(raw), _training(raw)
+    method = _method(raw)
+    if backbone.get("weights") is not None and not method.get("pretrained"):
+        raise ValueError(
+            "`method.pretrained` must be true where `backbone.weights` are given: they "
+            "would be drawn anew. Received: backbone.weights="
+            f"{shown(backbone['weights'])}, method={shown(raw['method'])}"
+        )
     return Config(
         {
-            "method": _method(raw),
+            "method": method,
             "backbone": backbone,
             "stream": stream,
             "training": training,

@@ -1,4 +1,4 @@
-"""Processes on another backend, and all of `tests/contract` in one of them."""
+"""Processes on another backend, and the contract of methods and layers in one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def leaves_out(marks) -> bool:
 
 
 def contract(backend, folder, marks, **more):
-    """What `pytest tests/contract` said; it leaves `predictions.npy` in the folder.
+    """What pytest said of the contract; it leaves `predictions.npy` in the folder.
 
     Args:
         backend: the name of one.
@@ -66,7 +66,8 @@ def contract(backend, folder, marks, **more):
             ARI, too, of which only compiling takes minutes on JAX.
         more: of the environment.
     """
-    words = [sys.executable, "-m", "pytest", "tests/contract", "-n", "0", "-q"]
+    tests = ["tests/contract", "tests/layers/test_keras_contract.py"]
+    words = [sys.executable, "-m", "pytest", *tests, "-n", "0", "-q"]
     words += ["-m", marks]
     words += ["-k", "not ARI"] if leaves_out(marks) else []
     words += ["-p", "no:cacheprovider", f"--junitxml={folder / 'said.xml'}"]

@@ -10,6 +10,7 @@ so that results and presets of two runs name the same layer alike.
 """
 
 from keras_lifelong.backbones import composite  # noqa: F401 - registers its own
+from keras_lifelong.backbones import efficientnet  # noqa: F401 - registers its own
 from keras_lifelong.backbones import sequential  # noqa: F401 - registers its own
 from keras_lifelong.backbones.registry import function
 from keras_lifelong.backbones.registry import get

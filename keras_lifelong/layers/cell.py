@@ -107,9 +107,10 @@ class Cell(keras.layers.Layer):
         self.reduction = reduction
         self.reduction_before = reduction_before
         adapt = FactorizedReduce if reduction_before else ReluConvNorm
-        self.adapt = [adapt(filters), ReluConvNorm(filters)]
+        dtype = self.dtype_policy
+        self.adapt = [adapt(filters, dtype=dtype), ReluConvNorm(filters, dtype=dtype)]
         self.operations = [
-            operation(name, filters, 2 if reduction and node < 2 else 1)
+            operation(name, filters, 2 if reduction and node < 2 else 1, dtype=dtype)
             for name, node in self.edges
         ]
 
@@ -197,8 +198,10 @@ class CellNetwork(keras.layers.Layer):
         self.genotype = check_genotype(genotype)
         self.filters = filters
         self.stem_multiplier = stem_multiplier
-        self.stem = K.Conv2D(stem_multiplier * filters, 3, use_bias=False)
-        self.stem_norm = K.BatchNormalization(momentum=0.9, epsilon=1e-5)
+        dtype = self.dtype_policy
+        width = stem_multiplier * filters
+        self.stem = K.Conv2D(width, 3, use_bias=False, dtype=dtype)
+        self.stem_norm = K.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)
         reductions = [i in (cells // 3, 2 * cells // 3) for i in range(cells)]
         self.cells = [
             Cell(
@@ -206,6 +209,7 @@ class CellNetwork(keras.layers.Layer):
                 filters,
                 reduction,
                 i > 0 and reductions[i - 1],
+                dtype=dtype,
             )
             for i, reduction in enumerate(reductions)
         ]

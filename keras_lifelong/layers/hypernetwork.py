@@ -62,7 +62,7 @@ class ChunkedHypernetwork(Hypernetwork):
 
     def assemble(self, chunks):
         (values,) = chunks
-        return ops.reshape(values, (values.shape[0], -1))[:, : self.size]
+        return ops.reshape(values, (ops.shape(values)[0], -1))[:, : self.size]
 
     def get_config(self):
         return {**super().get_config(), "chunk": self.chunk}
@@ -127,7 +127,7 @@ class StructuredChunkedHypernetwork(Hypernetwork):
     def assemble(self, chunks):
         tensors = [None] * len(self.shapes)
         for (shapes, members), values in zip(self.kinds.items(), chunks, strict=True):
-            n, at = values.shape[0], 0
+            n, at = ops.shape(values)[0], 0
             for layer, pieces in members:
                 part, start = values[:, at : at + pieces], 0
                 at += pieces

@@ -22,7 +22,8 @@ class Hypernetwork(keras.layers.Layer):
     Values are generated in units of each tensor's usual size, √(2 / fan-in) for kernels
     and a tenth for vectors, so that a fresh hypernetwork draws sound networks and an
     error counts alike in all layers. `offsets` are added: 1 for the scales of batch
-    normalisation, for example.
+    normalisation, for example. It computes in float32, whatever the policy: weights of
+    halves would be too coarse.
 
     Args:
         shapes: of the tensors of one set of weights, kernels as Keras has them.
@@ -50,7 +51,7 @@ class Hypernetwork(keras.layers.Layer):
         seed: int = 0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32"})
         self.shapes = [tuple(int(n) for n in shape) for shape in shapes]
         self.offsets = [0.0] * len(self.shapes) if offsets is None else list(offsets)
         counts = {"slots": slots, "chunk_embedding": chunk_embedding}
@@ -111,7 +112,10 @@ class Hypernetwork(keras.layers.Layer):
                     1.0 if last else 2.0, "fan_in", "untruncated_normal", seed
                 )
                 layer = K.Dense(
-                    outputs, None if last else "relu", kernel_initializer=init
+                    outputs,
+                    None if last else "relu",
+                    kernel_initializer=init,
+                    dtype="float32",
                 )
                 layer.build((None, inputs))
                 layers.append(layer)
@@ -161,11 +165,11 @@ class Hypernetwork(keras.layers.Layer):
         if self.conditional:
             chunks = ops.take(chunks, slots, axis=0)
         else:
-            shape = (slots.shape[0], *chunks.shape)
+            shape = (ops.shape(slots)[0], *chunks.shape)
             chunks = ops.broadcast_to(chunks[None], shape)
         if self.slot_embeddings is not None:
             own = ops.take(ops.convert_to_tensor(self.slot_embeddings), slots, axis=0)
-            shape = (*chunks.shape[:2], own.shape[-1])
+            shape = (*ops.shape(chunks)[:2], own.shape[-1])
             own = ops.broadcast_to(own[:, None], shape)
             chunks = ops.concatenate([chunks, own], axis=-1)
         found, start = [], 0

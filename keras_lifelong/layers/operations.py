@@ -22,6 +22,8 @@ LOWEST = -1e30  # what max pooling pads with
 
 def pad(x, by: int, value: float = 0.0):
     """Pads height and width of (batch, height, width, channels) on both sides."""
+    if keras.backend.standardize_dtype(x.dtype) == "float16":
+        value = max(value, -65504.0)  # its least number: PyTorch takes no other
     widths = [[0, 0], [by, by], [by, by], [0, 0]]
     return ops.pad(x, widths, mode="constant", constant_values=value)
 
@@ -33,9 +35,15 @@ def padded_shape(shape, by: int) -> tuple:
     return (batch, *grown, channels)
 
 
-def _norm(affine: bool):
-    """Batch normalisation with PyTorch's constants."""
-    return K.BatchNormalization(momentum=0.9, epsilon=1e-5, center=affine, scale=affine)
+def _norm(layer: _Operation):
+    """Batch normalisation with PyTorch's constants, for an operation."""
+    return K.BatchNormalization(
+        momentum=0.9,
+        epsilon=1e-5,
+        center=layer.affine,
+        scale=layer.affine,
+        dtype=layer.dtype_policy,
+    )
 
 
 class _Operation(keras.layers.Layer):
@@ -84,7 +92,7 @@ class Pool(_Operation):
     def __init__(self, filters, mode="max", norm=False, **kwargs):
         super().__init__(filters, **kwargs)
         self.mode = mode
-        self.norm = _norm(self.affine) if norm else None
+        self.norm = _norm(self) if norm else None
 
     def build(self, input_shape):
         if self.norm is not None:
@@ -113,9 +121,11 @@ class FactorizedReduce(_Operation):
 
     def __init__(self, filters, strides=2, **kwargs):
         super().__init__(filters, strides=2, **kwargs)
-        self.first = K.Conv2D(filters // 2, 1, strides=2, use_bias=False)
-        self.second = K.Conv2D(filters - filters // 2, 1, strides=2, use_bias=False)
-        self.norm = _norm(self.affine)
+        common: dict[str, Any] = {"strides": 2, "use_bias": False}
+        common["dtype"] = self.dtype_policy
+        self.first = K.Conv2D(filters // 2, 1, **common)
+        self.second = K.Conv2D(filters - filters // 2, 1, **common)
+        self.norm = _norm(self)
 
     def build(self, input_shape):
         self.first.build(input_shape)
@@ -135,8 +145,10 @@ class ReluConvNorm(_Operation):
 
     def __init__(self, filters, **kwargs):
         super().__init__(filters, **kwargs)
-        self.convolution = K.Conv2D(filters, 1, strides=self.strides, use_bias=False)
-        self.norm = _norm(self.affine)
+        self.convolution = K.Conv2D(
+            filters, 1, self.strides, use_bias=False, dtype=self.dtype_policy
+        )
+        self.norm = _norm(self)
 
     def build(self, input_shape):
         self.convolution.build(input_shape)
@@ -164,9 +176,10 @@ class SeparableNorm(_Operation):
             strides=1 if dilation > 1 else self.strides,
             dilation_rate=dilation,
             use_bias=False,
+            dtype=self.dtype_policy,
         )
-        self.pointwise = K.Conv2D(filters, 1, use_bias=False)
-        self.norm = _norm(self.affine)
+        self.pointwise = K.Conv2D(filters, 1, use_bias=False, dtype=self.dtype_policy)
+        self.norm = _norm(self)
 
     def build(self, input_shape):
         self.depthwise.build(padded_shape(input_shape, self.dilation))
@@ -189,8 +202,9 @@ class TwiceSeparable(_Operation):
 
     def __init__(self, filters, **kwargs):
         super().__init__(filters, **kwargs)
-        self.first = SeparableNorm(filters, strides=self.strides, affine=self.affine)
-        self.second = SeparableNorm(filters, affine=self.affine)
+        common: dict[str, Any] = {"affine": self.affine, "dtype": self.dtype_policy}
+        self.first = SeparableNorm(filters, strides=self.strides, **common)
+        self.second = SeparableNorm(filters, **common)
 
     def build(self, input_shape):
         self.first.build(input_shape)
@@ -209,7 +223,9 @@ class Skip(_Operation):
         return x
 
 
-def operation(name: str, filters: int, strides: int = 1, searching: bool = False):
+def operation(
+    name: str, filters: int, strides: int = 1, searching: bool = False, dtype=None
+):
     """The layer of an operation.
 
     Args:
@@ -218,6 +234,7 @@ def operation(name: str, filters: int, strides: int = 1, searching: bool = False
         strides: 1 or 2.
         searching: as in the searched network: norms without scale and shift, and one
             after every pooling.
+        dtype: its policy, as in every layer of Keras.
 
     Raises:
         ValueError: if the name is not one of these.
@@ -225,7 +242,11 @@ def operation(name: str, filters: int, strides: int = 1, searching: bool = False
     >>> operation("dil_conv_3x3", 64, strides=2).dilation
     2
     """
-    common: dict[str, Any] = {"strides": strides, "affine": not searching}
+    common: dict[str, Any] = {
+        "strides": strides,
+        "affine": not searching,
+        "dtype": dtype,
+    }
     if name == "none":
         return Zero(filters, **common)
     if name in ("max_pool_3x3", "avg_pool_3x3"):

@@ -14,16 +14,21 @@ from keras_lifelong.seeds import draw_kernels
 K = keras.layers
 
 
-def _norm():
-    return K.BatchNormalization(momentum=0.9, epsilon=1e-5)
-
-
 class _Seeded(keras.layers.Layer):
     """A layer of several convolutions, each drawn from its own part of one seed."""
 
     def __init__(self, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed
+
+    def _convolution(self, filters: int, kernel: int, strides: int = 1):
+        """A convolution of this layer's policy, without bias."""
+        return K.Conv2D(
+            filters, kernel, strides, use_bias=False, dtype=self.dtype_policy
+        )
+
+    def _norm(self):
+        return K.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy)
 
     def redraw(self, input_shape):
         """Draws every kernel anew, by He's rule, if there is a seed."""
@@ -53,8 +58,8 @@ class Stem(_Seeded):
     def __init__(self, filters: int, pool: bool = False, seed=None, **kwargs):
         super().__init__(seed, **kwargs)
         self.filters, self.pool = filters, pool
-        self.convolution = K.Conv2D(filters, 3, use_bias=False)
-        self.norm = _norm()
+        self.convolution = self._convolution(filters, 3)
+        self.norm = self._norm()
 
     def build(self, input_shape):
         self.convolution.build(padded_shape(input_shape, 1))
@@ -109,10 +114,10 @@ class ResidualBlock(_Seeded):
     ):
         super().__init__(seed, **kwargs)
         self.filters, self.strides, self.projection = filters, strides, projection
-        self.first = K.Conv2D(filters, 3, strides=strides, use_bias=False)
-        self.first_norm = _norm()
-        self.second = K.Conv2D(filters, 3, use_bias=False)
-        self.second_norm = _norm()
+        self.first = self._convolution(filters, 3, strides)
+        self.first_norm = self._norm()
+        self.second = self._convolution(filters, 3)
+        self.second_norm = self._norm()
         self.shortcut = None
 
     def build(self, input_shape):
@@ -128,11 +133,9 @@ class ResidualBlock(_Seeded):
                 f"channels, {input_shape[-1]}. Received: filters={self.filters}"
             )
         if changes and self.projection:
-            self.shortcut = K.Conv2D(
-                self.filters, 1, strides=self.strides, use_bias=False
-            )
+            self.shortcut = self._convolution(self.filters, 1, self.strides)
             self.shortcut.build(input_shape)
-            self.shortcut_norm = _norm()
+            self.shortcut_norm = self._norm()
             self.shortcut_norm.build(inside)
         self.redraw(input_shape)
 

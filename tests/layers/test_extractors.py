@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_lifelong import backbones
 from keras_lifelong.layers import extractors
 from keras_lifelong.metrics import task_distance as td
 
@@ -73,10 +74,92 @@ def test_an_application_without_weights(monkeypatch):
     def offline(**kwargs):
         raise Exception("URL fetch failure on https://...")
 
+    offline.__module__ = keras.applications.MobileNetV2.__module__
     monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
     extractor = extractors.get("application", model="MobileNetV2")
     with pytest.raises(OSError, match="could not be downloaded.*random_convolutions"):
         extractor(IMAGES[:2])
+
+
+FAMILIES = {
+    "VGG16": "vgg16",
+    "VGG19": "vgg19",
+    "Xception": "xception",
+    "ResNet50": "resnet",
+    "ResNet101V2": "resnet_v2",
+    "InceptionV3": "inception_v3",
+    "InceptionResNetV2": "inception_resnet_v2",
+    "MobileNet": "mobilenet",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3Small": "mobilenet_v3",
+    "DenseNet121": "densenet",
+    "NASNetMobile": "nasnet",
+    "EfficientNetB0": "efficientnet",
+    "EfficientNetV2B0": "efficientnet_v2",
+    "ConvNeXtTiny": "convnext",
+}
+
+
+def seen_by(extractor, images):
+    """What an extractor's network is given."""
+    seen = []
+
+    def network(x, training):
+        seen.append(np.asarray(x))
+        return keras.ops.mean(x, axis=(1, 2))
+
+    extractor._network = network
+    assert extractor(images).shape == (len(images), 3)
+    return np.concatenate(seen)
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_a_network_of_applications_sees_what_it_was_trained_on(model):
+    module = getattr(keras.applications, FAMILIES[model])
+    expected = module.preprocess_input(255 * IMAGES)
+    extractor = extractors.get("application", model=model)
+    np.testing.assert_allclose(seen_by(extractor, IMAGES), expected, atol=1e-3)
+
+
+def test_ranges_by_hand():
+    black = np.zeros((1, 8, 8, 1), "float32")  # grey: three equal colours
+    for model, colours in (
+        ("VGG16", [-103.939, -116.779, -123.68]),  # less ImageNet's mean, BGR
+        ("DenseNet121", [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]),
+        ("ResNet50V2", [-1, -1, -1]),
+        ("EfficientNetB0", [0, 0, 0]),
+    ):
+        found = seen_by(extractors.get("application", model=model), black)
+        np.testing.assert_allclose(found[0, 3, 3], colours, rtol=1e-5)
+
+
+def test_every_network_of_applications_has_its_preprocessing():
+    known = [n for n in dir(keras.applications) if n[0].isupper()]
+    assert len(known) > 30
+    for model in known:
+        assert callable(extractors.pretrained.preprocess_input(model))
+
+
+def test_lite0_needs_no_hub(monkeypatch):
+    made = []
+
+    def get(name, shape, **arguments):
+        made.append((name, shape, arguments))
+        return keras.Sequential([keras.Input(shape), keras.layers.Flatten()])
+
+    monkeypatch.setattr(backbones, "get", get)
+    extractor = extractors.get("efficientnet_lite0", size=4)
+    assert extractor(IMAGES[:40, ..., :1]).shape == (40, 48)
+    given = {"weights": "imagenet"}  # and the default range, [0, 1]
+    assert made == [("efficientnet_lite0", (4, 4, 3), given)]
+    same = extractors.get({"name": "efficientnet_lite0", "weights": "my.pth"})
+    assert same.config == {
+        "name": "efficientnet_lite0",
+        "weights": "my.pth",
+        "size": None,
+    }
+    as_they_are = seen_by(same, IMAGES)
+    np.testing.assert_array_equal(as_they_are, IMAGES)
 
 
 def test_keras_hub_is_asked_for_when_it_is_used(monkeypatch):
@@ -94,15 +177,28 @@ def test_keras_hub_is_asked_for_when_it_is_used(monkeypatch):
                 raise ConnectionError("no route")
             return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(5, 3)])
 
-    hub = types.SimpleNamespace(models=types.SimpleNamespace(Backbone=Backbone))
+    class ImageConverter:
+        @staticmethod
+        def from_preset(preset, image_size):
+            sizes.append(image_size)
+            return keras.layers.Rescaling([0.1, 0.2, 0.3], [1, 2, 3])
+
+    sizes = []
+    hub = types.SimpleNamespace(
+        models=types.SimpleNamespace(Backbone=Backbone),
+        layers=types.SimpleNamespace(ImageConverter=ImageConverter),
+    )
     monkeypatch.setitem(sys.modules, "keras_hub", hub)
     grey = IMAGES[:2, :, :, :1]
     features = extractor(grey)
     assert features.shape == (2, 5) and seen == ["some_preset"]
     assert extractor.count_params() == 27 * 5 + 5
     network = extractor._network
-    expected = np.array(network(np.repeat(grey, 3, -1))).mean((1, 2))
-    np.testing.assert_allclose(features, expected, rtol=1e-5)
+    pixels = 255 * np.repeat(grey, 3, -1)
+    prepared = (pixels * [0.1, 0.2, 0.3] + [1, 2, 3]).astype("float32")
+    expected = np.array(network(prepared)).mean((1, 2))
+    np.testing.assert_allclose(features, expected, rtol=1e-4)
+    assert sizes == [None]  # images stay as they are
     with pytest.raises(OSError, match="'absent' could not be loaded.*no route"):
         extractors.get("hub", preset="absent")(IMAGES[:2])
 
@@ -142,7 +238,7 @@ def test_any_callable_is_an_extractor():
     [
         (
             {"extractor": "resnet"},
-            "no extractor 'resnet'.*: application, hub, pca, ",
+            "no extractor 'resnet'.*: application, efficientnet_lite0, hub, pca, ",
         ),
         ({"extractor": "pca", "components": 0}, "Received: 0"),
         ({"extractor": "random_convolutions", "filters": [0]}, r"Received: \[0\]"),

@@ -25,6 +25,10 @@ _SHARED = (
 class Growable(keras.layers.Layer):
     """A layer whose units come and go; the kernel's last axes are (in, out).
 
+    It works in any Keras model: called without a `stage` it is what is there now, and
+    outputs are `capacity` wide, 0 where no unit is. There `capacity` is to leave room
+    for what `add_units` will add, since what reads the layer has a row for each place.
+
     A kind of it is a file here: it gives its kernel's shape, `call`, `plain` and
     `from_plain`, and is decorated with `@grows`.
 
@@ -173,16 +177,20 @@ class Growable(keras.layers.Layer):
 
     # What exists
 
-    def alive(self, stage):
+    def alive(self, stage=None):
         """Float mask of the units that exist at `stage`.
 
         Args:
-            stage: integer, or integers (batch,), one for each sample.
+            stage: integer, or integers (batch,), one for each sample. None: those that
+                are there now, and not retired.
 
         Returns:
             (capacity,), or (batch, 1, …, capacity) that broadcasts to the outputs.
         """
         stamps = ops.convert_to_tensor(self.timestamps)
+        if stage is None:
+            now = ops.logical_and(stamps > 0, stamps < RETIRED)
+            return ops.cast(now, self.compute_dtype)
         stage = ops.cast(stage, "int32")
         if len(stage.shape):
             stage = ops.reshape(stage, (-1, *[1] * (len(self.kernel.shape) - 1)))
@@ -208,19 +216,30 @@ class Growable(keras.layers.Layer):
 
     # Growth
 
-    def add_units(self, count: int, stage: int, inputs=None, seed: int = 0):
+    def add_units(
+        self, count: int, stage: int | None = None, inputs=None, seed: int = 0
+    ):
         """Adds units born at `stage`, weights into them drawn anew.
 
         Args:
             count: how many, at least 1.
-            stage: positive integer, at least 1.
+            stage: positive integer, at least 1. None: the one after the latest.
             inputs: indices of the kernel's input rows that exist. None: all.
             seed: of the initializers.
 
         Returns:
             Indices of the new units, (count,). Free slots are used in order; storage
             is made anew (and `kernel` is then another variable) if there are too few.
+
+        Raises:
+            ValueError: if an argument is out of range, or the layer is not built.
         """
+        if not self.built:
+            raise ValueError(
+                f"The layer {self.name!r} has no inputs yet: call it, or `build` it, "
+                "before units are added."
+            )
+        stage = int(self.births().max()) + 1 if stage is None else stage
         if count < 1 or not 1 <= stage < RETIRED // 2:
             raise ValueError(
                 f"`count` and `stage` must be at least 1, `stage` below {RETIRED // 2}."
@@ -264,8 +283,12 @@ class Growable(keras.layers.Layer):
             bias[units] = 0
             self.bias.assign(bias)
 
-    def split_units(self, units, stage: int):
+    def split_units(self, units, stage: int | None = None):
         """Duplicates units: each copy has its original's incoming weights and bias.
+
+        Args:
+            units: indices of the originals.
+            stage: as in `add_units`.
 
         Returns:
             Indices of the copies, in the order of `units`. The copies feed nothing

@@ -19,7 +19,7 @@ class GrowableConv2D(Growable):
 
     Call arguments:
         x: (batch, height, width, inputs).
-        stage: integer; filters born later output 0.
+        stage: integer; filters born later output 0. None: what is there now.
 
     Returns:
         (batch, height', width', capacity).
@@ -56,7 +56,7 @@ class GrowableConv2D(Growable):
     def _kernel_shape(self, inputs, units):
         return (*self.kernel_size, inputs, units)
 
-    def call(self, x, stage):
+    def call(self, x, stage=None):
         x = ops.conv(
             x,
             ops.convert_to_tensor(self.kernel),

@@ -16,7 +16,7 @@ class GrowableDense(Growable):
 
     Call arguments:
         x: (batch, inputs).
-        stage: integer; units born later output 0.
+        stage: integer; units born later output 0. None: what is there now.
 
     Returns:
         (batch, capacity).
@@ -40,7 +40,7 @@ class GrowableDense(Growable):
     def _kernel_shape(self, inputs, units):
         return (inputs, units)
 
-    def call(self, x, stage):
+    def call(self, x, stage=None):
         x = ops.matmul(x, self.kernel)
         if self.use_bias:
             x = ops.add(x, self.bias)

@@ -19,7 +19,8 @@ class GrowableBatchNormalization(ByChannel):
 
     Call arguments:
         x: (..., channels).
-        alive: mask (channels,), or None when nothing before it grows.
+        alive: mask (channels,), or None: all channels take part, as where it stands
+            alone.
         training: whether to use the batch's statistics and move the averages.
     """
 

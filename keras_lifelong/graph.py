@@ -249,6 +249,16 @@ def takes_training(layer: Any) -> bool:
 # What Keras keeps to itself is used here alone
 
 
+def calls_of(model: keras.Model) -> Iterator[tuple[Any, list[tuple], list[tuple]]]:
+    """Of each call in a model: the layer, and the shapes it gets and gives.
+
+    Models within the model are one call each.
+    """
+    for node in _nodes(_function(model)):
+        given = [tuple(x.shape) for x in node.input_tensors]
+        yield node.operation, given, [tuple(x.shape) for x in node.outputs]
+
+
 def _function(model: keras.Model) -> Any:
     """The functional model that a model is, or None."""
     if isinstance(model, keras.Sequential):

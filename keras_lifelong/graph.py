@@ -110,7 +110,7 @@ class Graph:
         self.steps: list[Step] = []
         function = _function(model)
         wires = [self._wire(x) for x in function.inputs]
-        self.inputs = keras.tree.pack_sequence_as(_structure(model), wires)
+        self.inputs = keras.tree.pack_sequence_as(structure_of(model), wires)
         outputs = self._follow(function, wires, "")
         if len(outputs) != 1:
             raise ValueError(
@@ -268,9 +268,15 @@ def _function(model: keras.Model) -> Any:
     return model if hasattr(model, "_nodes_by_depth") else None
 
 
-def _structure(model: keras.Model) -> Any:
-    function = _function(model)
-    return function._inputs_struct
+def structure_of(model: keras.Model, which: str = "inputs") -> Any:
+    """A model's symbolic inputs or outputs: one tensor, a list or a dict of them."""
+    return getattr(_function(model), f"_{which}_struct")
+
+
+def giver(tensor: Any) -> tuple[Any, list]:
+    """The layer that gives a symbolic tensor, and the tensors that it is given."""
+    operation, number, _ = tensor._keras_history
+    return operation, list(operation._inbound_nodes[number].input_tensors)
 
 
 def _nodes(function: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import keras
 
 from keras_lifelong import networks
 from keras_lifelong.graph import Graph
+from keras_lifelong.graph import Wire
 from keras_lifelong.graph import is_graph
 
 K = keras.layers
@@ -66,6 +67,46 @@ def check_backbone(backbone, graphs: bool, method: str) -> None:
                 f"({type(layer).__name__}): its vocabulary is no weight. Look words up "
                 "before, in the data."
             )
+
+
+def input_shape_of(backbone: keras.Model, several: bool, method: str):
+    """The shape of one example: a tuple; of several inputs a dict or tuple of such.
+
+    Args:
+        backbone: that `check_backbone` has passed.
+        several: whether the method carries several inputs.
+        method: named in refusals.
+
+    Raises:
+        ValueError: if it has several and the method does not carry them, or they are
+            in no plain dict or list.
+    """
+    inputs = Graph(backbone).inputs
+    if isinstance(inputs, list | tuple) and len(inputs) == 1:
+        (inputs,) = inputs
+    if isinstance(inputs, Wire):
+        return tuple(inputs.shape[1:])
+    if not several:
+        raise ValueError(
+            f"{method} carries a `backbone` that takes one input. Received: "
+            f"{backbone.name!r}, which takes {_inputs_text(inputs)}. Concatenate them "
+            "before, or use a baseline."
+        )
+    parts = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
+    if not all(isinstance(part, Wire) for part in parts):
+        raise ValueError(
+            "`backbone` must take one input, or a dict or list of inputs. Received: "
+            f"{backbone.name!r}, whose inputs are nested deeper."
+        )
+    if isinstance(inputs, dict):
+        return {key: tuple(wire.shape[1:]) for key, wire in inputs.items()}
+    return tuple(tuple(wire.shape[1:]) for wire in inputs)
+
+
+def _inputs_text(inputs) -> str:
+    if isinstance(inputs, dict):
+        return f"a dict of {sorted(inputs)}"
+    return f"a list of {len(inputs)}"
 
 
 def with_constants(backbone: keras.Model) -> keras.Model:

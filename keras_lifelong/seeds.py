@@ -36,13 +36,13 @@ def seed_config(config, *parts):
     return config
 
 
-def seeded_copy(network, *parts) -> keras.Sequential:
+def seeded_copy(network, *parts) -> keras.Model:
     """A copy of a network whose weights are drawn anew, by seeds of `parts` alone.
 
-    A seed that the user gave a layer stays as it is.
+    A seed that the user gave a layer stays as it is. Names count for nothing.
 
     Args:
-        network: `keras.Sequential`; it is not changed.
+        network: `keras.Sequential` or functional model; it is not changed.
         parts: integers and strings.
 
     Example:
@@ -52,7 +52,52 @@ def seeded_copy(network, *parts) -> keras.Sequential:
     >>> bool((a[0] == b[0]).all())
     True
     """
-    return networks.from_config(seed_config(network.get_config(), *parts))
+    config = network.get_config()
+    seeded = seed_config(config, *parts)
+    copy = networks.from_config(seeded)
+    _redraw_doubles(copy, _seeds(seeded) - _seeds(config))
+    return copy
+
+
+_DRAWN = ("kernel", "recurrent_kernel", "embeddings")
+
+
+def _seeds(config) -> set[int]:
+    """All seeds that a configuration holds."""
+    if isinstance(config, list | tuple):
+        return set().union(*map(_seeds, config))
+    if not isinstance(config, dict):
+        return set()
+    found = set().union(*map(_seeds, config.values()))
+    if isinstance(config.get("seed"), int):
+        found.add(config["seed"])
+    return found
+
+
+def _redraw_doubles(network, derived: set[int]) -> None:
+    """Draws anew what one initializer drew twice.
+
+    Attention gives its initializer to four layers, and `Bidirectional` to two: under
+    one seed they would be equal.
+
+    Args:
+        derived: seeds that are not the user's.
+    """
+    seen: dict[tuple, int] = {}
+    for layer in network._flatten_layers():
+        for name in _DRAWN:
+            role = name.replace("recurrent_kernel", "recurrent")
+            initializer = getattr(layer, f"{role}_initializer", None)
+            variable = getattr(layer, name, None)
+            if not isinstance(variable, keras.Variable):
+                continue
+            seed = getattr(initializer, "seed", None)
+            if not isinstance(seed, int) or seed not in derived:
+                continue
+            times = seen[seed, name] = seen.get((seed, name), -1) + 1
+            if times:
+                again = reseeded(initializer, derive_seed(seed, times))
+                variable.assign(again(variable.shape, dtype=variable.dtype))
 
 
 def reseeded(initializer, seed: int):

@@ -48,6 +48,8 @@ class EWC(LifelongModel):
         ValueError: if an argument is of another type or range, naming it.
     """
 
+    carries_inputs = True
+
     def __init__(
         self,
         backbone,

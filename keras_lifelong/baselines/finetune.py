@@ -18,3 +18,5 @@ class Finetune(LifelongModel):
     result = model.fit_stream(kl.streams.get("digits"), epochs=10)
     ```
     """
+
+    carries_inputs = True

@@ -20,6 +20,8 @@ class Independent(LifelongModel):
     One network is active at a time, so one compiled step trains them all.
     """
 
+    carries_inputs = True
+
     def own_variables(self):
         return without_seed_states(self.network.variables)
 

@@ -19,6 +19,8 @@ class Joint(LifelongModel):
             learn the stream from its beginning then.
     """
 
+    carries_inputs = True
+
     keeps_data = True
 
     def learn(self, task):

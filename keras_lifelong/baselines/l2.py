@@ -27,6 +27,8 @@ class L2(LifelongModel):
         ValueError: if an argument is of another type or range, naming it.
     """
 
+    carries_inputs = True
+
     def __init__(
         self,
         backbone,

@@ -48,6 +48,8 @@ class LwF(LifelongModel):
     ```
     """
 
+    carries_inputs = True
+
     def __init__(
         self,
         backbone,

@@ -16,6 +16,7 @@ from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import check_split
 from keras_lifelong.streams import forms
+from keras_lifelong.streams.columns import columns
 from keras_lifelong.streams.weights import checked_weights
 from keras_lifelong.training.trainer import Settings
 
@@ -160,6 +161,7 @@ def task_of(
             f"`y` must be given with arrays. Received: x of type {type(x).__name__}, "
             "y=None."
         )
+    x = columns(x, input_shape, what)
     if spec is None:
         spec = _inferred(x, y, what)
     if validation_split is None or validation is not None:

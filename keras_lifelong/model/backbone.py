@@ -6,6 +6,7 @@ import keras
 
 from keras_lifelong import networks
 from keras_lifelong.graph import Graph
+from keras_lifelong.graph import Wire
 from keras_lifelong.graph import is_graph
 
 K = keras.layers
@@ -57,7 +58,9 @@ def check_backbone(backbone, graphs: bool, method: str) -> None:
             "`backbone` must end in features of shape (batch, width): add a Flatten or "
             f"a global pooling. Received an output of shape {backbone.output_shape}."
         )
-    for path, layer in Graph(backbone).layers.items():
+    paths = {id(layer): path for path, layer in Graph(backbone).layers.items()}
+    for layer in backbone._flatten_layers():
+        path = paths.get(id(layer), layer.name)
         if isinstance(layer, _TABLES):
             raise ValueError(
                 f"`backbone` cannot hold the layer {path!r} "
@@ -66,7 +69,47 @@ def check_backbone(backbone, graphs: bool, method: str) -> None:
             )
 
 
-def with_constants(backbone: keras.Sequential) -> keras.Sequential:
+def input_shape_of(backbone: keras.Model, several: bool, method: str):
+    """The shape of one example: a tuple; of several inputs a dict or tuple of such.
+
+    Args:
+        backbone: that `check_backbone` has passed.
+        several: whether the method carries several inputs.
+        method: named in refusals.
+
+    Raises:
+        ValueError: if it has several and the method does not carry them, or they are
+            in no plain dict or list.
+    """
+    inputs = Graph(backbone).inputs
+    if isinstance(inputs, list | tuple) and len(inputs) == 1:
+        (inputs,) = inputs
+    if isinstance(inputs, Wire):
+        return tuple(inputs.shape[1:])
+    if not several:
+        raise ValueError(
+            f"{method} carries a `backbone` that takes one input. Received: "
+            f"{backbone.name!r}, which takes {_inputs_text(inputs)}. Concatenate them "
+            "before, or use a baseline."
+        )
+    parts = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
+    if not all(isinstance(part, Wire) for part in parts):
+        raise ValueError(
+            "`backbone` must take one input, or a dict or list of inputs. Received: "
+            f"{backbone.name!r}, whose inputs are nested deeper."
+        )
+    if isinstance(inputs, dict):
+        return {key: tuple(wire.shape[1:]) for key, wire in inputs.items()}
+    return tuple(tuple(wire.shape[1:]) for wire in inputs)
+
+
+def _inputs_text(inputs) -> str:
+    if isinstance(inputs, dict):
+        return f"a dict of {sorted(inputs)}"
+    return f"a list of {len(inputs)}"
+
+
+def with_constants(backbone: keras.Model) -> keras.Model:
     """A backbone whose adapted layers have what they have seen in their configuration.
 
     A method copies layers by their configurations. `Normalization` and
@@ -76,7 +119,10 @@ def with_constants(backbone: keras.Sequential) -> keras.Sequential:
         backbone: it is not changed.
 
     Returns:
-        `backbone` itself, if it has no such layer.
+        `backbone` itself, if it has no such layer, also in the models within it.
+
+    Raises:
+        ValueError: naming the layer, if it was never adapted or lies in a wrapper.
 
     Example:
 
@@ -87,18 +133,48 @@ def with_constants(backbone: keras.Sequential) -> keras.Sequential:
     >>> copy.layers[0].get_config()["mean"]
     [2.0]
     """
-    found = {layer.name: _constants(layer) for layer in backbone.layers}
-    found = {name: constants for name, constants in found.items() if constants}
-    if not found:
+    adapted = {
+        id(layer): layer for layer in backbone._flatten_layers() if _constants(layer)
+    }
+    if not adapted:
         return backbone
     config = backbone.get_config()
-    for layer in config["layers"]:
-        layer["config"].update(found.get(layer["config"].get("name"), {}))
+    found = _tell(config, backbone)
+    for key, layer in adapted.items():
+        if key not in found:
+            raise ValueError(
+                f"`backbone` cannot hold the adapted layer {layer.name!r} "
+                f"({type(layer).__name__}) within another layer: copies would lack "
+                "what it has seen. Put it into the network itself."
+            )
     copy = networks.from_config(config)
-    for layer, given in zip(copy.layers, backbone.layers, strict=True):
-        if given.name not in found:
-            layer.set_weights(given.get_weights())
+    _copy_weights(backbone, copy, found)
     return copy
+
+
+def _tell(config: dict, model: keras.Model) -> set[int]:
+    """Writes into a model's configuration what its layers have seen; their ids."""
+    found: set[int] = set()
+    layers = {layer.name: layer for layer in model.layers}
+    for entry in config["layers"]:
+        layer = layers.get(entry["config"].get("name"))
+        if layer is None:  # an operation, or an input
+            continue
+        if is_graph(layer) and "layers" in entry["config"]:
+            found |= _tell(entry["config"], layer)
+        elif constants := _constants(layer):
+            entry["config"].update(constants)
+            found.add(id(layer))
+    return found
+
+
+def _copy_weights(model: keras.Model, copy: keras.Model, told: set[int]) -> None:
+    """Copies weights, but for layers that have theirs in their configurations."""
+    for layer, other in zip(model.layers, copy.layers, strict=True):
+        if is_graph(layer) and is_graph(other):
+            _copy_weights(layer, other, told)
+        elif id(layer) not in told:
+            other.set_weights(layer.get_weights())
 
 
 def _constants(layer) -> dict:

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 from keras_lifelong.model import arguments
 from keras_lifelong.streams import forms
+from keras_lifelong.streams.columns import columns
+from keras_lifelong.streams.columns import each
 
 _FIT = "`fit`, `fit_stream` and `train_on_batch` train, in a loop of their own"
 _SCORE = "`evaluate` gives loss and metrics; callbacks find them in their logs"
@@ -64,7 +66,8 @@ class InheritedMixin(keras.Model):
             ValueError: as `fit`.
         """
         name = self.which(task) if task is None else task
-        x = forms.as_array(x)
+        x = columns(x, self.backbone_input_shape, "`x`")
+        x = each(forms.as_array, x)
         given = arguments.task_of(
             x,
             y,

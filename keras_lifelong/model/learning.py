@@ -321,8 +321,31 @@ class LearningMixin(keras.Model):
         }
 
 
-def _unnamed(config):
-    """A Keras configuration without names, which Keras counts up in each process."""
+def _unnamed(config, places=None):
+    """A Keras configuration without names, which Keras counts up in each process.
+
+    Where a graph says which layer a tensor comes from, its place is in the name's.
+    """
     if isinstance(config, dict):
-        return {k: _unnamed(v) for k, v in config.items() if k != "name"}
-    return [_unnamed(v) for v in config] if isinstance(config, list) else config
+        if "output_layers" in config:
+            places = {x["name"]: i for i, x in enumerate(config["layers"])}
+        return {
+            k: _placed(v, places) if k in _SOURCES and places else _unnamed(v, places)
+            for k, v in config.items()
+            if k != "name"
+        }
+    if isinstance(config, list):
+        return [_unnamed(v, places) for v in config]
+    return config
+
+
+_SOURCES = ("keras_history", "input_layers", "output_layers")
+
+
+def _placed(value, places):
+    """Names of layers replaced by their places, in lists and dicts."""
+    if isinstance(value, dict):
+        return {k: _placed(v, places) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_placed(v, places) for v in value]
+    return places.get(value, value) if isinstance(value, str) else value

@@ -15,6 +15,7 @@ from keras_lifelong import metrics as metrics_lib
 from keras_lifelong import networks
 from keras_lifelong.model.active import ActiveMixin
 from keras_lifelong.model.backbone import check_backbone
+from keras_lifelong.model.backbone import input_shape_of
 from keras_lifelong.model.backbone import with_constants
 from keras_lifelong.model.compiling import CompilingMixin
 from keras_lifelong.model.inherited import InheritedMixin
@@ -62,8 +63,9 @@ class LifelongModel(
     and where needed `build_network`, `through`, `own_variables` and `plain_layers`.
 
     Args:
-        backbone: `keras.Sequential` of the hidden layers, with an input shape. It is
-            cloned, never changed.
+        backbone: `keras.Sequential` of the hidden layers, with an input shape; or a
+            functional `keras.Model` of one output, of features, where the method
+            carries it. It is cloned, never changed.
         seed: integer in [0, 2**32) from which everything random is derived: initial
             weights, shuffling, dropout.
         pretrained: whether to begin from the backbone's weights; by default they are
@@ -91,6 +93,7 @@ class LifelongModel(
     """
 
     carries_graphs = True  # whether the backbone may be a functional model
+    carries_inputs = False  # whether it may have several inputs, a dict or a list
 
     def __init__(
         self,
@@ -103,20 +106,27 @@ class LifelongModel(
         given = checks.checked(LifelongModel, locals())
         super().__init__(name=given["name"])
         check_backbone(backbone, self.carries_graphs, type(self).__name__)
+        self.backbone_input_shape = input_shape_of(
+            backbone, self.carries_inputs, type(self).__name__
+        )
         backbone = with_constants(backbone)
         self.seed, self.pretrained = given["seed"], given["pretrained"]
         self._session = Session(TaskMemory(self.task_forms, self.shared_forms))
         self.options = Options(options or {})
         config = keras.saving.serialize_keras_object(backbone)
         self._backbone_config = json.dumps(config)
-        self.backbone_input_shape = tuple(backbone.input_shape[1:])
         seeded = seeded_copy(backbone, self.seed, "backbone")
         if pretrained:
             seeded.set_weights(backbone.get_weights())
         self.network = self.build_network(seeded)
         self.stage = keras.Variable(0, dtype="int32", trainable=False, name="stage")
         self.trainer = Trainer(self)
-        self._reader = Reader(self.through, self._session.lock, self.trainer.uses_xla)
+        self._reader = Reader(
+            self.through,
+            self._session.lock,
+            self.trainer.uses_xla,
+            self.backbone_input_shape,
+        )
         self.uses_jit: bool | str | None = "auto"
         # of `compile()`, until it is called
         default = optimizers.to_config(keras.optimizers.get("adam"))
@@ -161,7 +171,7 @@ class LifelongModel(
         """Outputs of one task, (batch, units): probabilities, or values to regress.
 
         Args:
-            inputs: (batch, *input_shape).
+            inputs: (batch, *input_shape), or of several inputs a dict or list.
             task: name; may be left out when only one is known.
             training: whether layers act as in training; what they would update (batch
                 statistics, random seeds) stays as it is.

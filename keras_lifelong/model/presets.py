@@ -32,6 +32,7 @@ from keras_lifelong.presets import origin
 from keras_lifelong.presets import reading
 from keras_lifelong.presets import weights
 from keras_lifelong.report.style import to_png
+from keras_lifelong.streams.columns import shape_config
 
 FIGURES = ("accuracy_over_tasks", "accuracy_matrix", "growth")
 
@@ -121,7 +122,7 @@ class PresetMixin(keras.Model):
             **said,
             "method": type(self).__name__,
             "summary": _summary(type(self)),
-            "input_shape": list(self.backbone_input_shape),
+            "input_shape": shape_config(self.backbone_input_shape),
             "parameters": self.count_params(),
             "numbers": int(sum(array.size for array in arrays.values())),
             "saved": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

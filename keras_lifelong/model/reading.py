@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
+from keras_lifelong.streams import columns
 from keras_lifelong.training.program import Programs
 from keras_lifelong.training.trainer import evaluation_rows
 
@@ -67,9 +68,11 @@ class Reader:
             structure.
         uses_xla: `uses_xla(variables)`: how functions of them are compiled; see
             `Trainer.uses_xla`.
+        shape: of one example, or of several inputs of one.
     """
 
-    def __init__(self, through: Callable, lock, uses_xla: Callable):
+    def __init__(self, through: Callable, lock, uses_xla: Callable, shape: Any = ()):
+        self._shape = shape
         self._through, self._uses_xla = through, uses_xla
         self._programs = Programs()
         self._ready: collections.OrderedDict = collections.OrderedDict()
@@ -82,14 +85,17 @@ class Reader:
             name: of the task, under which its values are kept ready.
             reading: a `Reading`.
             activation: of the head, by name.
-            x: (batch, *input_shape). A value is computed in blocks of a few fixed
-                sizes, so that few shapes are compiled; what is being traced is not.
+            x: (batch, *input_shape), or a dict or list of such. A value is computed in
+                blocks of a few fixed sizes, so that few shapes are compiled; what is
+                being traced is not.
             training: as everywhere in Keras; what layers would update is dropped.
 
         Returns:
             List of pairs of a tensor and the number of its first rows that count.
         """
-        if backend.is_traced(x):
+        if isinstance(x, dict | list | tuple):
+            x = columns.columns(x, self._shape, "`x`")
+        if backend.is_traced(columns.leaves(x)[0]):
             function = self._function(reading.body, activation, training)
             values = [
                 stands if value is None else ops.convert_to_tensor(value)
@@ -98,7 +104,7 @@ class Reader:
                 )
             ]
             with backend.ValuesScope(reading.variables, values):
-                return [(function(x, *reading.head), None)]
+                return [(function(*columns.leaves(x), *reading.head), None)]
         run = self._compiled(reading, activation, training)
         values, head = self._tensors(name, reading)
         n, rows = x.shape[0], evaluation_rows(x.shape[0])
@@ -106,14 +112,19 @@ class Reader:
         for start in range(0, n, rows):
             part = x[start : start + rows]
             count = part.shape[0]
-            part = part if count == rows else _filled(part, rows)
-            parts.append((run(values, part, *head), count))
+            if count < rows:
+                part = columns.each(lambda a: _filled(a, rows), part)
+            parts.append((run(values, *columns.leaves(part), *head), count))
         return parts
 
     def _function(self, body, activation, training):
         through, act = self._through, keras.activations.get(activation)
 
-        def function(x, kernel, bias):
+        form = columns.columns(self._shape, self._shape)
+
+        def function(*args):
+            *inputs, kernel, bias = args
+            x = columns.packed(form, inputs)
             features = ops.cast(through(body, x, training), "float32")
             return act(ops.add(ops.matmul(features, kernel), bias))
 

@@ -18,6 +18,8 @@ from keras_lifelong.streams import forms
 from keras_lifelong.streams.checking import check_form
 from keras_lifelong.streams.checking import check_inputs
 from keras_lifelong.streams.checking import check_labels
+from keras_lifelong.streams.columns import are_several
+from keras_lifelong.streams.columns import columns
 from keras_lifelong.streams.weights import checked_weights
 from keras_lifelong.training.callbacks import check_callback
 from keras_lifelong.training.callbacks import check_verbose
@@ -163,8 +165,11 @@ def to_predict(
         return
     if forms.is_loader(data):
         data = forms.read_loader(data, "`x`")[0]
-    x = forms.as_array(data)
-    if x.ndim and len(x):
+    if are_several(shape):
+        x = columns(data, shape, "`x`").map(forms.as_array)
+    else:
+        x = forms.as_array(data)
+    if x.shape and len(x):
         convert(x[:1])  # refuses what is bad before anything is computed
     else:
         convert(x)

@@ -23,6 +23,9 @@ from keras_lifelong.model.reading_data import to_predict
 from keras_lifelong.model.reading_data import to_score
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
+from keras_lifelong.streams.columns import Columns
+from keras_lifelong.streams.columns import columns
+from keras_lifelong.streams.columns import fits
 from keras_lifelong.streams.forms import as_array
 from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.streams.labels import named
@@ -181,8 +184,9 @@ class ScoringMixin(keras.Model):
         callback sees the model as it is being trained, other threads as it was before.
 
         Args:
-            x: array or tensor (n, *input_shape); or what gives it, as in `fit`: labels
-                that come along are not used.
+            x: array or tensor (n, *input_shape), or a dict or list of them, of a
+                network of several inputs; or what gives it, as in `fit`: labels that
+                come along are not used.
             batch_size, verbose, steps, callbacks: see `evaluate`.
             task: name; or a name for each row, of tasks with as many outputs. It may
                 be left out when only one task is known, and may come second.
@@ -254,13 +258,27 @@ class ScoringMixin(keras.Model):
         """As `predict`."""
         return self.predict(x, task=task)
 
-    def _checked_inputs(self, x) -> np.ndarray:
+    def _checked_inputs(self, x) -> Any:
+        expected = self.backbone_input_shape
+        x = columns(x, expected, "`x`")
+        if isinstance(x, Columns):
+            x = x.map(as_array)
+            lengths = {len(part) for part in x.leaves}
+            if not fits(x.example_shape, expected) or len(lengths) != 1 or not len(x):
+                raise ValueError(
+                    f"`x` must hold inputs of as many rows each, of shape {expected}. "
+                    f"Received: {x.example_shape}, of rows {sorted(lengths)}."
+                )
+            return x.map(self._standard_inputs)
         x = as_array(x)
-        if x.shape[1:] != self.backbone_input_shape or not len(x):
+        if not x.ndim or not fits(x.shape[1:], expected) or not len(x):
             raise ValueError(
-                f"`x` must have shape (n, *{self.backbone_input_shape}) with n > 0. "
-                f"Received: {x.shape}."
+                f"`x` must have shape (n, *{expected}) with n > 0. Received: {x.shape}."
             )
+        return self._standard_inputs(x)
+
+    @staticmethod
+    def _standard_inputs(x) -> np.ndarray:
         if x.dtype.kind not in "biuf":
             raise ValueError(
                 f"`x` must be an array of numbers. Received: dtype {x.dtype}."

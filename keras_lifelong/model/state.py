@@ -12,6 +12,7 @@ from keras import ops
 from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.model.task_memory import TaskRecord
 from keras_lifelong.streams import TaskSpec
+from keras_lifelong.streams.columns import zeros
 
 
 class StateMixin(keras.Model):
@@ -107,7 +108,7 @@ class StateMixin(keras.Model):
         for name in names:
             self.reading(name).check(name)
         if names:
-            one = np.zeros((1, *self.backbone_input_shape), "float32")
+            one = zeros(self.backbone_input_shape, 1)
             shape = tuple(self.forward(names[-1], one).shape)
             units = self.task_spec(names[-1]).units
             if shape != (1, units):

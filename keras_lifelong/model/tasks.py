@@ -19,6 +19,7 @@ from keras_lifelong.model.task_memory import SHARED_HEAD
 from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.model.task_memory import TaskRecord
 from keras_lifelong.streams import TaskSpec
+from keras_lifelong.streams import columns
 
 
 class TasksMixin(keras.Model):
@@ -134,9 +135,9 @@ class TasksMixin(keras.Model):
     def check_spec(self, name: str, spec: TaskSpec) -> None:
         """Refuses a task that this model cannot learn."""
         shape = spec.input_shape
-        if shape is not None and tuple(shape) != self.backbone_input_shape:
+        if shape is not None and not columns.fits(shape, self.backbone_input_shape):
             raise ValueError(
-                f"Task {name!r} has inputs of shape {tuple(shape)}; the backbone "
+                f"Task {name!r} has inputs of shape {shape}; the backbone "
                 f"accepts {self.backbone_input_shape}."
             )
         specs = {n: record.spec for n, record in self.memory.records.items()}

@@ -13,6 +13,8 @@ from keras_lifelong import heads
 from keras_lifelong import streams
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.table import number
+from keras_lifelong.streams.columns import are_several
+from keras_lifelong.streams.columns import checked_shape
 
 TAGS = ("keras-lifelong", "lifelong-learning", "continual-learning")
 LOADED = """\
@@ -59,7 +61,8 @@ def write(
     import yaml
 
     name, method = uri.rpartition("/")[2], metadata["method"]
-    shape = tuple(metadata["input_shape"])
+    shape = checked_shape(metadata["input_shape"])
+    taken = _cell(str(shape)) if are_several(shape) else shape
     front = yaml.safe_dump(
         front_matter(name, method, tasks, shape, result, license, datasets),
         sort_keys=False,
@@ -72,7 +75,7 @@ def write(
         f"A network that learned {_count(len(tasks), 'task')} one after the other by "
         f"**{_cell(method)}** ({_cell(metadata['summary'])}), made with "
         f"keras-lifelong. It holds {metadata['parameters']:,} parameters, takes "
-        f"inputs of shape {shape} and goes on learning after it is loaded.",
+        f"inputs of shape {taken} and goes on learning after it is loaded.",
         _results(tasks, result),
         *(f"![{_headline(path)}]({urllib.parse.quote(path)})" for path in figures),
         "## To use it\n\n" + LOADED.format(uri=uri, task=example),
@@ -91,7 +94,8 @@ def front_matter(
 ) -> dict[str, Any]:
     """What hubs read: library, tags, and the results as a model index."""
     kinds = {task["spec"]["kind"] for task in tasks}
-    data = "image" if len(input_shape) == 3 else "tabular"
+    is_image = len(input_shape) == 3 and not are_several(input_shape)
+    data = "image" if is_image else "tabular"
     goals = {heads.get(kind).goal for kind in kinds}
     goal = "regression" if goals == {"regression"} else "classification"
     front: dict[str, Any] = {

@@ -36,10 +36,16 @@ def check(metadata: Mapping[str, Any]) -> None:
     parameters, shape = metadata.get("parameters"), metadata.get("input_shape")
     if type(parameters) is not int or parameters < 0:
         raise ValueError("`parameters` must be a whole number of at least 0")
-    if not isinstance(shape, list) or not all(
-        type(d) is int or d is None for d in shape
+    if not _is_shape(shape) and not (
+        isinstance(shape, list | dict)
+        and shape
+        and all(map(_is_shape, shape.values() if isinstance(shape, dict) else shape))
+        and all(_is_text(key) for key in shape if isinstance(shape, dict))
     ):
-        raise ValueError("`input_shape` must be a list of whole numbers")
+        raise ValueError(
+            "`input_shape` must be a list of whole numbers, or of several inputs a "
+            "list or dict of such"
+        )
 
 
 def _check_one(where: str, entry: Mapping[str, Any]) -> None:
@@ -50,6 +56,10 @@ def _check_one(where: str, entry: Mapping[str, Any]) -> None:
     tasks = entry.get("tasks")
     if not isinstance(tasks, list) or not all(_is_text(task) for task in tasks):
         raise ValueError(f"`{where}tasks` must be a list of names")
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and all(type(d) is int or d is None for d in value)
 
 
 def _is_text(value: Any) -> bool:

@@ -8,6 +8,9 @@ import numpy as np
 
 from keras_lifelong import heads
 from keras_lifelong.streams import labels
+from keras_lifelong.streams.columns import Columns
+from keras_lifelong.streams.columns import columns
+from keras_lifelong.streams.columns import fits
 from keras_lifelong.streams.numbers import as_numbers
 from keras_lifelong.streams.numbers import is_finite
 from keras_lifelong.streams.numbers import require
@@ -20,7 +23,8 @@ def check_split(
     """Checks data against a spec and returns them in standard form.
 
     Args:
-        x: inputs (n, *spec.input_shape): arrays, or tensors of any backend, of numbers.
+        x: inputs (n, *spec.input_shape): arrays, or tensors of any backend, of numbers;
+            of several inputs a dict or list of those, which becomes `Columns`.
             Floats of any width become float32; integers stay integers (int32), for
             embeddings: images are to be scaled to [0, 1] before.
         y: labels as in `TaskSpec`'s table.
@@ -57,10 +61,9 @@ def check_form(
     Raises:
         ValueError: if they are none, x has another shape or length, or no rows.
     """
-    x = as_numbers(x, what, "x")
+    x = _numbers(x, spec, what)
     y = labels.coded(y, spec, what)
     require(len(x) > 0, what, "x", "hold at least one example", f"shape {x.shape}")
-    _check_shape(x.shape[1:], spec.input_shape, x.shape, what)
     counts = f"{len(y)} labels for {len(x)} examples"
     require(len(x) == len(y), what, "y", "hold one label for each example", counts)
     return x, y
@@ -72,8 +75,30 @@ def check_inputs(x: Any, spec: TaskSpec, what: str = "data") -> np.ndarray:
     Raises:
         ValueError: see `check_split`.
     """
-    x = as_numbers(x, what, "x")
-    _check_shape(x.shape[1:], spec.input_shape, x.shape, what)
+    x = _numbers(x, spec, what)
+    if isinstance(x, Columns):
+        return x.map(lambda part: _standard(part, what))
+    return _standard(x, what)
+
+
+def _numbers(x: Any, spec: TaskSpec, what: str) -> Any:
+    """Inputs as an array, or `Columns`, of numbers; their shape is checked."""
+    x = columns(x, spec.input_shape, what)
+    if not isinstance(x, Columns):
+        x = as_numbers(x, what, "x")
+        _check_shape(x.shape[1:], spec.input_shape, x.shape, what)
+        return x
+    x = x.map(lambda part: as_numbers(part, what, "x"))
+    lengths = [len(part) for part in x.leaves]
+    same = len(set(lengths)) == 1
+    require(same, what, "x", "hold inputs of as many rows each", f"rows {lengths}")
+    expected, found = spec.input_shape, x.example_shape
+    fit = expected is None or fits(found, expected)
+    require(fit, what, "x", f"hold examples of shape {expected}", f"{found}")
+    return x
+
+
+def _standard(x: np.ndarray, what: str) -> np.ndarray:
     if x.dtype.kind in "iu":
         top = np.iinfo("int32").max
         fits = -top <= x.min(initial=0) and x.max(initial=0) <= top
@@ -115,8 +140,6 @@ def _check_shape(shape, expected, received, what):
     if expected is None:
         require(shape, what, "x", "have shape (n, ...)", f"shape {received}")
         return
-    fits = len(shape) == len(expected) and all(
-        e in (None, s) for s, e in zip(shape, expected, strict=True)
-    )
     sizes = ", ".join("any" if e is None else str(e) for e in expected)
-    require(fits, what, "x", f"have shape (n, {sizes})", f"shape {received}")
+    fit = fits(shape, expected)
+    require(fit, what, "x", f"have shape (n, {sizes})", f"shape {received}")

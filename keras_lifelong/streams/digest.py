@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong.streams.columns import Columns
+
 SAMPLE = 64  # elements of a data set
 
 
@@ -62,6 +64,10 @@ def _add(digest: Any, value: Any) -> None:
     """Adds arrays, and what holds arrays, in order."""
     if value is None:
         digest.update(b"none")
+    elif isinstance(value, Columns):
+        _add(digest, value.tree)
+    elif isinstance(value, list) and value and hasattr(value[0], "shape"):
+        _add(digest, tuple(value))
     elif isinstance(value, Mapping):
         for key in sorted(value, key=str):
             digest.update(repr(key).encode())

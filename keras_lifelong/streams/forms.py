@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong.streams.columns import are_several
+
 LONGEST_BLOCK = 64  # batches of an endless data set that are drawn at once
 
 
@@ -59,7 +61,10 @@ def batch_size_of(data: Any) -> int | None:
     """
     if is_dataset(data):
         for element in data.take(1):
-            return int(_leaves(element)[0].shape[0])
+            x = _leaves(element)[0]
+            while isinstance(x, dict | tuple | list):  # of several inputs
+                x = next(iter(x.values() if isinstance(x, dict) else x))
+            return int(x.shape[0])
     if _is_torch_loader(data):
         return data.batch_size  # None: it is not batched by the loader
     if _is_py_dataset(data):
@@ -145,8 +150,16 @@ def _leaves(element) -> list:
     return list(element) if isinstance(element, tuple | list) else [element]
 
 
-def check_elements(data: Any, what: str, parts: tuple[int, ...] = (2,)) -> None:
+def check_elements(
+    data: Any, what: str, parts: tuple[int, ...] = (2,), input_shape: Any = None
+) -> None:
     """Refuses a `tf.data.Dataset` whose elements are not as many tensors.
+
+    Args:
+        data: the data set.
+        what: whose data these are, for messages.
+        parts: how many an element may have.
+        input_shape: of one example; of several inputs the first is a dict or tuple.
 
     Raises:
         ValueError: naming `what`.
@@ -155,6 +168,8 @@ def check_elements(data: Any, what: str, parts: tuple[int, ...] = (2,)) -> None:
     if spec is None:
         return
     leaves = _leaves(spec)
+    if are_several(input_shape) and len(leaves) in parts:
+        leaves = [_first_input(leaves[0], input_shape, what), *leaves[1:]]
     if all(hasattr(leaf, "shape") for leaf in leaves) and len(leaves) in parts:
         return
     hint = ""
@@ -182,10 +197,12 @@ def is_batched(data: Any, input_shape: tuple, what: str) -> bool:
     spec = getattr(data, "element_spec", None)
     if spec is None:
         return False
-    shape = _leaves(spec)[0].shape
+    shape = _first_input(_leaves(spec)[0], input_shape, what).shape
     if shape.rank is None:  # of a function in Python that says nothing of shapes
         for element in data.take(1):
-            shape = _leaves(element)[0].shape
+            shape = _first_input(_leaves(element)[0], input_shape, what).shape
+    if are_several(input_shape):
+        input_shape = _first_input(input_shape, input_shape, what)
     if shape.rank is None or shape.rank == len(input_shape):
         return False
     if shape.rank == len(input_shape) + 1:
@@ -195,6 +212,20 @@ def is_batched(data: Any, input_shape: tuple, what: str) -> bool:
         f"{what}: `x` must have shape {tuple(input_shape)}, or (batch, {sizes}). "
         f"Received: elements of shape {tuple(shape)}."
     )
+
+
+def _first_input(x: Any, input_shape: Any, what: str) -> Any:
+    """Of several inputs, or of what is said of them, the first."""
+    if not are_several(input_shape):
+        return x
+    key = next(iter(input_shape)) if isinstance(input_shape, dict) else 0
+    kind = dict if isinstance(input_shape, dict) else tuple
+    if not isinstance(x, kind) or len(x) != len(input_shape):
+        raise ValueError(
+            f"{what}: `x` of a tf.data.Dataset must be a {kind.__name__} of "
+            f"{len(input_shape)} inputs. Received: {x}."
+        )
+    return x[key]
 
 
 def is_endless(data: Any) -> bool:
@@ -216,7 +247,7 @@ def examples(
     Raises:
         ValueError: if its elements are something else.
     """
-    check_elements(data, what, parts)
+    check_elements(data, what, parts, input_shape)
     if input_shape is not None and is_batched(data, input_shape, what):
         return Unbatched(data)
     return data
@@ -271,7 +302,7 @@ def by_epoch(data: Any, batch_size: int, steps: int) -> Any:
     def batched(spec):
         return tf.TensorSpec((None, *spec.shape), spec.dtype)
 
-    signature = tuple(batched(spec) for spec in data.element_spec)
+    signature = tf.nest.map_structure(batched, tuple(data.element_spec))
     return tf.data.Dataset.from_generator(
         one_pass, output_signature=signature
     ).unbatch()

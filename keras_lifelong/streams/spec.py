@@ -9,6 +9,10 @@ import numpy as np
 
 from keras_lifelong import heads
 from keras_lifelong.streams import labels
+from keras_lifelong.streams.columns import Columns
+from keras_lifelong.streams.columns import checked_shape
+from keras_lifelong.streams.columns import seen_columns
+from keras_lifelong.streams.columns import shape_config
 from keras_lifelong.streams.numbers import as_numbers
 from keras_lifelong.streams.numbers import data_error
 from keras_lifelong.streams.numbers import require
@@ -36,8 +40,8 @@ class TaskSpec:
             regression, the number of values to predict.
         kind: "categorical", "binary", "multilabel" or "regression", or another one
             that `keras_lifelong.heads` knows.
-        input_shape: shape of one example, `None` where a dimension is free; None if
-            it isn't known.
+        input_shape: shape of one example, `None` where a dimension is free; of several
+            inputs a dict of shapes, or a tuple of shapes; None if it isn't known.
         head: "per_task", or "shared" by all tasks that say so.
         class_names: C different texts, in the order of the outputs; two for a binary
             task; None: the classes have no names. They are kept with the task.
@@ -55,7 +59,7 @@ class TaskSpec:
 
     num_classes: int
     kind: str = "categorical"
-    input_shape: tuple | None = None
+    input_shape: Any = None
     head: str = "per_task"
     class_names: tuple[str, ...] | None = None
 
@@ -76,7 +80,7 @@ class TaskSpec:
             )
         object.__setattr__(self, "num_classes", int(self.num_classes))
         if self.input_shape is not None:
-            object.__setattr__(self, "input_shape", tuple(self.input_shape))
+            object.__setattr__(self, "input_shape", checked_shape(self.input_shape))
         if self.class_names is not None:
             object.__setattr__(self, "class_names", self._checked_names())
 
@@ -109,7 +113,7 @@ class TaskSpec:
         """The arguments as JSON-able data; `from_config` is the inverse."""
         config = dataclasses.asdict(self)
         if self.input_shape is not None:
-            config["input_shape"] = list(self.input_shape)
+            config["input_shape"] = shape_config(self.input_shape)
         names = config.pop("class_names")  # without names as it was before there were
         return config if names is None else {**config, "class_names": list(names)}
 
@@ -132,8 +136,12 @@ class TaskSpec:
             ValueError: if the labels are none of these, with the spec to write; `what`
                 says whose they are.
         """
-        x, names = as_numbers(x, what, "x"), labels.class_names(y)
-        shape = x.shape[1:]
+        x = seen_columns(x, len(y) if hasattr(y, "__len__") else None)
+        if isinstance(x, Columns):
+            shape = x.map(lambda part: as_numbers(part, what, "x")).example_shape
+        else:
+            shape = as_numbers(x, what, "x").shape[1:]
+        names = labels.class_names(y)
         if names is not None:
             alone = f"one class, {names[0]!r}" if names else "no category"
             require(len(names) > 1, what, "y", "hold two classes at least", alone)

@@ -91,7 +91,7 @@ class TaskStream:
         """Shape of one example, by the first task."""
         task = self[0]
         if task.spec.input_shape is not None:
-            return tuple(task.spec.input_shape)
+            return task.spec.input_shape
         return tuple(task.train[0].shape[1:])
 
     def __iter__(self) -> Iterator[Task]:

@@ -18,6 +18,8 @@ import keras
 import numpy as np
 
 from keras_lifelong import backend
+from keras_lifelong.streams.columns import each
+from keras_lifelong.streams.columns import plain
 
 MAX_STEPS_PER_CALL = 1024
 
@@ -111,7 +113,7 @@ class ArrayData:
     """Arrays copied to the device once and gathered by shuffled index.
 
     Args:
-        x, y: array, or nested structure of arrays, of equal length.
+        x, y: array, `Columns` or nested structure of arrays, of equal length.
         batch_size: rows of a step.
         buckets: shared by all data of a trainer.
         weights: of the rows in the loss, (n,), or None.
@@ -128,6 +130,7 @@ class ArrayData:
         exact: bool = False,
     ):
         self.exact = exact
+        x = plain(x)
         self.length = len(keras.tree.flatten(x)[0])
         self.batch_size = min(batch_size, self.length)
         self.steps = -(-self.length // self.batch_size)
@@ -227,7 +230,8 @@ class StreamedData:
             rows = np.arange(size, dtype="int32").reshape(-1, self.batch_size)
             valid = np.full(self.steps_per_call, self.batch_size, "int32")
             valid[steps - 1] = n - (steps - 1) * self.batch_size
-            x, y = (backend.placed(_pad(a, size)) for a in (x, y))
+            x = plain(each(lambda a: backend.placed(_pad(a, size)), x))
+            y = backend.placed(_pad(y, size))
             rows = np.minimum(rows, n - 1).astype("int32")
             for part in _parts(valid[:steps], steps, self.exact):
                 width = valid[part].max() if self.exact else self.batch_size

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
+from keras_lifelong.streams import columns
 from keras_lifelong.streams.task import is_dataset
 
 
@@ -30,7 +32,7 @@ def squared_gradients(
 
     Args:
         objective: `objective(x, y) -> scalar` of one example, x (1, …) and y (1, …).
-        x, y: arrays (n, …) of the examples, n at least 1.
+        x, y: arrays (n, …) of the examples, n at least 1; x may be `Columns`.
         variables: those the gradient is taken by.
         state: every variable that `objective` reads.
         xla: whether to compile with XLA. None: nothing is compiled.
@@ -50,7 +52,8 @@ def squared_gradients(
 
     def step(gradients_of, i, carry, x, y):
         def cost():
-            value = objective(ops.expand_dims(x[i], 0), ops.expand_dims(y[i], 0))
+            one = keras.tree.map_structure(lambda a: ops.expand_dims(a[i], 0), (x, y))
+            value = objective(*one)
             return value, value
 
         _, gradients = gradients_of(cost, variables)
@@ -60,7 +63,7 @@ def squared_gradients(
     total = run(
         ops.convert_to_tensor(len(x), "int32"),
         [ops.zeros(v.shape, "float32") for v in variables],
-        ops.convert_to_tensor(x),
+        columns.plain(columns.each(ops.convert_to_tensor, x)),
         ops.convert_to_tensor(y),
     )
     return [ops.convert_to_numpy(t) / len(x) for t in total]
@@ -78,7 +81,8 @@ def some_examples(data, count: int, rng: np.random.Generator) -> tuple:
     (2, True)
     """
     if is_dataset(data):
-        return next(data.batch(count).as_numpy_iterator())
+        x, y = next(data.batch(count).as_numpy_iterator())
+        return columns.seen_columns(x, len(y)), y
     x, y = data
     rows = rng.permutation(len(x))[:count]
     return x[rows], y[rows]

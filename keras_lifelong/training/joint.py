@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import head as heads
+from keras_lifelong.streams.columns import concatenated
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.data import power_of_two
 from keras_lifelong.training.phase import Phase
@@ -94,7 +95,7 @@ def joint_phases(model: JointlyTrainable, tasks, name: str, **kwargs):
         sizes = [len(task.train[1]) for task in tasks]
         return np.repeat(np.array([of(n) for n in names], "int32"), sizes)
 
-    x = np.concatenate([task.train[0] for task in tasks])
+    x = concatenated([task.train[0] for task in tasks])
     y = np.concatenate([task.train[1] for task in tasks])
     weights = None
     if any(task.weight is not None for task in tasks):

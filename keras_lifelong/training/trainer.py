@@ -15,6 +15,7 @@ from keras_lifelong import backend
 from keras_lifelong.metrics.followed import AllFollowed
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import reset_seed_generators
+from keras_lifelong.streams import columns
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import optimizers
 from keras_lifelong.training.data import ArrayData
@@ -328,7 +329,7 @@ class Trainer:
 
         Args:
             function: bound method of the model, `(batch, …) -> (batch, …)`.
-            x: array (n, …).
+            x: array (n, …), or `Columns`.
             variables: those it reads. None: the active ones of the model.
 
         Returns:
@@ -338,10 +339,13 @@ class Trainer:
             variables = self.model.active_variables()
         variables = list({id(v): v for v in variables}.values())
         key = (function, *(id(v) for v in variables))
+        form = columns.each(_nothing, x) if isinstance(x, columns.Columns) else None
         run = self._forwards.get(
             key,
             lambda: backend.compile_function(
-                function, variables, self.uses_xla(variables)
+                lambda *parts: function(columns.packed(form, parts)),
+                variables,
+                self.uses_xla(variables),
             ),
             owns=variables,
         )
@@ -353,10 +357,20 @@ class Trainer:
             part = x[start : start + rows]
             short = rows - len(part)
             if short:
-                part = np.concatenate([part, np.zeros((short, *x.shape[1:]), x.dtype)])
-            result = ops.convert_to_numpy(run(values, ops.convert_to_tensor(part)))
+                part = columns.each(lambda a: _with_zeros(a, short), part)  # noqa: B023
+            tensors = map(ops.convert_to_tensor, columns.leaves(part))
+            result = ops.convert_to_numpy(run(values, *tensors))
             out.append(result[: rows - short])
         return np.concatenate(out)
+
+
+def _nothing(array):
+    """In the place of data in what is compiled, which would keep them in memory."""
+
+
+def _with_zeros(array: np.ndarray, rows: int) -> np.ndarray:
+    zeros = np.zeros((rows, *array.shape[1:]), array.dtype)
+    return np.concatenate([array, zeros])
 
 
 def evaluation_rows(n: int) -> int:

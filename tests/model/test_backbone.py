@@ -52,6 +52,47 @@ def test_adapted_bins_are_kept():
     np.testing.assert_array_equal(model.network.layers[0](X[:, :1]), bins(X[:, :1]))
 
 
+def test_adapted_layers_of_a_graph():
+    """In a nested model and shared; frozen parts stay frozen, weights are kept."""
+    normal, shared = layers.Normalization(), layers.Dense(3)
+    normal.adapt(X)
+    y = keras.Input((4,))
+    inner = keras.Model(y, layers.Dense(3, trainable=False)(normal(y)), name="inner")
+    x = keras.Input((4,))
+    merged = shared(normal(x)) + shared(x * 2.0)
+    given = keras.Model(x, layers.Concatenate()([inner(x), merged]))
+    model = kl.Finetune(given, pretrained=True)
+    np.testing.assert_allclose(model.network(X), given(X), atol=1e-5)
+    assert len(model.network.trainable_variables) == len(shared.weights)
+    frozen = keras.Model(x, given(x))
+    frozen.trainable = False
+    assert not kl.Finetune(frozen).network.trainable_variables
+    wrapped = keras.Sequential(
+        [keras.Input((2, 4)), layers.TimeDistributed(normal), layers.Flatten()]
+    )
+    with pytest.raises(ValueError, match="'normalization.*within another layer"):
+        kl.Finetune(wrapped)
+
+
+def test_names_count_for_nothing():
+    """Two equal graphs draw the same weights, whatever their layers are called."""
+
+    def make(prefix):
+        x = keras.Input((4, 2))
+        names = iter(f"{prefix}_{i}" for i in range(9))
+        y = layers.MultiHeadAttention(2, 2, name=next(names))(x, x)
+        y = layers.Bidirectional(layers.LSTM(2, name=next(names)), name=next(names))(y)
+        return keras.Model(x, layers.Dense(3, name=next(names))(y))
+
+    one, other = (kl.Finetune(make(p)).network.get_weights() for p in ("a", "z"))
+    for found, expected in zip(one, other, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    kernels = [w for w in one if w.shape in ((2, 2, 2), (4, 8), (2, 8))]
+    for i, kernel in enumerate(kernels):  # nor are query and key, or both directions
+        for later in kernels[i + 1 :]:
+            assert kernel.shape != later.shape or not (kernel == later).all()
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [

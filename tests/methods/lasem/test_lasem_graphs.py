@@ -161,7 +161,7 @@ def test_losses_and_batch_statistics_are_those_of_each_configuration_alone():
 
 
 def fitted(model, name, i, **kwargs):
-    kwargs = {"epochs": 2, "batch_size": 10, "verbose": 0, **kwargs}
+    kwargs = {"epochs": 1, "batch_size": 18, "verbose": 0, **kwargs}
     return model.fit(X, Y[i], task=name, **kwargs)
 
 

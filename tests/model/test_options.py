@@ -47,7 +47,7 @@ ARGUMENTS = {
     "LASEM": {
         "count": "m_steps",
         "amount": "orthogonality",
-        "switch": "continue_schedule",
+        "switch": "continue_schedule pretrained",
     },
     "BindAndGrow": {"some part": "slow_ratio", "switch": "random_growth center"},
     "PAR": {
@@ -85,6 +85,7 @@ CHOICES = {
         "prior": "'running_mean' or 'count'",
         "m_step": "'exact' or 'sampled'",
         "search": "'em' or 'brute_force'",
+        "posterior": "one of 'exact', 'factorised' or 'auto'",
         "configuration": "'all', 'top2', 'bottom2', 'alternating', a list, each 0 or 1",
     },
     "BindAndGrow": {

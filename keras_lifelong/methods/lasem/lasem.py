@@ -18,8 +18,9 @@ from keras import ops
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import In
 from keras_lifelong.checks import Seed
-from keras_lifelong.methods.lasem.transfer_model import TransferModel
-from keras_lifelong.methods.lasem.transfer_network import named_configuration
+from keras_lifelong.methods.lasem.belief import Exact
+from keras_lifelong.methods.lasem.belief import named_configuration
+from keras_lifelong.methods.lasem.factorised_search import FactorisedSearch
 from keras_lifelong.metrics.directions import sign
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
@@ -29,7 +30,7 @@ Named = Literal["all", "top2", "bottom2", "alternating"]
 
 
 @register
-class LASEM(TransferModel):
+class LASEM(FactorisedSearch):
     """Selects by EM, for every task, which layers to share with the other tasks.
 
     Algorithm 1 of the paper, on every mini-batch of a new task:
@@ -46,15 +47,25 @@ class LASEM(TransferModel):
     All configurations are evaluated in one pass, as a binary tree stacked on the batch
     axis, since those that agree on the lower layers share the work there.
 
+    Batch normalisation is a task's own, and each configuration is normalised by its
+    own part of the stacked batch, in both steps; at the end the task has the moving
+    averages of the configuration that is kept. Beyond twelve choices each has a
+    posterior by itself (see `FactorisedSearch`).
+
     Args:
-        backbone: `keras.Sequential` of Conv2D, Dense, pooling, dropout, flatten and
-            activation layers.
+        backbone: `keras.Sequential` or functional `keras.Model` of one input, of Keras'
+            own layers whose outputs for a row depend on that row alone, and batch
+            normalisation. Frozen layers (`trainable=False`) are one for all tasks.
         sharing: mechanism: "hps" (hard parameter sharing), "tf" (tensor
             factorisation) or "dfcnn" (deconvolutional factorisation).
-        searched: names of layers that may be shared; the rest each task has for
-            itself. None: all Conv2D layers, or all Dense ones if there are none.
-        groups: sizes of runs of searched layers, from the input up, that are shared
-            together, e.g. `[3, 3, 3]` (appendix E). None: each layer for itself.
+        searched: names or paths of layers that may be shared; the rest each task has
+            for itself. Dense, Conv1D, Conv2D, Conv3D, depthwise and separable
+            convolutions with "hps"; Dense and Conv2D with "tf", Conv2D with "dfcnn".
+            None: all convolutions that `sharing` carries, or all Dense layers if there
+            are none.
+        groups: what is shared together (appendix E): sizes of runs of searched layers
+            from the input up, e.g. `[3, 3, 3]`, or lists of layers by name or by place
+            from 1, e.g. `[[1, 3], [2, 4]]`. None: each layer for itself.
         likelihood: of a batch: "mean" of the samples' likelihoods, as the authors'
             code has it, or "joint", their product, as Eq. 2 reads.
         prior: "running_mean" of the task's posteriors, as in the published commands,
@@ -68,7 +79,10 @@ class LASEM(TransferModel):
         prune: configurations whose prior is less than this part of the largest are
             not evaluated any more, in [0, 1). At 0.9 few are left after an epoch or
             two. 0: all are evaluated, as in the paper, at four to ten times the cost;
-            in what was measured that was less accurate, too.
+            in what was measured that was less accurate, too. Of a factorised posterior
+            it is the two values of a choice that are compared.
+        posterior: "exact": of all 2^d configurations, d at most 12. "factorised": of
+            each choice by itself. "auto": exact where it can be.
         configuration: no search: "all", "top2", "bottom2", "alternating" or a list of
             1 (share) and 0 for the searched layers, or groups, from the input up.
         probability: P of the fixed-posterior ablation (Fig. 5), in (0, 1]: the
@@ -80,7 +94,8 @@ class LASEM(TransferModel):
         orthogonality: weight of the orthogonality penalty of tensor factorisation, at
             least 0.
         continue_schedule: whether a learning rate schedule goes on over the tasks.
-        seed, name: see `LifelongModel`.
+        seed, pretrained, name: see `LifelongModel`. The given weights are what shared
+            layers and every task's own begin from; DF-CNN's shared factors are drawn.
 
     Raises:
         ValueError: if an argument is of another type or range, naming it, or a layer
@@ -102,18 +117,20 @@ class LASEM(TransferModel):
         backbone,
         sharing: Literal["hps", "tf", "dfcnn"] = "hps",
         searched: list[str] | None = None,
-        groups: list[Annotated[int, AtLeast(1)]] | None = None,
+        groups: list[Annotated[int, AtLeast(1)]] | list[list[str | int]] | None = None,
         likelihood: Literal["mean", "joint"] = "mean",
         prior: Literal["running_mean", "count"] = "running_mean",
         m_step: Literal["exact", "sampled"] = "exact",
         m_steps: Annotated[int, AtLeast(1)] = 1,
         prune: Annotated[float, In(0, 1, open_high=True)] = 0.9,
+        posterior: Literal["exact", "factorised", "auto"] = "auto",
         configuration: Named | list[Literal[0, 1]] | None = None,
         probability: Annotated[float, In(0, 1, open_low=True)] | None = None,
         search: Literal["em", "brute_force"] = "em",
         orthogonality: Annotated[float, AtLeast(0)] = 0.1,
         continue_schedule: bool = True,
         seed: Seed = 0,
+        pretrained: bool = False,
         name: str | None = None,
     ):
         options = checked_options(LASEM, locals())
@@ -127,7 +144,15 @@ class LASEM(TransferModel):
                 "`configuration` leaves nothing to search. "
                 f"Received: {configuration!r} with search='brute_force'"
             )
-        super().__init__(backbone, seed=seed, name=name, options=options)
+        super().__init__(backbone, seed, pretrained, name, options)
+        exact = isinstance(self.belief, Exact)
+        if not exact and (search == "brute_force" or probability is not None):
+            what = "`probability`" if probability else "`search='brute_force'`"
+            raise ValueError(
+                f"{what} is of all configurations by themselves, so it needs an exact "
+                f"posterior. Received: posterior={posterior!r} and "
+                f"{self.network.choices} choices"
+            )
         self.given = None
         if configuration is not None:
             self.given = named_configuration(
@@ -136,16 +161,18 @@ class LASEM(TransferModel):
 
     def build_network(self, backbone):
         o = self.options
-        network = super().build_network(backbone, o.sharing, o.searched, o.groups)
-        count = len(self.configurations)
+        network = super().build_network(
+            backbone, o.sharing, o.searched, o.groups, o.posterior
+        )
         self.posterior = keras.Variable(
-            np.full(count, 1 / count, "float32"), trainable=False, name="posterior"
+            self.belief.uniform(), trainable=False, name="posterior"
         )
         self.clock = keras.Variable(0, dtype="int32", trainable=False, name="clock")
         return network
 
     def active_variables(self):
-        return [*super().active_variables(), self.posterior, self.clock]
+        extra = [self.posterior, self.clock, *self.statistics.variables]
+        return [*super().active_variables(), *extra]
 
     def learn(self, task):
         name, o = task.name, self.options
@@ -156,7 +183,7 @@ class LASEM(TransferModel):
         self.log_initial(name)
         before = self.shared_values()
         if self.given is not None and o.probability is None:
-            self.configure(self.number(self.given))
+            self.configure(self.given)
             used = self.used_variables(self.network.by_layer(self.given))
             yield from self.trained(self.static_phase("training", used))
             prior, why = self.certain(), {}
@@ -187,18 +214,22 @@ class LASEM(TransferModel):
         return result
 
     def em_phase(self) -> Phase:
-        sampled = self.options.m_step == "sampled"
+        sampled, exact = self.options.m_step == "sampled", self.configurations
+        if exact is not None:
+            loss = self.sampled_em_loss if sampled else self.em_loss
+        else:
+            loss = self.sampled_block_loss if sampled else self.block_loss
         return self.phase(
             "expectation-maximisation",
             self.network.trainable_variables,
-            loss=self.sampled_em_loss if sampled else self.em_loss,
+            loss=loss,
             penalty=self.penalty if self.options.sharing == "tf" else None,
             shares=self.regularized,
             observe=self.observe_prior,
         )
 
     def observe_prior(self, finished: bool) -> dict:
-        """The prior over configurations as it is, for the log."""
+        """The prior as it is, for the log."""
         del finished
         return {"prior": ops.convert_to_numpy(self.prior()).tolist()}
 
@@ -206,14 +237,13 @@ class LASEM(TransferModel):
         """A phase that trains the configuration of the most evidence."""
         self.posterior.assign(self.certain())
         penalty = self.penalty if self.options.sharing == "tf" else None
+        variables = [v for v in variables if v.trainable]
         return self.phase(name, variables, penalty=penalty, shares=self.regularized)
 
     def regularized(self, variables, arguments):
         """How much the regularizer of each variable counts: as likely as it is used."""
         del arguments
-        likely = ops.matmul(
-            ops.convert_to_tensor(self.posterior), ops.cast(self.bits(), "float32")
-        )
+        likely = self.belief.sharing(ops.convert_to_tensor(self.posterior))
         counts = {}
         layers = self.network.searched
         for layer, p in zip(layers, self.network.by_layer(likely), strict=True):
@@ -234,7 +264,7 @@ class LASEM(TransferModel):
         is_first = self.task_index(task.name) == 0
         for index in range(1 if is_first else len(self.configurations)):
             self.set_active(start)
-            self.configure(index)
+            self.configure(self.configurations[index])
             label = "".join(str(c) for c in self.configurations[index])
             result = yield from self.trained(
                 self.static_phase(
@@ -254,113 +284,21 @@ class LASEM(TransferModel):
 
     def begin_search(self):
         """A uniform prior; the first mini-batch begins with an E-step."""
-        count = len(self.configurations)
-        posterior = np.full(count, 1 / count, "float32")
+        posterior = self.belief.uniform()
         if self.options.probability is not None:
-            index, p = self.number(self.given), self.options.probability
+            count, p = len(posterior), self.options.probability
+            given = self.belief.certain(self.given) > 0
             posterior = np.full(count, (1 - p) / max(count - 1, 1), "float32")
-            posterior[index] = p
-            self.configure(index)
+            posterior[given] = p
+            self.configure(self.given)
         self.posterior.assign(posterior)
         self.clock.assign(0)
-
-    def prior(self):
-        """Probabilities (2^d,) of the configurations from the evidence so far."""
-        evidence = ops.convert_to_tensor(self.evidence)
-        if self.options.prior == "count":
-            evidence = evidence + 1.0
-        total = ops.sum(evidence)
-        uniform = ops.ones_like(evidence) / len(self.configurations)
-        return ops.where(total > 0, evidence / ops.maximum(total, 1e-30), uniform)
-
-    def posterior_of(self, losses, weight, prior):
-        """Posterior (2^d,) of the configurations after a batch (Eq. 2).
-
-        Args:
-            losses: (2^d, batch), without dropout.
-            weight: sample weights (batch,).
-            prior: (2^d,); 0 where a configuration is not considered, whose losses mean
-                nothing.
-
-        Returns:
-            (2^d,), which sums to 1 over the configurations that are considered.
-        """
-        if self.options.likelihood == "joint":
-            log_likelihood = -ops.sum(losses * weight, axis=-1)
-        else:
-            mean = ops.sum(ops.exp(-losses) * weight, axis=-1) / ops.sum(weight)
-            log_likelihood = ops.log(ops.maximum(mean, 1e-30))
-        evidence = ops.log(ops.maximum(prior, 1e-30)) + log_likelihood
-        # before the softmax: what is left out must take no part of the sum
-        return ops.softmax(ops.where(prior > 0, evidence, -np.inf))
-
-    @property
-    def prunes(self) -> bool:
-        """Whether unlikely configurations are left out; not with a fixed posterior."""
-        return self.options.prune > 0 and self.options.probability is None
-
-    def considered(self):
-        """The prior, with 0 for configurations that are pruned."""
-        prior = self.prior()
-        if not self.prunes:
-            return prior
-        return ops.where(prior >= self.options.prune * ops.max(prior), prior, 0.0)
-
-    # M-step
-
-    def em_loss(self, x, y, weight, arguments):
-        """Posterior-weighted loss of all configurations; one pass serves both steps."""
-        del arguments
-        prior = self.considered()
-        clean, noisy = self.configuration_losses(x, y, prior if self.prunes else None)
-        posterior = self.posterior_of(ops.stop_gradient(clean), weight, prior)
-        posterior = self.after_e_step(posterior)
-        per_configuration = ops.sum(noisy * weight, axis=-1) / ops.sum(weight)
-        return ops.sum(ops.stop_gradient(posterior) * per_configuration)
-
-    def sampled_em_loss(self, x, y, weight, arguments):
-        """Loss of one configuration drawn from the posterior."""
-        del arguments
-        due = ops.equal(ops.convert_to_tensor(self.clock) % self.options.m_steps, 0)
-        prior = self.considered()
-
-        def e_step():
-            clean, _ = self.configuration_losses(
-                x, y, prior if self.prunes else None, noisy=False
-            )
-            return ops.stop_gradient(self.posterior_of(clean, weight, prior))
-
-        posterior = self.after_e_step(
-            ops.cond(due, e_step, lambda: ops.convert_to_tensor(self.posterior))
-        )
-        logits = ops.log(ops.maximum(posterior, 1e-30))[None]
-        drawn = keras.random.categorical(logits, 1, seed=self.network.seed_generator)
-        choices = ops.take(self.bits(), drawn[0, 0], axis=0)
-        features = self.network(x, choices=choices, training=True)
-        return self.head_loss(y, self.head(features), weight)
-
-    def after_e_step(self, posterior):
-        """Takes note of a mini-batch; returns the posterior to use for its M-step."""
-        if self.options.probability is not None:
-            return ops.convert_to_tensor(self.posterior)
-        clock = ops.convert_to_tensor(self.clock)
-        due = ops.equal(clock % self.options.m_steps, 0)
-        posterior = ops.where(due, posterior, ops.convert_to_tensor(self.posterior))
-        self.clock.assign(clock + 1)
-        self.posterior.assign(posterior)
-        added = posterior
-        if self.options.prior == "count":
-            added = ops.one_hot(ops.argmax(posterior), posterior.shape[0])
-        evidence = ops.convert_to_tensor(self.evidence)
-        self.evidence.assign(evidence + ops.where(due, added, 0.0))
-        return posterior
+        self.statistics.begin()
 
     def penalty(self, weights, arguments):
         """Orthogonality of the factors of shared layers, weighted by the posterior."""
         del weights, arguments
-        shared = ops.matmul(
-            ops.convert_to_tensor(self.posterior), ops.cast(self.bits(), "float32")
-        )
+        shared = self.belief.sharing(ops.convert_to_tensor(self.posterior))
         by_layer = self.network.by_layer([shared[g] for g in range(shared.shape[0])])
         pairs = zip(by_layer, self.network.searched, strict=True)
         return self.options.orthogonality * sum(p * x.penalty() for p, x in pairs)
@@ -368,23 +306,33 @@ class LASEM(TransferModel):
     # What was found
 
     def certain(self) -> np.ndarray:
-        """All probability (2^d,) on the configuration of the most evidence."""
-        evidence = ops.convert_to_numpy(self.evidence)
-        return (np.arange(evidence.size) == evidence.argmax()).astype("float32")
-
-    def number(self, choices) -> int:
-        """The number of a configuration given by its choices."""
-        return int(np.flatnonzero((self.configurations == choices).all(axis=1))[0])
+        """All probability on the configuration of the most evidence."""
+        return self.belief.certain(ops.convert_to_numpy(self.choices()))
 
     def log_choices(self, task, prior, why):
         """Logs for every layer what was chosen, and how likely sharing it was."""
-        shared = self.network.by_layer(list(prior @ self.configurations))
+        sharing = [float(p) for p in np.asarray(self.sharing_of(prior))]
         chosen = self.notes(task)["configuration"]
-        for layer, is_shared, p in zip(
-            self.network.searched, chosen, shared, strict=True
+        for path, layer, is_shared, p in zip(
+            self.network.paths,
+            self.network.searched,
+            chosen,
+            self.network.by_layer(sharing),
+            strict=True,
         ):
             kind = "share" if is_shared else "own"
-            p = {"probability_of_sharing": float(p)}
-            self.log(task, layer.name, kind, layer.units, **p)
-        why = {"configuration": chosen, "prior": [float(p) for p in prior], **why}
+            self.log(task, path, kind, layer.units, probability_of_sharing=p)
+        if self.configurations is None:
+            why["sharing"] = sharing  # of each choice
+            if "trace" in why:
+                why["sharing_trace"] = np.array(why.pop("trace"))[..., 0].tolist()
+        else:
+            why["prior"] = [float(p) for p in prior]
+        why = {"configuration": chosen, **why}
         self.log(task, "configuration", "configuration", 0, **why)
+
+    def sharing_of(self, prior):
+        """The probability of sharing each choice, (d,), by a prior as an array."""
+        if self.configurations is None:
+            return prior[:, 0]
+        return prior @ self.configurations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.layers.factorised import DeconvFactorizedConv2D
 from keras_lifelong.layers.factorised import TuckerConv2D
 from keras_lifelong.layers.factorised import TuckerDense
@@ -14,6 +15,16 @@ from keras_lifelong.training.layer_losses import terms
 
 K = keras.layers
 SHARING = ("hps", "tf", "dfcnn")
+CONVOLUTIONS = (
+    *(K.Conv1D, K.Conv2D, K.Conv3D, K.DepthwiseConv1D, K.DepthwiseConv2D),
+    *(K.SeparableConv1D, K.SeparableConv2D),
+)
+# What each mechanism makes of its factors
+CARRIED = {
+    "hps": (K.Dense, *CONVOLUTIONS),
+    "tf": (K.Dense, K.Conv2D),
+    "dfcnn": (K.Conv2D,),
+}
 
 # DF-CNN's channels (knowledge base, deconvolution) by (filters, kernel size) of the
 # networks for which they were published.
@@ -38,12 +49,13 @@ _PUBLISHED = {
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")
 class TransferLayer(keras.layers.Layer):
-    """A Dense or Conv2D layer that exists twice: to share, and a task's own.
+    """A layer that exists twice: to share, and a task's own.
 
     Args:
         transfer: the layer used if shared: of the same class as `own`, or a
             factorised one (see `layers/factorised.py`).
-        own: `keras.layers.Dense` or `keras.layers.Conv2D`.
+        own: `keras.layers.Dense`, `Conv1D`, `Conv2D`, `Conv3D`, or a depthwise or
+            separable convolution.
 
     Call arguments:
         x: (batch, ...).
@@ -77,7 +89,10 @@ class TransferLayer(keras.layers.Layer):
 
     @property
     def units(self) -> int:
-        """Its units, or filters."""
+        """Its units, or filters; of a depthwise convolution all that it gives."""
+        if isinstance(self.own, K.DepthwiseConv1D | K.DepthwiseConv2D):
+            kernel = self.own.kernel.shape
+            return int(kernel[-1]) * int(kernel[-2])
         return self.own.units if isinstance(self.own, K.Dense) else self.own.filters
 
     def variables_of(self, shared: bool) -> list:
@@ -90,18 +105,27 @@ class TransferLayer(keras.layers.Layer):
             return self.transfer.penalty()
         return ops.zeros(())
 
+    @property
+    def _has_one_kernel(self) -> bool:
+        """Whether it is a kernel and a bias, of which filters may lie side by side."""
+        own = self.own
+        return type(own) is K.Dense or (type(own) is K.Conv2D and own.groups == 1)
+
     def chosen(self, shared):
-        """Kernel and bias (None without) under a choice."""
+        """Its arrays under a choice, in the order of the own layer's."""
         chosen = ops.convert_to_tensor(shared) > 0
 
         def choose(transfer, own):
             transfer, own = map(ops.convert_to_tensor, (transfer, own))  # JAX insists
             return ops.where(chosen, transfer, own)
 
-        kernel = choose(self.transfer.kernel, self.own.kernel)
-        if not self.own.use_bias:
-            return kernel, None
-        return kernel, choose(self.transfer.bias, self.own.bias)
+        if not self._has_one_kernel:
+            pairs = zip(self.transfer.variables, self.own.variables, strict=True)
+            return [choose(*pair) for pair in pairs]
+        found = [choose(self.transfer.kernel, self.own.kernel)]
+        if self.own.use_bias:
+            found.append(choose(self.transfer.bias, self.own.bias))
+        return found
 
     def call(self, x, shared):
         return self._apply(x, *self.chosen(shared))
@@ -109,14 +133,17 @@ class TransferLayer(keras.layers.Layer):
     def both(self, x):
         """Shared outputs and own ones, (2 batch, ...), stacked in this order.
 
-        One convolution with twice the filters, whose outputs are then stacked.
+        Where it can be, one convolution with twice the filters, whose outputs are then
+        stacked.
         """
         pair = (self.transfer, self.own)
+        if not self._has_one_kernel:
+            return ops.concatenate([self.call(x, shared) for shared in (1, 0)])
         kernel = ops.concatenate([layer.kernel for layer in pair], axis=-1)
-        bias = None
+        arrays = [kernel]
         if self.own.use_bias:
-            bias = ops.concatenate([layer.bias for layer in pair], axis=-1)
-        return ops.concatenate(ops.split(self._apply(x, kernel, bias), 2, axis=-1))
+            arrays.append(ops.concatenate([layer.bias for layer in pair], axis=-1))
+        return ops.concatenate(ops.split(self._apply(x, *arrays), 2, axis=-1))
 
     def halves(self, x):
         """Shared outputs of the batch's first half, own ones of its second."""
@@ -125,13 +152,17 @@ class TransferLayer(keras.layers.Layer):
             [self.call(first, shared=1), self.call(second, shared=0)]
         )
 
-    def _apply(self, x, kernel, bias):
+    def _apply(self, x, *arrays):
         own = self.own
+        if not self._has_one_kernel:  # as Keras does it, with these arrays
+            with backend.ValuesScope(own.variables, arrays):
+                return own.call(x)
+        kernel, *bias = arrays
         if isinstance(own, K.Dense):
             x = ops.matmul(x, kernel)
         else:
             x = own.convolution_op(x, ops.convert_to_tensor(kernel))
-        x = x if bias is None else ops.add(x, bias)
+        x = ops.add(x, bias[0]) if bias else x
         return x if own.activation is None else own.activation(x)
 
     def compute_output_shape(self, input_shape, **kwargs):
@@ -140,7 +171,7 @@ class TransferLayer(keras.layers.Layer):
     def plain(self, shared: bool) -> tuple:
         """An ordinary layer that does what this one does under a choice; its arrays."""
         layer = type(self.own).from_config(self.own.get_config())
-        values = [v for v in self.chosen(int(shared)) if v is not None]
+        values = self.chosen(int(shared))
         return layer, [ops.convert_to_numpy(v) for v in values]
 
     def get_config(self):
@@ -157,24 +188,44 @@ class TransferLayer(keras.layers.Layer):
         return cls(**config)
 
 
-def deconv_channels(backbone, names) -> dict[str, tuple[int, int]]:
-    """Published sizes for the published networks; elsewhere the layer's own rule."""
-    convolutions = [x for x in backbone.layers if x.name in names]
-    if any(type(x) is not K.Conv2D for x in convolutions):
-        raise ValueError(
-            "`sharing='dfcnn'` is for Conv2D layers. "
-            f"Received `searched` layers {list(names)}."
+def deconv_channels(layers: dict) -> dict:
+    """Published sizes for the published networks; elsewhere the layer's own rule.
+
+    Args:
+        layers: Conv2D layers by path, from the input up.
+    """
+    key = tuple((x.filters, x.kernel_size[0]) for x in layers.values())
+    published = _PUBLISHED.get(key, [None] * len(layers))
+    return dict(zip(layers, published, strict=True))
+
+
+def refusal(layer, sharing: str) -> str | None:
+    """Why a layer cannot be shared by a mechanism; None if it can."""
+    known = [cls.__name__ for cls in CARRIED[sharing]]
+    if type(layer) not in CARRIED[sharing]:
+        way_out = "" if sharing == "hps" else ", and `sharing='hps'` for more"
+        return f"`sharing={sharing!r}` is for {', '.join(known)} layers{way_out}"
+    if sharing == "hps" or type(layer) is K.Dense:
+        return None
+    if layer.groups != 1 or layer.data_format != "channels_last":
+        return (
+            f"`sharing={sharing!r}` is for Conv2D layers that are ungrouped and "
+            "channels-last; use `sharing='hps'`"
         )
-    key = tuple((x.filters, x.kernel_size[0]) for x in convolutions)
-    published = _PUBLISHED.get(key, [None] * len(names))
-    return dict(zip(names, published, strict=True))
+    if sharing == "dfcnn" and len(set(layer.kernel_size)) != 1:
+        return (
+            "`sharing='dfcnn'` is for Conv2D layers of square kernels; use "
+            "`sharing='hps'`"
+        )
+    return None
 
 
-def transfer_layer(layer, place: int, sharing: str, seed: int, channels):
+def transfer_layer(layer, path: str, place: int, sharing: str, seed: int, channels):
     """The layer to share in place of one of the backbone's.
 
     Args:
-        layer: Dense or Conv2D.
+        layer: one that the mechanism carries (see `refusal`).
+        path: of the layer, named in refusals.
         place: its place among the backbone's layers, from which, with `seed`, its
             seeds are derived. Not from its name: Keras counts unnamed layers up, so
             that a second model of the same code would begin elsewhere.
@@ -183,7 +234,11 @@ def transfer_layer(layer, place: int, sharing: str, seed: int, channels):
     """
     config = layer.get_config()
     if sharing == "hps":
-        for name in ("kernel_initializer", "bias_initializer"):
+        for name in [key for key in config if key.endswith("_initializer")]:
+            if not isinstance(
+                getattr(layer, name, None), keras.initializers.Initializer
+            ):
+                continue  # of a kernel that this class has not
             part = derive_seed(seed, "shared", place, name)
             config[name] = keras.initializers.serialize(
                 reseeded(getattr(layer, name), part)
@@ -192,7 +247,7 @@ def transfer_layer(layer, place: int, sharing: str, seed: int, channels):
     asked = [k for k in terms(layer) if k != "activity_regularizer"]
     if asked:
         raise ValueError(
-            f"LASEM cannot carry the layer {layer.name!r} of `backbone` with "
+            f"LASEM cannot carry the layer {path!r} of `backbone` with "
             f"sharing={sharing!r}: its {asked[0]} is of a kernel, which is made of "
             "factors here. Use sharing='hps'."
         )
@@ -209,3 +264,26 @@ def transfer_layer(layer, place: int, sharing: str, seed: int, channels):
     if channels is not None:
         config["knowledge_channels"], config["deconv_channels"] = channels
     return DeconvFactorizedConv2D.from_config(config)
+
+
+def begin_from(transfer: TransferLayer, arrays: list) -> None:
+    """Gives both halves of a layer weights to begin from, as far as they can take them.
+
+    The own half takes them as they are, a hard-shared one as well. Of a tensor
+    factorisation the core is the kernel and the factors are the identity, which is the
+    same layer. DF-CNN's factors cannot be found from a kernel: they stay as drawn.
+
+    Args:
+        transfer: a `TransferLayer`.
+        arrays: of the backbone's layer, in its order.
+    """
+    transfer.own.set_weights(arrays)
+    shared = transfer.transfer
+    if hasattr(shared, "core"):
+        shared.core.assign(arrays[0])
+        for factor in shared.factors:
+            factor.assign(ops.eye(factor.shape[0]))
+        if shared.bias is not None:
+            shared.bias.assign(arrays[1])
+    elif not hasattr(shared, "generate_kernel"):
+        shared.set_weights(arrays)

@@ -9,7 +9,7 @@ from keras import layers
 from keras import ops
 
 import keras_lifelong as kl
-from keras_lifelong.methods.lasem.transfer_network import named_configuration
+from keras_lifelong.methods.lasem.belief import named_configuration
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 8, 8, 2)).astype("float32")

@@ -7,8 +7,8 @@ from keras import layers
 from keras import ops
 
 from keras_lifelong import backbones
+from keras_lifelong.methods.lasem.belief import configuration_bits
 from keras_lifelong.methods.lasem.transfer_network import TransferNetwork
-from keras_lifelong.methods.lasem.transfer_network import configuration_bits
 
 X = np.random.default_rng(0).normal(size=(3, 8, 8, 2)).astype("float32")
 
@@ -108,7 +108,7 @@ def test_searched_dense_layers():
     for sharing in ("hps", "tf"):
         network = TransferNetwork(mlp, sharing)
         assert [x.name for x in network.searched] == ["dense", "dense_1"]
-        tree = array(network.tree(X))
+        tree = array(network.tail(network.tree(X)))
         np.testing.assert_allclose(
             tree[:3], array(network(X, choices=[1, 1])), atol=1e-6
         )
@@ -147,9 +147,9 @@ def test_a_layer_it_cannot_carry_is_named():
         [
             keras.Input((8, 8, 2)),
             layers.Conv2D(4, 3, name="a"),
-            layers.BatchNormalization(name="norm"),
+            layers.Lambda(lambda x: x[::-1], name="turned"),
             layers.Flatten(),
         ]
     )
-    with pytest.raises(ValueError, match="'norm' \\(BatchNormalization\\)"):
+    with pytest.raises(ValueError, match="'turned' \\(Lambda\\)"):
         TransferNetwork(model, "hps")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras.src.backend.common.masking import get_keras_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,6 +245,11 @@ def takes_training(layer: Any) -> bool:
     (True, False)
     """
     return "training" in inspect.signature(layer.call).parameters
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that a layer gave with its output, (batch, steps), or None."""
+    return get_keras_mask(tensor)
 
 
 # What Keras keeps to itself is used here alone

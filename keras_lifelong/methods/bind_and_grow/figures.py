@@ -34,7 +34,8 @@ def routes(result: Result) -> tuple[list[str], list[str], np.ndarray]:
             continue
         table[t] = table[tasks.index(str(bound[name]["why"]["to"]))]
         for e in result.growth:
-            if e["kind"] == "grow" and str(e["task"]) == name:
+            grown = e["kind"] == "grow" and str(e["task"]) == name
+            if grown and str(e["layer"]) in units:  # else it is each task's own
                 table[t, units.index(str(e["layer"]))] = t
     return tasks, units, table
 

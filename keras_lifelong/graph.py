@@ -42,7 +42,10 @@ class Step:
         layer: a `keras.Layer`, or a `keras.Operation` (an `x + y` makes one).
         path: its name, after those of the models it lies in: "stage_1/conv". A layer
             that is called twice has two steps of one path.
-        args, kwargs: of the call; tensors are `Wire`s.
+        args, kwargs: of the call; tensors are `Wire`s. What it says of `training` is
+            left out: Keras overrides it by what the model is called with, though
+            `inner(x, training=False)` reads as if it would not. Batch statistics are
+            kept by `trainable=False`.
         outputs: what it gives.
     """
 
@@ -68,7 +71,7 @@ class Step:
         return keras.tree.map_structure(value, (self.args, self.kwargs))
 
     def __call__(self, *args, training: bool = False, **kwargs):
-        """Calls the layer, with `training` if it takes it and the model fixed none."""
+        """Calls the layer, with `training` if it takes it."""
         if takes_training(self.layer):
             kwargs.setdefault("training", training)
         return self.layer(*args, **kwargs)
@@ -109,7 +112,7 @@ class Graph:
         function = _function(model)
         wires = [self._wire(x) for x in function.inputs]
         self.inputs = keras.tree.pack_sequence_as(_structure(model), wires)
-        outputs = self._follow(function, wires, "", {})
+        outputs = self._follow(function, wires, "")
         if len(outputs) != 1:
             raise ValueError(
                 f"A graph has one output. Received: {model.name!r} with {len(outputs)}."
@@ -123,7 +126,7 @@ class Graph:
             self._count - 1, shape, keras.backend.standardize_dtype(tensor.dtype)
         )
 
-    def _follow(self, function, wires: list[Wire], prefix: str, fixed: dict) -> list:
+    def _follow(self, function, wires: list[Wire], prefix: str) -> list:
         """Adds a model's steps; returns the wires of its outputs."""
         of = dict(zip(map(id, function.inputs), wires, strict=True))
         for node in _nodes(function):
@@ -131,16 +134,15 @@ class Graph:
             args, kwargs = node.arguments.args, dict(node.arguments.kwargs)
             if kwargs.get("mask", ...) is None:
                 del kwargs["mask"]  # none was given: the layer finds it on its inputs
-            if "training" in fixed and takes_training(layer):
-                kwargs["training"] = fixed["training"]
+            kwargs.pop("training", None)  # what a model is called with overrides it
             args, kwargs = keras.tree.map_structure(
                 lambda x: of.get(id(x), x), (args, kwargs)
             )
             path = prefix + layer.name
-            opens = is_graph(layer) and set(kwargs) <= {"training"} and len(args) == 1
+            opens = is_graph(layer) and not kwargs and len(args) == 1
             if opens:
                 given = keras.tree.flatten(args[0])
-                outputs = self._follow(_function(layer), given, path + "/", kwargs)
+                outputs = self._follow(_function(layer), given, path + "/")
             else:
                 outputs = [self._wire(x) for x in node.outputs]
                 self.steps.append(
@@ -253,6 +255,16 @@ def mask_of(tensor: Any) -> Any:
 
 
 # What Keras keeps to itself is used here alone
+
+
+def calls_of(model: keras.Model) -> Iterator[tuple[Any, list[tuple], list[tuple]]]:
+    """Of each call in a model: the layer, and the shapes it gets and gives.
+
+    Models within the model are one call each.
+    """
+    for node in _nodes(_function(model)):
+        given = [tuple(x.shape) for x in node.input_tensors]
+        yield node.operation, given, [tuple(x.shape) for x in node.outputs]
 
 
 def _function(model: keras.Model) -> Any:

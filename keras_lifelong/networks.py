@@ -10,12 +10,19 @@ from typing import Any
 
 import keras
 
+_GRAPHS = (
+    ("keras", "Model"),
+    ("keras.models", "Model"),
+    ("keras.src.models.functional", "Functional"),
+)
+
 
 def deserialized(config: dict[str, Any]) -> keras.Model:
     """The network that `keras.saving.serialize_keras_object` described.
 
-    The same as `keras.saving.deserialize_keras_object`, for what is a Sequential: its
-    layers are made first, and built once. Other descriptions are Keras' to read.
+    The same as `keras.saving.deserialize_keras_object`, for what is a Sequential or a
+    functional model: its layers are made first, and built once. Other descriptions are
+    Keras' to read.
 
     Args:
         config: a dict of "class_name", "config" and "module". It is not changed.
@@ -26,7 +33,7 @@ def deserialized(config: dict[str, Any]) -> keras.Model:
     >>> deserialized(keras.saving.serialize_keras_object(network)).output_shape
     (None, 3)
     """
-    if not _is_sequential(config):
+    if not _is_sequential(config) and not _is_functional(config):
         return keras.saving.deserialize_keras_object(config)
     return from_config(config["config"])
 
@@ -34,7 +41,7 @@ def deserialized(config: dict[str, Any]) -> keras.Model:
 def from_config(config: dict[str, Any]) -> keras.Model:
     """The network of a Sequential's or functional model's `get_config`."""
     if "output_layers" in config:
-        return keras.Model.from_config(config)
+        return _functional(config)
     parts = []
     for entry in config["layers"]:
         layer = deserialized(entry)
@@ -56,3 +63,84 @@ def _is_sequential(config: Any) -> bool:
         and config.get("class_name") == "Sequential"
         and config.get("module") in ("keras", "keras.models")
     )
+
+
+# Functional models
+
+
+def _is_functional(config: Any) -> bool:
+    return (
+        isinstance(config, dict)
+        and isinstance(config.get("config"), dict)
+        and "output_layers" in config["config"]
+        and (config.get("module"), config.get("class_name")) in _GRAPHS
+    )
+
+
+def _functional(config: dict[str, Any]) -> keras.Model:
+    layers = {entry["name"]: deserialized(entry) for entry in config["layers"]}
+    made = {}  # (layer, which of its calls) -> its tensors
+    left = {}  # layer -> its calls that are still to be done
+    for entry in config["layers"]:
+        name = entry["name"]
+        if isinstance(layers[name], keras.layers.InputLayer):
+            made[name, 0] = [layers[name].output]
+        left[name] = list(enumerate(entry["inbound_nodes"]))
+    while any(left.values()):
+        before = len(made)
+        for name, calls in left.items():
+            while calls and all(x in made for x in _sources(calls[0][1])):
+                number, node = calls.pop(0)
+                args, kwargs = (_given(node[part], made) for part in ("args", "kwargs"))
+                made[name, number] = keras.tree.flatten(layers[name](*args, **kwargs))
+        if len(made) == before:
+            names = [name for name, calls in left.items() if calls]
+            raise ValueError(f"The graph has a loop: {', '.join(names[:5])}")
+
+    def ends(value):
+        if isinstance(value, dict):
+            return {key: ends(item) for key, item in value.items()}
+        if len(value) == 3 and isinstance(value[0], str):
+            name, number, output = value
+            if _is_model(layers[name]):  # Keras counts these from 1, here alone
+                number -= 1
+            return made[name, number][output]
+        return [ends(item) for item in value]
+
+    return keras.Model(
+        inputs=ends(config["input_layers"]),
+        outputs=ends(config["output_layers"]),
+        name=config.get("name"),
+        trainable=config.get("trainable"),
+    )
+
+
+def _is_model(layer: Any) -> bool:
+    return isinstance(layer, keras.Model) and hasattr(layer, "_nodes_by_depth")
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("class_name") == "__keras_tensor__"
+
+
+def _sources(value: Any) -> list[tuple[str, int]]:
+    """The calls whose tensors a call takes."""
+    if _is_tensor(value):
+        return [tuple(value["config"]["keras_history"][:2])]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [source for item in value for source in _sources(item)]
+    return []
+
+
+def _given(value: Any, made: dict[tuple[str, int], list]) -> Any:
+    """What a call is given: tensors of the graph in the place of their names."""
+    if _is_tensor(value):
+        name, number, output = value["config"]["keras_history"]
+        return made[name, number][output]
+    if isinstance(value, list | tuple):
+        return [_given(item, made) for item in value]
+    if isinstance(value, dict) and "class_name" not in value:
+        return {key: _given(item, made) for key, item in value.items()}
+    return keras.saving.deserialize_keras_object(value)

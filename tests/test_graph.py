@@ -67,17 +67,30 @@ def test_it_gives_what_the_model_gives(network, x):
     assert np.allclose(again(x), model(x), atol=1e-6)
 
 
-def test_training_is_passed_on_where_the_model_did_not_fix_it():
-    graph = Graph(residual())
+def test_training_is_what_the_network_is_called_with():
+    """Keras overrides what a call within a model says of it."""
+    model, again = residual(), residual()
+    again.set_weights(model.get_weights())
+    x = RNG.normal(size=(4, 4, 4, 2)).astype("float32")
     seen = []
 
     def call(step, *args, **kwargs):
-        seen.append((step.path, kwargs.get("training")))
-        return step(*args, training=True) if not kwargs else step(*args, **kwargs)
+        seen.append((step.path, kwargs))
+        return step(*args, training=True)
 
-    graph.run(np.ones((1, 4, 4, 2), "float32"), call)
-    dropouts = [given for path, given in seen if "dropout" in path]
-    assert dropouts == [False, None]  # of the first call of `inner`, of the second
+    Graph(model).run(x, call)
+    again(x, training=True)
+    assert [kwargs for path, kwargs in seen if "dropout" in path] == [{}, {}]
+    for found, expected in zip(model.weights, again.weights, strict=True):
+        if "moving" in found.name:
+            assert np.allclose(found, expected, atol=1e-6)
+    before = model.get_weights()
+    Graph(model).run(x)
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+    inner = keras.Model(y := keras.Input((2,)), layers.Dropout(0.9)(y))
+    outer = keras.Model(y, inner(y, training=False))
+    ones = np.ones((8, 2), "float32")
+    assert (np.array(outer(ones, training=True)) != ones).any()
 
 
 def test_models_of_a_class_of_their_own_are_refused():

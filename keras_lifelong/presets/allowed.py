@@ -61,8 +61,26 @@ SensitivityAtSpecificity SparseCategoricalAccuracy SparseCategoricalCrossentropy
 SparseTopKCategoricalAccuracy SpecificityAtSensitivity SquaredHinge
 TopKCategoricalAccuracy TrueNegatives TruePositives
 """
+# Classes that `x + y`, `keras.ops.relu(x)` and the like put into a graph. They get
+# tensors and numbers, and give tensors.
+_NUMPY_OPERATIONS = """
+Abs Absolute Add All Amax Amin Any Average BroadcastTo Ceil Clip Concatenate Cos Cumprod
+Cumsum Divide DivideNoNan Dot Einsum Equal Exp ExpandDims Expm1 Flip Floor FloorDivide
+GetItem Greater GreaterEqual Less LessEqual Log Log1p Log2 LogicalAnd LogicalNot
+LogicalOr Matmul Max Maximum Mean Min Minimum Mod Moveaxis Multiply Negative NotEqual
+OnesLike Pad Power Prod Ravel Reciprocal Repeat Reshape Roll Round Sign Sin Split Sqrt
+Square Squeeze Stack Std Subtract Sum Swapaxes Take TakeAlongAxis Tanh Tile Transpose
+Tril Triu TrueDivide Var Where ZerosLike
+"""
+_NN_OPERATIONS = """
+AdaptiveAveragePool AdaptiveMaxPool AveragePool Celu DepthToSpace DotProductAttention
+Elu Gelu Glu HardShrink HardSigmoid HardSilu HardTanh LayerNorm LeakyRelu LogSigmoid
+LogSoftmax MaxPool Normalize OneHot RMSNorm Relu Relu6 Selu Sigmoid Silu SoftShrink
+Softmax Softplus Softsign SpaceToDepth Squareplus TanhShrink
+"""
 
 LAYER, INITIALIZER, REGULARIZER = "layer", "initializer", "regularizer"
+OPERATION = "operation"
 CONSTRAINT, POLICY, OPTIMIZER = "constraint", "dtype policy", "optimizer"
 SCHEDULE, FUNCTION = "learning rate schedule", "function"
 LOSS, METRIC = "loss", "metric"
@@ -80,6 +98,9 @@ tanh_shrink threshold
 CLASSES: dict[tuple[str, str], str] = {
     ("keras", "Sequential"): LAYER,
     ("keras.models", "Sequential"): LAYER,
+    ("keras", "Model"): LAYER,
+    ("keras.models", "Model"): LAYER,
+    ("keras.src.models.functional", "Functional"): LAYER,
     ("keras", "DTypePolicy"): POLICY,
     ("keras.dtype_policies", "DTypePolicy"): POLICY,
     ("keras.dtype_policies", "FloatDTypePolicy"): POLICY,
@@ -94,8 +115,17 @@ for _module, _kind, _names in (
     ("keras.metrics", METRIC, _METRICS.split()),
     ("keras.optimizers", OPTIMIZER, _OPTIMIZERS.split()),
     ("keras.optimizers.schedules", SCHEDULE, _SCHEDULES.split()),
+    ("keras.src.ops.numpy", OPERATION, _NUMPY_OPERATIONS.split()),
+    ("keras.src.ops.nn", OPERATION, _NN_OPERATIONS.split()),
+    ("keras.src.ops.core", OPERATION, "Cast StopGradient".split()),
+    ("keras.src.ops.math", OPERATION, "Erf Logsumexp Rsqrt".split()),
 ):
     CLASSES |= {(_module, _name): _kind for _name in _names}
+
+# Those whose configuration is a graph of calls: see `graphs`.
+GRAPHS = frozenset(
+    (module, name) for module, name in CLASSES if name in ("Functional", "Model")
+)
 
 # By the end of an argument's name: what a description or a name there stands for.
 ROLES = {
@@ -119,6 +149,9 @@ DTYPES = frozenset(
 ) | {"bool", "bfloat16", "uint8", "uint16", "uint32", "uint64"}
 POLICIES = DTYPES | {"mixed_float16", "mixed_bfloat16"}
 
+# Arguments that a class takes, but does not name in its `__init__`.
+UNNAMED = {"LayerNormalization": ("rms_scaling",)}
+
 # Of whole numbers by the name of their argument; LARGEST for all others.
 LARGEST = 10**8
 LARGEST_OF = {
@@ -126,6 +159,7 @@ LARGEST_OF = {
     "fft_length": 2**16,
     "frame_length": 2**16,
     "groups": 2**16,
+    "indices_or_sections": 2**12,
     "num_bins": 2**20,
     "num_mel_bins": 2**12,
     "num_ops": 64,

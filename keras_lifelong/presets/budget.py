@@ -12,6 +12,9 @@ from typing import Any
 import keras
 
 from keras_lifelong import networks
+from keras_lifelong.graph import Graph
+from keras_lifelong.graph import calls_of
+from keras_lifelong.graph import is_graph
 from keras_lifelong.presets import allowed
 
 SLACK = 16_000_000  # numbers of a network that need no weights to be believed
@@ -25,17 +28,22 @@ def check_network(config: dict[str, Any], stored: Callable[[], int]) -> None:
     It is built without values, so that a lie takes no memory.
 
     Args:
-        config: of a serialized `keras.Sequential` that `check_objects` has passed.
+        config: of a serialized `keras.Sequential` or functional model that
+            `check_objects` has passed.
         stored: gives the numbers in the preset's files; asked of large networks only.
 
     Raises:
         ValueError: if it holds more than `SLACK` numbers and `RATIO` times the stored,
             or a layer makes more than `ACTIVATIONS` numbers of one example.
     """
-    if not isinstance(config, dict) or config.get("class_name") != "Sequential":
-        raise ValueError("config.backbone must be a Sequential")
+    if not isinstance(config, dict) or "class_name" not in config:
+        raise ValueError("config.backbone must be a Sequential or a functional model")
     with keras.StatelessScope(initialize_variables=False):
         network = networks.deserialized(config)
+        if not is_graph(network):
+            raise ValueError(
+                "config.backbone must be a Sequential or a functional model"
+            )
         size = sum(math.prod(v.shape) for v in network.variables)
         _check_activations(network)
     if size > SLACK and size > RATIO * stored():
@@ -45,21 +53,37 @@ def check_network(config: dict[str, Any], stored: Callable[[], int]) -> None:
         )
 
 
-def _check_activations(network: keras.Sequential) -> None:
-    for layer in network.layers:
-        if isinstance(layer, keras.Sequential):
-            _check_activations(layer)
-        for tensor in keras.tree.flatten([layer.input, layer.output]):
-            made = math.prod(d for d in tensor.shape if d is not None)
-            if made > ACTIVATIONS:
-                raise ValueError(
-                    f"config.backbone: layer {layer.name[:80]!r} would make {made:,} "
-                    f"numbers of one example, where {ACTIVATIONS:,} are the most"
-                )
-        if getattr(layer, "unroll", False) and layer.input.shape[1] is not None:
-            steps = layer.input.shape[1]
-            if steps > allowed.UNROLLED:
-                raise ValueError(
-                    f"config.backbone: layer {layer.name[:80]!r} writes out {steps:,} "
-                    f"steps, where {allowed.UNROLLED} are the most"
-                )
+def _check_activations(network: keras.Model) -> None:
+    """Checks what each call makes, those of models within models too."""
+    held = {id(x): x for x in network._flatten_layers() if is_graph(x)}
+    for model in held.values():
+        _check_call(model, [tuple(x.shape) for x in model.inputs])
+        for layer, given, made in calls_of(model):
+            _check_call(layer, [*given, *made], given)
+    inner = [x for model in held.values() for x in model.inputs if model is not network]
+    if any(None in x.shape[1:] for x in inner):  # what is made depends on the call
+        graph = Graph(network)
+
+        def checked(step, *args, **kwargs):
+            made = step(*args, **kwargs)
+            _check_call(step.layer, [x.shape for x in keras.tree.flatten(made)])
+            return made
+
+        graph.run(graph.symbolic_inputs(), call=checked)
+
+
+def _check_call(layer: Any, shapes: list[tuple], given: list[tuple] | None = None):
+    for shape in shapes:
+        made = math.prod(d for d in shape if d is not None)
+        if made > ACTIVATIONS:
+            raise ValueError(
+                f"config.backbone: layer {layer.name[:80]!r} would make {made:,} "
+                f"numbers of one example, where {ACTIVATIONS:,} are the most"
+            )
+    if getattr(layer, "unroll", False) and given and given[0][1] is not None:
+        steps = given[0][1]
+        if steps > allowed.UNROLLED:
+            raise ValueError(
+                f"config.backbone: layer {layer.name[:80]!r} writes out {steps:,} "
+                f"steps, where {allowed.UNROLLED} are the most"
+            )

@@ -16,23 +16,28 @@ from typing import Any
 import keras
 
 from keras_lifelong.presets import allowed
+from keras_lifelong.presets import graphs
+from keras_lifelong.presets.values import check_array
+from keras_lifelong.presets.values import plain
+from keras_lifelong.presets.values import short
 
 DEEPEST = 60  # levels of a configuration
 MOST_VALUES = 1_000_000  # in a configuration
 MOST_LAYERS = 5_000
 LONGEST = 20_000  # letters of a text
-MOST_NUMBERS = 100_000  # of an array that stands in a configuration
 REFUSED = (  # by name, so that the message says so; all else is not on the list
     *("FlaxLayer", "HashedCrossing", "Hashing", "IntegerLookup", "JaxLayer"),
     *("Lambda", "StringLookup", "TFSMLayer", "TextVectorization"),
     *("TorchModuleWrapper", "__lambda__"),
 )
 KERAS, REGISTERED = "keras", "registered"
+MEMBER = "member"  # the place of a layer or an operation of a graph
 ARRAYS = ("__numpy__", "__tensor__")
 _ENTRY = {"module", "class_name", "config", "registered_name", "build_config"}
 _ENTRY |= {"compile_config", "excluded_from_weight_decay"}
 _BASES = {
     allowed.LAYER: keras.layers.Layer,
+    allowed.OPERATION: keras.Operation,
     allowed.INITIALIZER: keras.initializers.Initializer,
     allowed.REGULARIZER: keras.regularizers.Regularizer,
     allowed.CONSTRAINT: keras.constraints.Constraint,
@@ -72,14 +77,22 @@ def check_objects(config: Any, where: str = "config") -> None:
             if "class_name" in value and depth:
                 kind, owner = _check_entry(path, key if within == KERAS else "", value)
                 within = owner
-                counts["layers"] += kind == allowed.LAYER
+                counts["layers"] += kind in (allowed.LAYER, allowed.OPERATION)
                 if counts["layers"] > MOST_LAYERS:
                     raise ValueError(f"{where} has more than {MOST_LAYERS:,} layers")
                 if kind in (allowed.FUNCTION, "array"):
                     continue
+                if _is_graph(value):
+                    graphs.check(path, value["config"], _registered)
+                    pending += [
+                        (f"{path}.config.layers[{i}]", MEMBER, v, depth + 3, KERAS)
+                        for i, v in enumerate(value["config"]["layers"])
+                    ]
+                    value = value.get("build_config") or {}
             pending += [
-                (f"{path}.{_plain(k)}", k, v, depth + 1, within)
+                (f"{path}.{plain(k)}", k, v, depth + 1, within)
                 for k, v in value.items()
+                if (key, k) != (MEMBER, "inbound_nodes")  # `graphs` has seen those
             ]
         elif isinstance(value, list | tuple):
             pending += [
@@ -87,6 +100,7 @@ def check_objects(config: Any, where: str = "config") -> None:
             ]
         else:
             _check_leaf(path, key if within == KERAS else "", value, within)
+    graphs.check_calls(where, config)
 
 
 def _check_entry(path: str, key: str, entry: dict[str, Any]) -> tuple[str, str]:
@@ -97,15 +111,16 @@ def _check_entry(path: str, key: str, entry: dict[str, Any]) -> tuple[str, str]:
     """
     name, module = entry["class_name"], entry.get("module")
     if not isinstance(name, str) or name in REFUSED:
-        raise ValueError(f"{path} names {_short(name)}, which is refused in a preset")
-    extra = sorted(map(str, entry.keys() - _ENTRY))
+        raise ValueError(f"{path} names {short(name)}, which is refused in a preset")
+    more = {"name", "inbound_nodes"} if key == MEMBER else set()
+    extra = sorted(map(str, entry.keys() - _ENTRY - more))
     if extra or entry.get("compile_config"):
         raise ValueError(
             f"{path} says more of {name} than what it is: "
-            f"{_short(extra[0] if extra else 'compile_config')}"
+            f"{short(extra[0] if extra else 'compile_config')}"
         )
     if name in ARRAYS:
-        _check_array(path, entry.get("config"))
+        check_array(path, entry.get("config"))
         return "array", KERAS
     if name == "function":
         _check_function(path, key, entry)
@@ -115,19 +130,27 @@ def _check_entry(path: str, key: str, entry: dict[str, Any]) -> tuple[str, str]:
         kind = allowed.CLASSES.get((str(module), name))
         if kind is None or entry.get("registered_name") not in (None, name):
             raise ValueError(
-                f"{path} names {_plain(f'{module}.{name}')}, which is neither Keras' "
+                f"{path} names {plain(f'{module}.{name}')}, which is neither Keras' "
                 "nor registered with `register_keras_serializable`, or which a preset "
                 "may not hold"
             )
         made = getattr(_module(str(module)), name)
-        _check_arguments(path, made, entry.get("config"))
+        if not _is_graph(entry):
+            _check_arguments(path, made, entry.get("config"))
     else:
         kind = _kind_of(known)
         if kind is None:
             raise ValueError(
-                f"{path} names {_short(name)}, which is registered and neither a "
+                f"{path} names {short(name)}, which is registered and neither a "
                 "layer nor a part of one"
             )
+    if (kind == allowed.OPERATION or key == MEMBER) and not (
+        key == MEMBER and kind in (allowed.LAYER, allowed.OPERATION)
+    ):
+        raise ValueError(
+            f"{path} names {name}, a {kind}: the calls of a graph are of layers and "
+            "operations, and operations stand nowhere else"
+        )
     role = _role(key)
     if role not in (None, kind) and not (
         role == allowed.FUNCTION and kind == allowed.LAYER
@@ -150,7 +173,7 @@ def _check_function(path: str, key: str, entry: dict[str, Any]) -> None:
         )
     if not fine or _role(key) not in (None, allowed.FUNCTION):
         raise ValueError(
-            f"{path} names the function {_short(name)}, which is neither one of Keras' "
+            f"{path} names the function {short(name)}, which is neither one of Keras' "
             "activations nor registered with `register_keras_serializable`"
         )
 
@@ -164,41 +187,24 @@ def _check_arguments(path: str, made: type, config: Any) -> None:
     known = _parameters(made)
     for name in config:
         if name not in known:
-            raise ValueError(f"{path}.config: {made.__name__} has no {_short(name)}")
+            raise ValueError(f"{path}.config: {made.__name__} has no {short(name)}")
     shape = config.get("batch_shape") or config.get("shape")
     if (
         isinstance(shape, list)
         and math.prod(d for d in shape if isinstance(d, int)) > allowed.LARGEST
     ):
-        raise ValueError(f"{path}.config: inputs {_short(shape)} are too large")
+        raise ValueError(f"{path}.config: inputs {short(shape)} are too large")
 
 
 @cache
 def _parameters(made: type) -> frozenset[str]:
     """Every argument that a class and those it derives from take by name."""
     found = {"layers", "build_input_shape", "batch_input_shape"}
+    found |= set(allowed.UNNAMED.get(made.__name__, ()))
     for base in made.__mro__:
         if "__init__" in vars(base) and base is not object:
             found |= set(inspect.signature(vars(base)["__init__"]).parameters)
     return frozenset(found | {"name", "dtype", "trainable"}) - {"self", "kwargs"}
-
-
-def _check_array(path: str, config: Any) -> None:
-    """Refuses an array whose values are not plain numbers that stand there."""
-    if not isinstance(config, dict) or set(config) != {"value", "dtype"}:
-        raise ValueError(f"{path} is no array: it needs value and dtype")
-    if config["dtype"] not in list(allowed.DTYPES):
-        raise ValueError(f"{path} is an array of {_short(config['dtype'])}")
-    count, pending = 0, [(config["value"], 0)]
-    while pending:
-        value, depth = pending.pop()
-        count += 1
-        if count > MOST_NUMBERS or depth > 8:
-            raise ValueError(f"{path} is an array of over {MOST_NUMBERS:,} numbers")
-        if isinstance(value, list):
-            pending += [(item, depth + 1) for item in value]
-        elif not isinstance(value, int | float):
-            raise ValueError(f"{path} is an array of what is no number")
 
 
 def _check_leaf(path: str, key: str, value: Any, within: str) -> None:
@@ -212,7 +218,7 @@ def _check_leaf(path: str, key: str, value: Any, within: str) -> None:
     elif isinstance(value, int):
         limit = allowed.LARGEST_OF.get(str(key), allowed.LARGEST)
         if within == KERAS and abs(value) > limit:
-            raise ValueError(f"{path} is {_short(value)}, where {limit:,} is the most")
+            raise ValueError(f"{path} is {short(value)}, where {limit:,} is the most")
     elif not isinstance(value, float):
         raise ValueError(f"{path} holds a {type(value).__name__}")
 
@@ -229,16 +235,16 @@ def _check_name(path: str, key: str, value: str) -> None:
     elif role == allowed.POLICY:
         fine = value in allowed.POLICIES or value == "string"
     elif role in (allowed.INITIALIZER, allowed.REGULARIZER, allowed.CONSTRAINT):
-        plain = value.replace("_", "").lower()
+        bare = value.replace("_", "").lower()
         names = {n.lower() for (_, n), kind in allowed.CLASSES.items() if kind == role}
-        fine = plain in names
+        fine = bare in names
     elif key == "exclude_layers":  # searched for as a pattern
         fine = all(c.isalnum() or c in "_-/ " for c in value)
     else:
         fine = True
     if not fine:
         raise ValueError(
-            f"{path} names {_short(value)}, which is refused in a preset"
+            f"{path} names {short(value)}, which is refused in a preset"
             + (f" as a {role}" if role else "")
         )
 
@@ -268,27 +274,18 @@ def _kind_of(known: Any) -> str | None:
     return next((k for k, base in _BASES.items() if issubclass(known, base)), None)
 
 
+def _is_graph(entry: dict[str, Any]) -> bool:
+    """Whether it describes a functional model of Keras' own class."""
+    named = (entry.get("module"), entry.get("class_name"))
+    known = _registered(entry.get("registered_name", named[1]))
+    return known is None and named in allowed.GRAPHS
+
+
 def _module(name: str) -> Any:
     found: Any = keras
     for part in name.split(".")[1:]:
         found = getattr(found, part)
     return found
-
-
-def _plain(name: Any, most: int = 80) -> str:
-    """A name as it is shown in a message: in one line, and not for long."""
-    text = "".join(c if c.isprintable() else "?" for c in str(name)[: most + 1])
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _short(value: Any, most: int = 80) -> str:
-    """A value as it is shown in a message; never more than a line."""
-    if isinstance(value, list | dict) and len(value) > 20:
-        return f"a {type(value).__name__} of {len(value):,} values"
-    if isinstance(value, int) and abs(value) > 10**30:
-        return "a number of more than thirty digits"
-    text = repr(value[: most + 1] if isinstance(value, str) else value)
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def check_sizes(options: dict[str, Any], names, largest: int) -> None:

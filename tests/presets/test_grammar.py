@@ -18,6 +18,7 @@ from keras.src.saving import serialization_lib
 
 import keras_lifelong as kl
 from keras_lifelong.presets import allowed
+from keras_lifelong.presets import configs
 from keras_lifelong.presets.reading import PresetError
 
 COUNT = int(os.environ.get("GRAMMAR_PRESETS", 150))
@@ -36,6 +37,7 @@ _EXPORTED = [
     if not name.startswith("_")
 ]
 _LISTED = sorted(allowed.CLASSES)
+_TENSOR = {"shape": [None, 8], "dtype": "float32", "keras_history": ["drawn_in", 0, 0]}
 _ODD = [
     None,
     True,
@@ -107,6 +109,45 @@ class Grammar:
             found["registered_name"] = self.rng.choice(["keras_lifelong>DEN", name, 3])
         return found
 
+    def graph(self):
+        """A functional model of one to three calls, some of which are odd."""
+        self.names += 1
+        name, last = f"drawn_{self.names}", "drawn_in"
+        members = [
+            {
+                **entry("keras.layers", "InputLayer", {"batch_shape": [None, 8]}),
+                "name": last,
+                "inbound_nodes": [],
+            }
+        ]
+        for i in range(self.rng.randint(1, 3)):
+            tensor = {**_TENSOR, "keras_history": [last, 0, 0]}
+            call = {"args": [{"class_name": "__keras_tensor__", "config": tensor}]}
+            odd = self.rng.random() < 0.1
+            call["kwargs"] = {"training": self.value(2)} if odd else {}
+            if self.rng.random() < 0.3:
+                call["args"].append(self.value(2))
+            made = self.rng.choice(
+                [
+                    entry("keras.layers", "Dense", {"units": self.rng.randint(1, 8)}),
+                    entry("keras.src.ops.nn", "Relu"),
+                    entry("keras.src.ops.numpy", "Add"),
+                    self.object(2),
+                ]
+            )
+            last = f"{name}_{i}"
+            if isinstance(made["config"], dict):
+                made["config"]["name"] = last
+            members.append({**made, "name": last, "inbound_nodes": [call]})
+        config = {"name": name, "trainable": True, "layers": members}
+        config |= {"input_layers": ["drawn_in", 0, 0], "output_layers": [last, 0, 0]}
+        found = entry("keras.src.models.functional", "Functional", config)
+        if self.rng.random() < 0.3:
+            part = self.rng.choice([found, config, *members, *members[-1].values()])
+            if isinstance(part, dict) and part:
+                part[self.rng.choice(sorted(part))] = self.value()
+        return found
+
     def arguments(self, module, name, depth):
         self.names += 1
         found = {"name": f"drawn_{self.names}"}
@@ -144,7 +185,9 @@ def fits(preset, rng):
     grammar = Grammar(rng)
     layers = preset.layers
     how = rng.random()
-    if how < 0.6:
+    if how < 0.2:
+        layers.insert(rng.randint(1, len(layers)), grammar.graph())
+    elif how < 0.6:
         layers.insert(rng.randint(0, len(layers)), grammar.object())
     elif how < 0.9:
         config = rng.choice(layers)["config"]
@@ -164,10 +207,7 @@ def test_what_is_made_is_on_the_list(tmp_path, monkeypatch):
     monkeypatch.setattr(serialization_lib, "_retrieve_class_or_fn", noted)
     listed = {getattr(keras.activations, name) for name in allowed.ACTIVATIONS}
     for module, name in allowed.CLASSES:
-        place = keras
-        for part in module.split(".")[1:]:
-            place = getattr(place, part)
-        listed.add(getattr(place, name))
+        listed.add(getattr(configs._module(module), name))
     original = Broken(tmp_path / "preset")
     text = json.dumps(original.config)
     kl.LifelongModel.from_preset(original.save())
@@ -220,4 +260,5 @@ def test_what_is_made_is_on_the_list(tmp_path, monkeypatch):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_grammar_draws_plain_data(seed):
     grammar = Grammar(random.Random(seed))
-    assert json.loads(json.dumps([grammar.object() for _ in range(50)]))
+    drawn = [grammar.object() for _ in range(50)] + [grammar.graph()]
+    assert json.loads(json.dumps(drawn))

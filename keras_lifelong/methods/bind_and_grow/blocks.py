@@ -228,7 +228,7 @@ def _by_nodes(names, networks, parts) -> list[list[str]]:
 def _take(step: Step, values: dict[Wire, Any]) -> None:
     """Does a step, and keeps its outputs."""
     args, kwargs = step.filled(values)
-    outputs = step(*args, training=kwargs.pop("training", False), **kwargs)
+    outputs = step(*args, training=False, **kwargs)
     values.update(zip(step.outputs, keras.tree.flatten(outputs), strict=True))
 
 

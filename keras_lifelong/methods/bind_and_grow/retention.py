@@ -104,8 +104,7 @@ class Retention:
         held = {id(layers[place]) for place in still}
 
         def call(step, *args, **kwargs):
-            training = kwargs.pop("training", id(step.layer) not in held)
-            return step(*args, training=training, **kwargs)
+            return step(*args, training=id(step.layer) not in held, **kwargs)
 
         def loss(x, y, weight, arguments):
             del arguments

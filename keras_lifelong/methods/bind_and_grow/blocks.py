@@ -18,7 +18,6 @@ import numpy as np
 from keras import layers
 from keras import ops
 
-from keras_lifelong.graph import Graph
 from keras_lifelong.graph import Step
 from keras_lifelong.graph import Wire
 from keras_lifelong.graph import mask_of

@@ -136,7 +136,8 @@ def find_parts(
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
-                f"`parts` must not call a group as a layer is called. Received: {name!r}"
+                "`parts` must not call a group as a layer is called. "
+                f"Received: {name!r}"
             )
     return found
 

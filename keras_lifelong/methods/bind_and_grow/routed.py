@@ -123,9 +123,9 @@ class RoutedModel(LifelongModel):
         for name, owners in structure["routing"].items():
             if len(owners) != count:
                 raise ValueError(
-                    f"task {name!r} goes through {len(owners)} parts, where the network "
-                    f"has {count}: it was saved with other `parts`, `groups` or "
-                    "`normalization`"
+                    f"task {name!r} goes through {len(owners)} parts, where the "
+                    f"network has {count}: it was saved with other `parts`, `groups` "
+                    "or `normalization`"
                 )
         self.joint_net.routing = structure["routing"]
 

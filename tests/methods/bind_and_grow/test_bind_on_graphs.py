@@ -1,4 +1,4 @@
-"""BindAndGrow on graphs: branches, nested models, shared layers, masks, frozen layers."""
+"""BindAndGrow on graphs: branches, nested models, shared and frozen layers."""
 
 import keras
 import networks
@@ -58,9 +58,7 @@ def test_tasks_are_learned_kept_saved_exported_and_removed(name, tmp_path):
     small.assert_same(small.predictions(loaded, x), out)
     for m in (again, model):
         assert m.remove_task("t1").parameters > 0
-        small.assert_same(
-            small.predictions(m, x), {k: out[k] for k in ("t0", "t2")}
-        )
+        small.assert_same(small.predictions(m, x), {k: out[k] for k in ("t0", "t2")})
     if name == "two_branch_shared":
         fit(model, x, 3)
         fit(again, x, 3)

@@ -125,7 +125,9 @@ def test_features_that_are_masked_add_nothing():
     a, b = np.array([-0.5, 0.5, 0.0]), np.array([-2.0, 2.0, 0.0])
     expected = a @ b / np.sqrt((a @ a) * (b @ b))  # = 1
     found = rsa.dissimilarities(x, mask=mask)
-    np.testing.assert_allclose(found, [[0, 1 - expected], [1 - expected, 0]], atol=1e-12)
+    np.testing.assert_allclose(
+        found, [[0, 1 - expected], [1 - expected, 0]], atol=1e-12
+    )
     x[0, 2] = np.nan  # whatever a layer makes of it
     np.testing.assert_array_equal(rsa.dissimilarities(x, mask=mask), found)
     none = mask & np.array([[False], [True]])

@@ -21,6 +21,7 @@ from keras import ops
 from keras_lifelong.graph import Step
 from keras_lifelong.graph import Wire
 from keras_lifelong.graph import mask_of
+from keras_lifelong.graph import without_gradients
 from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
 from keras_lifelong.methods.bind_and_grow.joint_net import Node
 
@@ -227,8 +228,9 @@ def _by_nodes(names, networks, parts) -> list[list[str]]:
 def _take(step: Step, values: dict[Wire, Any]) -> None:
     """Does a step, and keeps its outputs."""
     args, kwargs = step.filled(values)
-    outputs = step(*args, training=False, **kwargs)
-    values.update(zip(step.outputs, keras.tree.flatten(outputs), strict=True))
+    outputs = keras.tree.flatten(step(*args, training=False, **kwargs))
+    outputs = [without_gradients(tensor) for tensor in outputs]
+    values.update(zip(step.outputs, outputs, strict=True))
 
 
 def _let_go(step: Step, values: dict[Wire, Any], readers) -> None:

@@ -32,6 +32,10 @@ def body():
     )
 
 
+def array(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
 def new(groups=None, samples=20, center=False):
     network = body()
     net = JointNet(network, find_parts(network, groups), TaskMemory)
@@ -62,7 +66,7 @@ def test_what_is_compared_is_what_layers_say_after_their_activation():
     ends = list(said(net_of(network), X).values())
     for end, (found,) in zip((0, 2, 3), ends, strict=True):  # the ReLU is part of it
         part = keras.Sequential([keras.Input((6,)), *network.layers[: end + 1]])
-        np.testing.assert_allclose(found.values, np.array(part(X)), atol=1e-6)
+        np.testing.assert_allclose(found.values, array(part(X)), atol=1e-6)
         assert found.mask is None
     assert (ends[1][0].values >= 0).all()
 
@@ -100,9 +104,9 @@ def test_what_a_layer_says_where_the_network_branches(by_task):
     for name, ends in expected.items():
         assert len(found[name]) == len(ends)
         for one, values in zip(found[name], ends, strict=True):
-            np.testing.assert_allclose(one.values, values, atol=1e-5)
+            np.testing.assert_allclose(one.values, array(values), atol=1e-5)
     compared = Representations(net, 20, False, seed=0)
-    both = np.concatenate([np.array(v) for v in expected["shared"]], 1)
+    both = np.concatenate([array(v) for v in expected["shared"]], 1)
     place = [net.parts[u].name for u in net.decided].index("shared")
     np.testing.assert_allclose(
         compared.matrices(net.active_nodes(), X)[place],
@@ -138,7 +142,7 @@ def test_inputs_by_name_are_taken():
     network = networks.two_inputs()
     net, x = net_of(network), networks.examples(network)
     top = list(said(net, x).values())[-1][0].values
-    np.testing.assert_allclose(top, np.array(network(x)), atol=1e-6)
+    np.testing.assert_allclose(top, array(network(x)), atol=1e-6)
 
 
 def test_what_networks_have_in_common_is_computed_once(monkeypatch):
@@ -192,7 +196,7 @@ def test_every_part_has_its_matrix(groups):
     nodes = net.nodes_in(body())
     matrices = compared.matrices(nodes, X[:20])
     assert len(matrices) == len(net.parts)
-    out = np.array(net.network.layers[0](X[:20]))  # it has the nodes now
+    out = array(net.network.layers[0](X[:20]))  # it has the nodes now
     for part, matrix in zip(net.parts, matrices, strict=True):
         assert matrix.shape == (20, 20)
         if part.layers == (0,):

@@ -61,7 +61,7 @@ def _ends(names: list[str], width: int) -> list[str]:
     """Names of which those of paths that are too long have lost their beginnings.
 
     >>> _ends(["dense", "stage_1/block_2/conv"], 10)
-    ['dense', '…k_2/conv']
+    ['dense', '…ck_2/conv']
     """
     return [
         "…" + name[1 - width :] if "/" in name and len(name) > width else name

@@ -20,6 +20,8 @@ Parts:
     cifar      gain and size by retention and δ, beside random growth, and how steady
                the accuracy of earlier tasks is
     live       a search of 20 δ on split_mnist
+    conflicts  what comparing a task with the earlier ones takes, at task 2, 6, 11 and
+               21: milliseconds, and the parts that are computed anew
 """
 
 import itertools
@@ -48,7 +50,7 @@ from keras_lifelong.search.grow_sequence import Recall
 PART = flags.DEFINE_enum(
     "part",
     "samplers",
-    ["samplers", "time", "permuted", "cifar", "live"],
+    ["samplers", "time", "permuted", "cifar", "live", "conflicts"],
     "what to measure",
 )
 OUT = flags.DEFINE_string("out", None, "file of results", required=True)
@@ -352,8 +354,64 @@ def live():
     table(results, ["best_gain", "smallest"])
 
 
+# Conflicts
+
+WATCHED = (2, 6, 11, 21)
+
+
+def conflicts():
+    """By which layers are grown first, and δ: routes that share more cost less."""
+
+    def measure(row, seed):
+        score, delta = row.split()
+        layers = [keras.layers.Dense(300, activation="relu") for _ in range(4)]
+        model = kl.BindAndGrow(
+            keras.Sequential([keras.Input((64,)), *layers]),
+            grow_coefficient=float(delta),
+            grow_score=score,
+            seed=seed,
+        )
+        model.compile("adam", metrics=["accuracy"])
+        draw = np.random.default_rng(seed)
+        compared, found = model.representations, {}
+        compare, said = compared.conflicts, compared.blocks.said
+        parts = []
+
+        def counted(*args):
+            for entry in said(*args):
+                parts.append(entry)
+                yield entry
+
+        def timed(task, alone, others):
+            parts.clear()
+            start = time.perf_counter()
+            conflicts = compare(task, alone, others)
+            found[len(others) + 1] = time.perf_counter() - start, len(parts)
+            return conflicts
+
+        compared.conflicts, compared.blocks.said = timed, counted
+        for t in range(WATCHED[-1]):
+            x = draw.normal(size=(1000, 64)).astype("float32")
+            y = (x[:, t] > 0).astype("int32")
+            task = kl.Task(
+                f"t{t}", train=(x[:500], y[:500]), validation=(x[500:], y[500:])
+            )
+            model.fit(task, epochs=1, batch_size=250, verbose=0)
+        return {
+            **{f"ms at {t}": 1000 * found[t][0] for t in WATCHED},
+            **{f"parts at {t}": found[t][1] for t in WATCHED},
+        }
+
+    rows = ["similarity 0.0", "similarity 0.55", "dissimilarity 0.3"]
+    results = run("conflicts", rows, SEEDS.value or 1, measure)
+    table(results, [f"ms at {t}" for t in WATCHED])
+    print()
+    table(results, [f"parts at {t}" for t in WATCHED])
+
+
 def main(_):
     parts = {
+        "conflicts": conflicts,
         "live": live,
         "samplers": samplers,
         "time": time_of_search,

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras.src.backend.common.masking import get_keras_mask
+from keras.src.backend.common.masking import set_keras_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +248,19 @@ def takes_training(layer: Any) -> bool:
     (True, False)
     """
     return "training" in inspect.signature(layer.call).parameters
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that a layer gave with its output, (batch, steps), or None."""
+    return get_keras_mask(tensor)
+
+
+def without_gradients(tensor: Any) -> Any:
+    """A tensor, with its mask, that PyTorch keeps nothing for to go back by."""
+    mask, found = get_keras_mask(tensor), keras.ops.stop_gradient(tensor)
+    if mask is not None:
+        set_keras_mask(found, mask)
+    return found
 
 
 # What Keras keeps to itself is used here alone

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import importlib.util
 import itertools
+import math
 
 import numpy as np
 
@@ -110,7 +111,7 @@ class Space:
             if choices is None:
                 return None
             sets.append(choices)
-        if np.prod([len(s) for s in sets]) > limit:
+        if math.prod(len(s) for s in sets) > limit:  # in integers of any size
             return None
         names = [hp.name for hp in self.axes]
         return [

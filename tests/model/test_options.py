@@ -92,7 +92,8 @@ CHOICES = {
         "retention": "one of 'slow', 'freeze' or 'same'",
         "grow_score": "'similarity' or 'dissimilarity'",
         "bind": "'similar' or 'released'",
-        "grow_init": "one of 'bound', 'root', 'independent' or 'fresh'",
+        "grow_init": "one of 'bound', 'root', 'independent', 'fresh' or 'pretrained'",
+        "normalization": "'per_task' or 'shared'",
     },
     "PAR": {
         "reference": "one of 'paper', 'code' or 'leave_one_out'",
@@ -126,6 +127,13 @@ OTHERS = [
         [-1, 0.5, True, None, {"a": -1}, {"a": False}],
     ),
     ("BindAndGrow", "groups", "an integer of at least 2 or None", [1, 2.0, True]),
+    (
+        "BindAndGrow",
+        "parts",
+        "a mapping, each a list, each a string, a list, each a list, each a string, "
+        "or None",
+        ["a", ["a"], {"a": "b"}, [[1]]],
+    ),
     ("BindAndGrow", "samples", "an integer of at least 3", [2, 3.0, None]),
     ("BindAndGrow", "candidates", "a mapping, each a list", [["a"], {"a": "b"}]),
     ("BindAndGrow", "bind_to", "a mapping, each a string, or None", ["a", {"a": 1}]),

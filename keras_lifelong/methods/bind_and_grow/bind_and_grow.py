@@ -46,7 +46,10 @@ class BindAndGrow(RoutedModel):
     which may be an older task's still.
 
     Args:
-        backbone: `keras.Sequential` of hidden layers, of any kind.
+        backbone: `keras.Sequential` or functional `keras.Model` of hidden layers, of
+            any kind. Each layer with weights is a node wherever it stands, in a branch
+            or a nested model, and one that is called several times is one node. Layers
+            that are not trainable are never grown nor trained: all tasks share them.
         grow_coefficient: δ in [0, 1], or a dict of them by the name of the task: 0
             shares all layers, 1 grows all.
         retention: what becomes of shared layers while a new task is learned: "slow":
@@ -59,7 +62,18 @@ class BindAndGrow(RoutedModel):
             "released": to that of the smallest similarity, as the authors' program.
         grow_init: what a grown layer begins with: "bound": the weights of the layer it
             replaces; "root": those that the first task has now; "independent": those of
-            the network that learned the task alone; "fresh": newly drawn ones.
+            the network that learned the task alone; "fresh": newly drawn ones;
+            "pretrained": those that `backbone` came with, where `pretrained`.
+        normalization: "per_task": each task has its own scale, shift and statistics of
+            batch normalisation, and of other layers their statistics, which nothing
+            is decided about; normalisation then belongs to the layer before it. Under
+            "freeze" earlier tasks stay what they are to the last bit. "shared": it is
+            a layer as others are, whose statistics become those of the task that
+            was learned last.
+        parts: which layers are grown together, as one: lists of names of layers, of
+            beginnings of their paths ("stage_1" is all of a nested model's), or of
+            patterns ("block_1_*"); in a dict, by a name for each. The other layers are
+            parts of their own. Not together with `groups`.
         groups: None: whole layers are grown. A number, at least 2: each layer is
             divided into so many groups of channels, each grown by itself. Channels of
             networks that were learned apart do not correspond, so that the scores of
@@ -70,10 +84,14 @@ class BindAndGrow(RoutedModel):
             is compared to choose it.
         bind_rank: 0: the best task is bound to; 1: the next best, and so on; or a dict
             of such numbers by the name of the task, as a search tries them.
-        random_growth: the paper's ablation: as many layers, drawn at random.
+        random_growth: the paper's ablation: bound to a candidate drawn at random, and a
+            number of layers drawn at random, from none to all, are grown. `bind_rank`
+            and `grow_coefficient` then say nothing.
         samples: N: examples on which layers are compared, at least 3.
-        center: see `metrics.similarity.dissimilarities`.
+        center: see `similarity.dissimilarities`.
         seed, name: see `LifelongModel`.
+        pretrained: whether the weights that `backbone` comes with are what the network
+            of the first task, and that of each task alone, begins with.
 
     Raises:
         ValueError: if an argument is of another type or range, naming it.
@@ -96,7 +114,11 @@ class BindAndGrow(RoutedModel):
         slow_ratio: Annotated[float, In(0, 1, open_low=True)] = 0.1,
         grow_score: Literal["similarity", "dissimilarity"] = "similarity",
         bind: Literal["similar", "released"] = "similar",
-        grow_init: Literal["bound", "root", "independent", "fresh"] = "bound",
+        grow_init: Literal[
+            "bound", "root", "independent", "fresh", "pretrained"
+        ] = "bound",
+        normalization: Literal["per_task", "shared"] = "per_task",
+        parts: dict[str, list[str]] | list[list[str]] | None = None,
         groups: Annotated[int, AtLeast(2)] | None = None,
         candidates: dict[str, list[str]] | None = None,
         bind_to: dict[str, str] | None = None,
@@ -105,10 +127,16 @@ class BindAndGrow(RoutedModel):
         samples: Annotated[int, AtLeast(FEWEST)] = 500,
         center: bool = False,
         seed: Seed = 0,
+        pretrained: bool = False,
         name: str | None = None,
     ):
         options = checked_options(BindAndGrow, locals())
-        super().__init__(backbone, seed=seed, name=name, options=options)
+        if groups is not None and parts is not None:
+            raise ValueError(
+                "`parts` joins layers and `groups` divides them: give one of the two. "
+                f"Received: parts={parts!r}, groups={groups!r}"
+            )
+        super().__init__(backbone, seed, pretrained, name, options)
         self.recall = None  # of what was learned before; see `search.grow_sequence`
         o, net = self.options, self.joint_net
         self.representations = Representations(net, o.samples, o.center, self.seed)
@@ -118,6 +146,11 @@ class BindAndGrow(RoutedModel):
 
     def learn(self, task):
         name, net = task.name, self.joint_net
+        if self.options.grow_init == "pretrained" and self.pretrained_nodes() is None:
+            raise ValueError(
+                "`grow_init` may be 'pretrained' where `pretrained` is True. Received: "
+                "a backbone whose weights do not count"
+            )
         if name in net.routing:  # a task that comes back keeps its nodes
             yield from self.train(task, net.shared(name))
             return
@@ -133,24 +166,35 @@ class BindAndGrow(RoutedModel):
         grown, why = self.choose_parts(name, conflicts[bound])
         owners, nodes = list(net.routing[bound]), net.nodes_of(bound)
         fresh = self.grown_nodes(name, bound, alone)
-        for u in grown:
+        made = sorted([*grown, *net.by_task])
+        for u in made:
             owners[u], nodes[u] = name, fresh[u]
         self.route(name, owners, nodes)
-        names = [part.name for part in net.parts]
+        names = [net.parts[u].name for u in net.decided]
         told = {"to": bound, "units": names, "conflicts": conflicts, **why}
         self.log(name, "joint_net", "bind", 0, **told)
-        self.log_nodes(name, "grow", grown, rho=conflicts[bound]["rho"], **why)
-        shared = [u for u in range(len(owners)) if u not in grown]
+        self.log_nodes(name, "grow", made, conflicts[bound]["rho"], **why)
+        shared = [u for u in range(len(owners)) if u not in made]
         yield from self.learn_together(task, shared)
 
     def log_nodes(self, name, kind, parts, rho=None, **why):
-        """Logs a node of the task's own for each of these parts."""
+        """Logs a node of the task's own for each of these parts.
+
+        Args:
+            name, kind: of the task, and of what was done.
+            parts: numbers of parts.
+            rho: ρ of those that are decided about, where one was.
+            why: of the decision.
+        """
+        net = self.joint_net
         for u in parts:
-            own = {} if rho is None else {"rho": rho[u]}
-            if "probability" in why:
-                own["probability"] = why["probability"][u]
-            layer = self.joint_net.parts[u].name
-            self.log(name, layer, kind, self.joint_net.params(u), **own)
+            own = {}
+            if rho is not None and u in net.decided:
+                place = net.decided.index(u)
+                own["rho"] = rho[place]
+                if "probability" in why:
+                    own["probability"] = why["probability"][place]
+            self.log(name, net.parts[u].name, kind, net.params(u), **own)
 
     # The task alone
 
@@ -164,7 +208,7 @@ class BindAndGrow(RoutedModel):
             self.notes(task.name)["single_task"] = dict(known[2])
             return known[:2]
         start = self.get_active()
-        self.joint_net.load(self.fresh_nodes("alone", task.name))
+        self.joint_net.load(self.first_nodes("alone", task.name))
         if self.active_spec.head == "shared":  # it has learned already
             kernel = self.head.kernel
             drawn = heads.draw(*kernel.shape, self.seed, "alone", task.name)
@@ -219,6 +263,8 @@ class BindAndGrow(RoutedModel):
 
     def choose(self, name, conflicts: dict[str, Conflict]) -> str:
         """The task to bind to, by rank; of equals the earlier."""
+        if self.options.random_growth:
+            return str(self.drawn(name, "bound").choice(list(conflicts)))
         released = self.options.bind == "released"
         key: Literal["similarity_norm", "norm"]
         key = "similarity_norm" if released else "norm"
@@ -243,21 +289,23 @@ class BindAndGrow(RoutedModel):
 
     def choose_parts(self, name, conflict: Conflict) -> tuple[list[int], dict]:
         """The nucleus of parts to grow, and what it was found by."""
+        decided = self.joint_net.decided
         scores = np.array(conflict["conflict"])
         if self.options.grow_score == "similarity":
             scores = 1 - scores
-        delta = self.coefficient(name)
-        grown = rsa.nucleus(scores, delta)
-        why = {
-            "coefficient": delta,
-            "probability": (scores / scores.sum()).tolist(),
-        }
+        why: dict = {"probability": (scores / scores.sum()).tolist()}
         if self.options.random_growth:
-            seed = derive_seed(self.seed, "random growth", name)
-            drawn = np.random.default_rng(seed).permutation(len(scores))
-            grown = sorted(int(u) for u in drawn[: len(grown)])
-            why["random"] = True
-        return grown, why
+            draw = self.drawn(name, "grown")
+            count = draw.integers(len(decided) + 1)
+            grown = draw.permutation(decided)[:count].tolist()
+            return sorted(grown), {**why, "random": True}
+        delta = self.coefficient(name)
+        grown = [decided[i] for i in rsa.nucleus(scores, delta)]
+        return grown, {"coefficient": delta, **why}
+
+    def drawn(self, name, what: str) -> np.random.Generator:
+        """Draws what is random of a task's binding and growing."""
+        return np.random.default_rng(derive_seed(self.seed, "random", what, name))
 
     def grown_nodes(self, name, bound, alone) -> list[Node]:
         """What every part would begin with, if it is grown."""
@@ -266,6 +314,8 @@ class BindAndGrow(RoutedModel):
             return alone
         if how == "fresh":
             return self.fresh_nodes("grown", name)
+        if how == "pretrained":
+            return self.pretrained_nodes() or []  # `learn` has asked for them
         source = bound if how == "bound" else next(iter(self.routing))
         return self.joint_net.nodes_of(source)
 
@@ -276,7 +326,10 @@ class BindAndGrow(RoutedModel):
         if self.recall is None:
             yield from self.train(task, shared)
             return
-        table = tuple((name, *owners) for name, owners in self.routing.items())
+        to = {e["task"]: e["why"]["to"] for e in self.growth if e["kind"] == "bind"}
+        table = tuple(
+            (name, to.get(name), *owners) for name, owners in self.routing.items()
+        )
         known = self.recall.get(("together", table))
         if known is None:
             yield from self.train(task, shared)

@@ -34,7 +34,8 @@ def routes(result: Result) -> tuple[list[str], list[str], np.ndarray]:
             continue
         table[t] = table[tasks.index(str(bound[name]["why"]["to"]))]
         for e in result.growth:
-            if e["kind"] == "grow" and str(e["task"]) == name:
+            grown = e["kind"] == "grow" and str(e["task"]) == name
+            if grown and str(e["layer"]) in units:  # else it is each task's own
                 table[t, units.index(str(e["layer"]))] = t
     return tasks, units, table
 
@@ -54,6 +55,18 @@ def conflicts(result: Result) -> tuple[list[str], np.ndarray, list[int]]:
         for other, found in e["why"]["conflicts"].items():
             table[t, tasks.index(str(other))] = float(found["norm"])
     return tasks, table, to
+
+
+def _ends(names: list[str], width: int) -> list[str]:
+    """Names of which those of paths that are too long have lost their beginnings.
+
+    >>> _ends(["dense", "stage_1/block_2/conv"], 10)
+    ['dense', '…ck_2/conv']
+    """
+    return [
+        "…" + name[1 - width :] if "/" in name and len(name) > width else name
+        for name in names
+    ]
 
 
 @registry.figure(
@@ -83,9 +96,11 @@ def joint_net(result: Result) -> Figure:
     tasks, units, table = routes(result)
     if not tasks:
         raise ValueError("`result` has no routes of tasks in its growth log.")
-    figure = style.new_figure(8.4, 1.75 + 0.3 * max(len(tasks), 3))
+    upwards = len(units) > 8  # the names, which then need more room below
+    low = 1.15 if upwards else 0.55
+    figure = style.new_figure(8.4, 1.2 + low + 0.3 * max(len(tasks), 3))
     height = figure.get_size_inches()[1]
-    axes = figure.add_axes((0.15, 0.55 / height, 0.83, 1 - 1.35 / height))
+    axes = figure.add_axes((0.15, low / height, 0.83, 1 - (low + 0.8) / height))
     colours = style.task_colours(len(tasks))
     for t in range(len(tasks)):
         for u in range(len(units)):
@@ -94,7 +109,7 @@ def joint_net(result: Result) -> Figure:
             if len(units) <= 12:
                 name = style.plain(tasks[table[t, u]], 12)
                 tables.write(axes, u, t, name, style.ink_on(colour), 7.5)
-    tables.frame(axes, units, tasks)
+    tables.frame(axes, _ends(units, 14), tasks, rotate=upwards)
     own = np.mean([table[t] == t for t in range(len(tasks))])
     style.title(
         figure,
@@ -157,7 +172,7 @@ def conflict_map(result: Result) -> Figure:
             if flip and to[i] == j:
                 tables.outline(axes, j, i, 0.84, 0.8)
         rows = tasks if flip else [""] * len(tasks)
-        tables.frame(axes, names, rows, (10, 12), rotate=True)
+        tables.frame(axes, _ends(names, 10), rows, (10, 12), rotate=True)
         axes.set_title(label, fontsize=8.5, loc="left")
     style.title(
         figure,

@@ -2,75 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 import numpy as np
-from keras import layers
 from keras import ops
 
+from keras_lifelong.graph import Graph
+from keras_lifelong.methods.bind_and_grow.parts import Kept
+from keras_lifelong.methods.bind_and_grow.parts import Part
+from keras_lifelong.methods.bind_and_grow.parts import divided
 from keras_lifelong.model.task_memory import TaskMemory
-from keras_lifelong.seeds import without_seed_states
 
-SPLIT = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.BatchNormalization)
-Node = list[np.ndarray]  # the values of a part, in the order of its layer's variables
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """What can be grown by itself: a layer, or a group of its channels.
-
-    Attributes:
-        name: of the layer, with the group if there are several.
-        layer: its place in the network.
-        start, stop: its channels; None: all.
-    """
-
-    name: str
-    layer: int
-    start: int | None = None
-    stop: int | None = None
-
-    def of(self, array: np.ndarray) -> np.ndarray:
-        """What belongs to the part of a layer's variable or output (…, channels)."""
-        return array if self.start is None else array[..., self.start : self.stop]
-
-
-def find_parts(network, groups: int | None = None) -> list[Part]:
-    """The parts of a network, from the input up.
-
-    Args:
-        network: a `keras.Sequential`.
-        groups: how many each layer has; None: it is one part.
-
-    Raises:
-        ValueError: if no layer has weights, or one cannot be divided.
-    """
-    found = []
-    for place, layer in enumerate(network.layers):
-        if not without_seed_states(layer.variables):
-            continue
-        if groups is None:
-            found.append(Part(layer.name, place))
-            continue
-        channels = int(layer.output.shape[-1])
-        if not isinstance(layer, SPLIT) or channels % groups:
-            raise ValueError(
-                f"`groups` must divide the channels of every layer with weights, "
-                f"which are dense, convolutions or norms. Received: {groups} and "
-                f"layer {layer.name!r} ({type(layer).__name__}, {channels})"
-            )
-        step = channels // groups
-        found += [
-            Part(f"{layer.name}/{g}", place, g * step, (g + 1) * step)
-            for g in range(groups)
-        ]
-    if not found:
-        raise ValueError(
-            "`backbone` must have a layer with weights, to be grown. Received: none"
-        )
-    return found
+Node = list[np.ndarray]  # the values of a part, in the order of its variables
 
 
 class JointNet:
@@ -82,11 +27,15 @@ class JointNet:
     under `("node", part, owner, i)`.
 
     Args:
-        network: a `keras.Sequential`.
+        network: a `keras.Sequential` or functional `keras.Model`.
         parts: what `find_parts` gave.
         memory: a function that returns the `TaskMemory` of now.
 
     Attributes:
+        graph: the network's `Graph`.
+        decided: numbers of the parts about which is decided whether they grow.
+        by_task: those of the parts that each task has for itself.
+        frozen: the network's variables that all tasks share.
         routing: dict: for each task the owner of its node of every part.
     """
 
@@ -94,14 +43,20 @@ class JointNet:
         self, network, parts: Sequence[Part], memory: Callable[[], TaskMemory]
     ):
         self.network, self.parts = network, list(parts)
+        self.graph = Graph(network)
+        self.decided = [u for u, part in enumerate(parts) if not part.by_task]
+        self.by_task = [u for u, part in enumerate(parts) if part.by_task]
+        kept = divided(self.graph, bool(self.by_task))
+        self.frozen = [v for k in kept for v in k.frozen]
+        self._variables = [_of_part(kept, part) for part in parts]
         self.routing: dict[str, list[str]] = {}
         self._memory = memory
 
     # A node
 
     def variables(self, u: int) -> list:
-        """The network's variables that hold a part, all of its layer's."""
-        return without_seed_states(self.network.layers[self.parts[u].layer].variables)
+        """The network's variables that hold a part; of a group all of its layer's."""
+        return self._variables[u]
 
     def node(self, u: int, owner: str, memory: TaskMemory | None = None) -> Node:
         """A node as a memory has it, that of now if none is given."""
@@ -131,34 +86,43 @@ class JointNet:
 
     def nodes_in(self, network) -> list[Node]:
         """Copies of what a network of the same layers holds, one for each part."""
+        kept = divided(Graph(network), bool(self.by_task))
+        return self._values([_of_part(kept, part) for part in self.parts])
+
+    def _values(self, variables: list[list]) -> list[Node]:
         return [
-            [
-                part.of(ops.convert_to_numpy(v)).copy()
-                for v in without_seed_states(network.layers[part.layer].variables)
-            ]
-            for part in self.parts
+            [part.of(ops.convert_to_numpy(v)).copy() for v in held]
+            for part, held in zip(self.parts, variables, strict=True)
         ]
 
     def active_nodes(self) -> list[Node]:
         """Copies of what the network holds now, one for each part."""
-        return self.nodes_in(self.network)
+        return self._values(self._variables)
 
-    def load(self, nodes: Sequence[Node]) -> None:
-        """Copies nodes, one for each part, into the network."""
-        for variable, value in self.assembled(nodes):
+    def load(self, nodes: Sequence[Node], parts: Iterable[int] | None = None) -> None:
+        """Copies nodes, one for each part, into the network: all, or those of some."""
+        for variable, value in self.assembled(nodes, parts):
             variable.assign(value)
 
-    def assembled(self, nodes: Sequence[Node]) -> list[tuple]:
-        """The network's variables, each with the value that nodes give it."""
-        by_layer: dict[int, list] = {}
-        for part, node in zip(self.parts, nodes, strict=True):
-            by_layer.setdefault(part.layer, []).append(node)
+    def assembled(
+        self, nodes: Sequence[Node], parts: Iterable[int] | None = None
+    ) -> list[tuple]:
+        """The network's variables, each with the value that nodes give it.
+
+        Args:
+            nodes: one for each part.
+            parts: numbers of those that count, of all groups of a layer or of none.
+                None: all.
+        """
+        wanted = range(len(self.parts)) if parts is None else parts
+        by_layer: dict[tuple, list[int]] = {}
+        for u in wanted:
+            part = self.parts[u]
+            by_layer.setdefault((part.layers, part.by_task), []).append(u)
         found = []
-        for place, groups in by_layer.items():
-            variables = without_seed_states(self.network.layers[place].variables)
-            for variable, pieces in zip(
-                variables, zip(*groups, strict=True), strict=True
-            ):
+        for us in by_layer.values():
+            groups = zip(*(nodes[u] for u in us), strict=True)
+            for variable, pieces in zip(self._variables[us[0]], groups, strict=True):
                 whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, -1)
                 found.append((variable, whole))
         return found
@@ -232,3 +196,9 @@ class JointNet:
             pairs = zip(self.parts, owners, strict=True)
             lines.append(f"{name}: " + ", ".join(f"{p.name} of {o}" for p, o in pairs))
         return lines
+
+
+def _of_part(kept: Sequence[Kept], part: Part) -> list:
+    """The variables of a part among those of a graph's layers."""
+    layers = [kept[place] for place in part.layers]
+    return [v for k in layers for v in (k.own if part.by_task else k.weights)]

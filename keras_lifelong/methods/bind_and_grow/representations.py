@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import TypedDict
 
+import keras
 import numpy as np
 
 from keras_lifelong.methods.bind_and_grow import similarity as rsa
-from keras_lifelong.methods.bind_and_grow.blocks import activation_places
-from keras_lifelong.methods.bind_and_grow.blocks import block_outputs
+from keras_lifelong.methods.bind_and_grow.blocks import Blocks
+from keras_lifelong.methods.bind_and_grow.blocks import Said
 from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
 from keras_lifelong.methods.bind_and_grow.joint_net import Node
 from keras_lifelong.seeds import derive_seed
@@ -23,7 +25,7 @@ class Conflict(TypedDict):
     """How much two networks are in conflict, as the growth log has it.
 
     Attributes:
-        rho: ρ in [-1, 1] of every part, from the input up.
+        rho: ρ in [-1, 1] of every part that is decided about, from the input up.
         conflict: c = (1 - ρ) / 2 of every part.
         norm: of the conflicts.
         similarity_norm: of 1 - c.
@@ -63,47 +65,69 @@ class Representations:
     def __init__(self, joint_net: JointNet, samples: int, center: bool, seed: int):
         self.joint_net = joint_net
         self.samples, self.center, self.seed = samples, center, seed
-        self._places = activation_places(joint_net.network)
+        self.blocks = Blocks(joint_net)
 
-    def probes(self, task) -> np.ndarray:
+    def probes(self, task) -> Any:
         """The examples (n, …) on which parts are compared: N of the validation data.
+
+        They have the structure that the network takes.
 
         Of the training data, where there is no validation data or only a few examples,
         among which there are no dissimilarities to be compared.
         """
         data = task.validation
-        if data is None or (not is_dataset(data) and len(data[0]) < FEWEST):
+        if data is None or (not is_dataset(data) and len(data[1]) < FEWEST):
             data = task.train
         if is_dataset(data):
             data = next(data.batch(self.samples).as_numpy_iterator())
-        x = np.asarray(data[0])
+        x = keras.tree.map_structure(np.asarray, data[0])
         seed = derive_seed(self.seed, "probes", task.name)
-        rows = np.random.default_rng(seed).permutation(len(x))
-        return x[np.sort(rows[: self.samples])]
+        rows = np.random.default_rng(seed).permutation(len(data[1]))
+        rows = np.sort(rows[: self.samples])
+        return keras.tree.map_structure(lambda array: array[rows], x)
 
-    def matrices(self, nodes: Sequence[Node], x: np.ndarray) -> list[np.ndarray]:
+    def matrices(self, nodes: Sequence[Node], x: Any) -> list[np.ndarray]:
         """The dissimilarities (n, n) of every part of a network of these nodes.
 
-        The network's variables are afterwards those of the nodes.
+        Of those that are decided about. The network's variables are afterwards those of
+        the nodes.
+
+        Args:
+            nodes: one for each part.
+            x: examples (n, …), in the structure that the network takes.
         """
         self.joint_net.load(nodes)
-        network = self.joint_net.network
-        found: list[np.ndarray] = []
-        for _, matrices in block_outputs(network, self._places, x, self._of_layer):
-            found += matrices  # parts are numbered from the input up, as layers are
-        return found
+        found = {u: m for _, u, m in self.blocks.said({"": nodes}, x, self._matrix)}
+        return [found[u] for u in self.joint_net.decided]
 
-    def _of_layer(self, place: int, outputs: np.ndarray) -> list[np.ndarray]:
-        """Dissimilarities of the parts of a layer, by its outputs (n, …)."""
-        parts = [part for part in self.joint_net.parts if part.layer == place]
-        return [rsa.dissimilarities(part.of(outputs), self.center) for part in parts]
+    def _matrix(self, u: int, said: list[Said]) -> np.ndarray:
+        """The dissimilarities of a part, by what it says at its ends."""
+        part = self.joint_net.parts[u]
+        if len(said) == 1:
+            values = part.of(said[0].values)
+            return rsa.dissimilarities(values, self.center, mask=said[0].mask)
+        n = len(said[0].values)
+        values = np.concatenate([part.of(s.values).reshape(n, -1) for s in said], 1)
+        mask = None
+        if any(s.mask is not None for s in said):
+            masks = [
+                rsa.wide(np.ones(n) if s.mask is None else s.mask, part.of(s.values))
+                for s in said
+            ]
+            mask = np.concatenate(masks, 1)
+        return rsa.dissimilarities(values, self.center, mask=mask)
+
+    def _ranked(self, u: int, said: list[Said]) -> rsa.Ranked:
+        return rsa.ranked(self._matrix(u, said))
 
     def conflicts(
         self, task, alone: Sequence[Node], others: Mapping[str, Sequence[Node]]
     ) -> dict[str, Conflict]:
         """The conflict of a task's own network with that of each candidate.
 
-        The network's variables are afterwards as they were.
+        What candidates have in common from the input up is compared once, so that the
+        cost is that of the different nodes on their routes, however many tasks there
+        are. The network's variables are afterwards as they were.
 
         Args:
             task: whose examples are looked at.
@@ -111,9 +135,15 @@ class Representations:
             others: nodes of the candidates, by name.
         """
         x, start = self.probes(task), self.joint_net.active_nodes()
-        own, found = self.matrices(alone, x), {}
-        for name, nodes in others.items():
-            pairs = zip(own, self.matrices(nodes, x), strict=True)
-            found[name] = conflict_of([rsa.similarity(a, b) for a, b in pairs])
+        own = {u: r for _, u, r in self.blocks.said({"": alone}, x, self._ranked)}
+        rho: dict[str, dict[int, float]] = {name: {} for name in others}
+        for names, u, ranks in self.blocks.said(others, x, self._ranked):
+            found = rsa.agreement(own[u], ranks)
+            for name in names:
+                rho[name][u] = found
         self.joint_net.load(start)
-        return found
+        decided = self.joint_net.decided
+        return {
+            name: conflict_of([found[u] for u in decided])
+            for name, found in rho.items()
+        }

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_lifelong.methods.bind_and_grow.blocks import applied
 from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
 from keras_lifelong.methods.bind_and_grow.joint_net import Node
 
@@ -45,22 +44,23 @@ class Retention:
             Arrays (channels,), or (1,) for all channels.
         """
         variables = self.joint_net.network.trainable_variables
-        return [self._scale(v, shared) for v in variables]
+        parts: dict[int, list[int]] = {}
+        for u in range(len(self.joint_net.parts)):
+            for v in self.joint_net.variables(u):
+                parts.setdefault(id(v), []).append(u)
+        return [self._scale(parts[id(v)], shared) for v in variables]
 
-    def _scale(self, variable, shared) -> np.ndarray:
-        parts = self.joint_net.parts
-        for place, layer in enumerate(self.joint_net.network.layers):
-            if any(variable is v for v in layer.variables):
-                mine = [(u, x) for u, x in enumerate(parts) if x.layer == place]
-                channels = mine[-1][1].stop
-                if channels is None:
-                    value = self.factor if mine[0][0] in shared else 1.0
-                    return np.full((1,), value, "float32")
-                scale = np.ones(channels, "float32")
-                for u, part in mine:
-                    scale[part.start : part.stop] = self.factor if u in shared else 1.0
-                return scale
-        raise ValueError(f"{variable.path} is no variable of the network.")
+    def _scale(self, mine: list[int], shared: Sequence[int]) -> np.ndarray:
+        """Of a variable, by the parts that it is of."""
+        parts = [(u, self.joint_net.parts[u]) for u in mine]
+        channels = parts[-1][1].stop
+        if channels is None:
+            value = self.factor if mine[0] in shared else 1.0
+            return np.full((1,), value, "float32")
+        scale = np.ones(channels, "float32")
+        for u, part in parts:
+            scale[part.start : part.stop] = self.factor if u in shared else 1.0
+        return scale
 
     # Frozen parts
 
@@ -89,19 +89,25 @@ class Retention:
 
     def still_layers(self, kept: dict[int, Node]) -> tuple[int, ...]:
         """Layers with statistics of which every part is frozen."""
-        parts, layers = self.joint_net.parts, self.joint_net.network.layers
+        parts = self.joint_net.parts
+        layers = list(self.joint_net.graph.layers.values())
         return tuple(
             place
-            for place in sorted({part.layer for part in parts})
+            for place in sorted({place for part in parts for place in part.layers})
             if layers[place].non_trainable_variables
-            and all(u in kept for u, part in enumerate(parts) if part.layer == place)
+            and all(u in kept for u, part in enumerate(parts) if place in part.layers)
         )
 
     def _make_loss(self, still):
+        graph = self.joint_net.graph
+        layers = list(graph.layers.values())
+        held = {id(layers[place]) for place in still}
+
+        def call(step, *args, **kwargs):
+            return step(*args, training=id(step.layer) not in held, **kwargs)
+
         def loss(x, y, weight, arguments):
             del arguments
-            for place, layer in enumerate(self.joint_net.network.layers):
-                x = applied(layer, x, training=place not in still)
-            return self._loss_of(y, x, weight)
+            return self._loss_of(y, graph.run(x, call), weight)
 
         return loss

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
 from keras_lifelong.methods.bind_and_grow.joint_net import Node
-from keras_lifelong.methods.bind_and_grow.joint_net import Part
-from keras_lifelong.methods.bind_and_grow.joint_net import find_parts
+from keras_lifelong.methods.bind_and_grow.parts import Part
+from keras_lifelong.methods.bind_and_grow.parts import find_parts
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.reading import Reading
-from keras_lifelong.model.state import AllInMemory
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import seeded_copy
 
 
-class RoutedModel(AllInMemory, LifelongModel):
+class RoutedModel(LifelongModel):
     """A `LifelongModel` on a `JointNet`: what a model is asked for is asked of that.
 
     Attributes:
         joint_net: the `JointNet`.
         routing: dict: for each task the owner of its node of every part.
-        units: list of the `Part`s that can be grown.
+        units: list of the `Part`s of which tasks have nodes.
     """
 
-    carries_graphs = False
+    carries_graphs = True
 
     def build_network(self, backbone):
-        parts = find_parts(backbone, self.options.groups)
+        o = self.options
+        by_task = o.normalization == "per_task"
+        parts = find_parts(backbone, o.groups, o.parts, by_task)
         self.joint_net = JointNet(backbone, parts, lambda: self.memory)
+        if self.pretrained:
+            values = [v for node in self.joint_net.active_nodes() for v in node]
+            for i, value in enumerate(values):
+                self.memory["pretrained", i] = value
         return backbone
 
     @property
@@ -36,6 +41,26 @@ class RoutedModel(AllInMemory, LifelongModel):
     @property
     def routing(self) -> dict[str, list[str]]:
         return self.joint_net.routing
+
+    def first_nodes(self, *seed_parts) -> list[Node]:
+        """What a network begins with: the pretrained weights, or newly drawn ones."""
+        given = self.pretrained_nodes()
+        return self.fresh_nodes(*seed_parts) if given is None else given
+
+    def pretrained_nodes(self) -> list[Node] | None:
+        """Nodes of the weights that the backbone came with; None if they do not count.
+
+        They are kept in memory, since a model that is saved and loaded goes on with
+        them.
+        """
+        if ("pretrained", 0) not in self.memory:
+            return None
+        net, found, i = self.joint_net, [], 0
+        for u in range(len(net.parts)):
+            count = len(net.variables(u))
+            found.append([self.memory["pretrained", i + k] for k in range(count)])
+            i += count
+        return found
 
     def fresh_nodes(self, *seed_parts) -> list[Node]:
         """Nodes of newly drawn weights."""
@@ -52,11 +77,15 @@ class RoutedModel(AllInMemory, LifelongModel):
 
     shared_forms = (("node", int, str, int),)
 
+    def shared_variables(self):
+        return self.joint_net.frozen  # all else is in memory, by node
+
     def reading_of(self, name, memory, training=None):
         self._record(name, memory)
         if name not in self.routing:  # it was added and not learned
             return super().reading_of(name, memory, training)
         pairs = self.joint_net.assembled(self.joint_net.nodes_of(name, memory))
+        pairs += [(v, None) for v in self.joint_net.frozen]  # as they stand
         variables, values = (list(part) for part in zip(*pairs, strict=True))
         head = self._head_of(name, memory, training)
         return Reading(self.network, variables, values, head)
@@ -90,6 +119,14 @@ class RoutedModel(AllInMemory, LifelongModel):
         return {"routing": self.routing}
 
     def set_structure(self, structure):
+        count = len(self.joint_net.parts)
+        for name, owners in structure["routing"].items():
+            if len(owners) != count:
+                raise ValueError(
+                    f"task {name!r} goes through {len(owners)} parts, where the "
+                    f"network has {count}: it was saved with other `parts`, `groups` "
+                    "or `normalization`"
+                )
         self.joint_net.routing = structure["routing"]
 
     def log_initial(self, task):

@@ -10,6 +10,7 @@ BindAndGrow (Shaikh, Sinha: CODS-COMAD 2021, sections 3 and 4).
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 
@@ -20,7 +21,10 @@ TINY = 1e-9
 
 
 def dissimilarities(
-    features: np.ndarray, center: bool = False, block: int = 4096
+    features: np.ndarray,
+    center: bool = False,
+    block: int = 4096,
+    mask: np.ndarray | None = None,
 ) -> np.ndarray:
     """The representational dissimilarity matrix (n, n): 1 - Pearson's correlation.
 
@@ -29,6 +33,9 @@ def dissimilarities(
         center: whether the mean over the examples is subtracted from each feature
             first (Dwivedi and Roig, CVPR 2019). BindAndGrow does not.
         block: features at a time, so that memory stays small however wide a layer is.
+        mask: (n, …), of the first axes of `features`: False where they say nothing, as
+            at the steps of a sequence that fill it up. Such a feature is no part of its
+            example's mean and adds nothing to a correlation. None: all count.
 
     Returns:
         (n, n), float64. An example whose features are all equal has the correlation 0
@@ -43,6 +50,8 @@ def dissimilarities(
             f"`features` must be of two examples or more. Received: {len(x)}"
         )
     starts, width = range(0, x.shape[1], block), x.shape[1]
+    if mask is not None:
+        return 1 - _masked(x, wide(mask, features), center)
 
     def blocks():
         for start in starts:
@@ -56,10 +65,56 @@ def dissimilarities(
         product += part @ part.T
     if not np.isfinite(product).all():
         raise ValueError("`features` must be finite. Received: NaN or infinity")
+    return 1 - _correlations(product)
+
+
+def _correlations(product: np.ndarray) -> np.ndarray:
+    """Of rows of which these are the products (n, n); 0 of one that is 0."""
     norms = np.sqrt(np.diag(product))
     varies = norms > TINY * max(norms.max(), TINY)
     scale = np.where(varies, 1 / np.where(varies, norms, 1), 0)
-    return 1 - product * scale[:, None] * scale
+    return product * scale[:, None] * scale
+
+
+def wide(mask: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """A mask (n, …) of the first axes of features (n, …), as (n, width) of each."""
+    found, shape = np.asarray(mask, bool), np.shape(features)
+    found = found.reshape(found.shape + (1,) * (len(shape) - found.ndim))
+    return np.broadcast_to(found, shape).reshape(shape[0], -1)
+
+
+def _masked(x: np.ndarray, mask: np.ndarray, center: bool) -> np.ndarray:
+    """Correlations of rows (n, width) of features that count where the mask is."""
+    x = np.where(mask, x, 0).astype("float64")
+    if center:
+        x -= x.sum(0) / np.maximum(mask.sum(0), 1)
+    means = (x * mask).sum(1) / np.maximum(mask.sum(1), 1)
+    x = np.where(mask, x - means[:, None], 0)
+    product = x @ x.T
+    if not np.isfinite(product).all():
+        raise ValueError("`features` must be finite. Received: NaN or infinity")
+    return _correlations(product)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """The dissimilarities of a matrix as ranks, which many others are compared with.
+
+    Attributes:
+        ranks: (n (n - 1) / 2,), less their mean.
+        norm: of the ranks.
+    """
+
+    ranks: np.ndarray
+    norm: float
+
+
+def ranked(matrix: np.ndarray) -> Ranked:
+    """The ranks of what is above the diagonal of a dissimilarity matrix (n, n)."""
+    values = np.asarray(matrix, float)
+    ranks = _ranks(values[np.triu_indices(len(values), 1)])
+    ranks -= ranks.mean()
+    return Ranked(ranks, float(np.sqrt(ranks @ ranks)))
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
@@ -80,23 +135,29 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
             "`a` and `b` must be (n, n) with n of 3 or more. "
             f"Received: shapes {a.shape} and {b.shape}"
         )
-    above = np.triu_indices(len(a), 1)
-    ranks = [_ranks(m[above]) for m in (a, b)]
-    ranks = [r - r.mean() for r in ranks]
-    norms = [np.sqrt(r @ r) for r in ranks]
-    if min(norms) == 0:
+    return agreement(ranked(a), ranked(b))
+
+
+def agreement(a: Ranked, b: Ranked) -> float:
+    """As `similarity`, of matrices (n, n) of the same examples as ranks."""
+    if min(a.norm, b.norm) == 0:
         warnings.warn(
             "A layer says the same of all examples: its similarity is taken as 0.",
             stacklevel=2,
         )
         return 0.0
-    return float(ranks[0] @ ranks[1] / (norms[0] * norms[1]))
+    return float(a.ranks @ b.ranks / (a.norm * b.norm))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1; equal values have the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+    order = np.argsort(values)
+    ordered = values[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    counts = np.diff(np.append(starts, len(values)))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat(np.cumsum(counts) - (counts - 1) / 2, counts)
+    return ranks
 
 
 def conflict(rho) -> np.ndarray:

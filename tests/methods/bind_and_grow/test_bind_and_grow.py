@@ -104,17 +104,25 @@ def test_the_two_orders_grow_different_layers():
     assert grown["similarity"] != grown["dissimilarity"]
 
 
-def test_random_growth_grows_as_many():
-    counts = []
-    for seed in range(4):
-        model = new(grow_coefficient=0.5, random_growth=True, seed=seed)
-        fit(model, *TASKS[:2], epochs=1)
-        why = next(e["why"] for e in model.growth if e["kind"] == "bind")
-        scores = 1 - np.array(why["conflicts"]["t0"]["conflict"])
-        expected = len(rsa.nucleus(scores, 0.5))
-        counts.append(tuple(o == "t1" for o in owners(model, "t1")))
-        assert sum(counts[-1]) == expected and why["random"]
-    assert len(set(counts)) > 1
+def test_random_growth_binds_and_grows_at_random():
+    """The paper's ablation: which task, how many layers and which of them."""
+    counts, bound = set(), set()
+    for seed in range(5):
+        model = new(random_growth=True, seed=seed)
+        fit(model, *TASKS[:3], epochs=1)
+        for name in ("t1", "t2"):
+            why = next(
+                e["why"]
+                for e in model.growth
+                if (e["task"], e["kind"]) == (name, "bind")
+            )
+            assert why["random"] and "coefficient" not in why
+            grown = [o == name for o in owners(model, name)]
+            counts.add(sum(grown))
+            norms = {k: v["norm"] for k, v in why["conflicts"].items()}
+            if name == "t2":
+                bound.add(why["to"] == min(norms, key=norms.get))
+    assert len(counts) > 2 and bound == {False, True}
 
 
 # Binding

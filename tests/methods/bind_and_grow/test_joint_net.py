@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
-from keras_lifelong.methods.bind_and_grow.joint_net import find_parts
+from keras_lifelong.methods.bind_and_grow.parts import find_parts
 from keras_lifelong.model.task_memory import TaskMemory
 
 
@@ -44,7 +44,7 @@ def test_parts_are_layers_with_weights_or_groups_of_their_channels():
     assert [p.name for p in find_parts(body())] == ["low", "norm", "high"]
     halves = find_parts(body(), 2)
     assert [p.name for p in halves][:3] == ["low/0", "low/1", "norm/0"]
-    assert halves[1].layer == 0 and (halves[1].start, halves[1].stop) == (4, 8)
+    assert halves[1].layers == (0,) and (halves[1].start, halves[1].stop) == (4, 8)
     np.testing.assert_array_equal(halves[1].of(np.arange(8)), np.arange(4, 8))
     with pytest.raises(ValueError, match="`groups` must divide.*3 and layer 'low'"):
         find_parts(body(), 3)
@@ -66,6 +66,23 @@ def test_a_task_has_nodes_of_its_own_and_of_others():
     assert net.lines()[1] == "b: low of a, norm of b, high of a"
     assert [net.params(u) for u in range(3)] == [7 * 8, 16, 9 * 4]
     assert net.network_params() == 7 * 8 + 2 * 16 + 9 * 4
+
+
+def test_variables_are_of_one_part_each_own_or_frozen():
+    network = body()
+    network.get_layer("low").trainable = False
+    net = JointNet(network, find_parts(network, by_task=True), TaskMemory)
+    assert [p.name for p in net.parts] == ["norm", "high"]
+    assert (net.decided, net.by_task) == ([1], [0])
+    kernel, bias = network.get_layer("low").variables
+    assert net.frozen[0] is kernel and net.frozen[1] is bias
+    assert [len(net.variables(u)) for u in range(2)] == [4, 2]
+    assert [net.params(u) for u in range(2)] == [16, 36]
+    halves = find_parts(body(), 2, by_task=True)
+    assert [p.by_task for p in halves] == [False] * 2 + [True] * 2 + [False] * 2
+    network.trainable = False
+    with pytest.raises(ValueError, match="that is trainable"):
+        find_parts(network)
 
 
 @pytest.mark.parametrize("groups", [None, 2])

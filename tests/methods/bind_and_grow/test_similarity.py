@@ -116,3 +116,26 @@ def test_nucleus(scores, coefficient, expected):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_features_that_are_masked_add_nothing():
+    """Two examples of which each lacks a step, by hand."""
+    x = np.array([[[1.0], [2.0], [9.0]], [[3.0], [7.0], [5.0]]])
+    mask = np.array([[True, True, False], [True, True, True]])
+    a, b = np.array([-0.5, 0.5, 0.0]), np.array([-2.0, 2.0, 0.0])
+    expected = a @ b / np.sqrt((a @ a) * (b @ b))  # = 1
+    found = rsa.dissimilarities(x, mask=mask)
+    np.testing.assert_allclose(
+        found, [[0, 1 - expected], [1 - expected, 0]], atol=1e-12
+    )
+    x[0, 2] = np.nan  # whatever a layer makes of it
+    np.testing.assert_array_equal(rsa.dissimilarities(x, mask=mask), found)
+    none = mask & np.array([[False], [True]])
+    np.testing.assert_allclose(rsa.dissimilarities(x, mask=none)[0, 1], 1.0)
+    whole = RNG.normal(size=(5, 4, 2))
+    for center in (False, True):
+        np.testing.assert_allclose(
+            rsa.dissimilarities(whole, center, mask=np.ones((5, 4), bool)),
+            rsa.dissimilarities(whole, center),
+            atol=1e-12,
+        )

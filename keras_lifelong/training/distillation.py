@@ -9,33 +9,13 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import heads as kinds
+from keras_lifelong.heads.comparing import CLASSES
+from keras_lifelong.heads.comparing import NUMBERS
+from keras_lifelong.heads.comparing import YES_NO
+from keras_lifelong.heads.comparing import comparison
 from keras_lifelong.training.data import power_of_two
 
 ABSENT = -1e9  # the logit of an output that a head has not
-
-
-SOFTMAX, YES_NO, NUMBERS = "classes", "yes_no", "numbers"  # how heads are compared
-
-
-def comparison(kind: str) -> str | None:
-    """How the outputs of two heads of a kind are compared.
-
-    Args:
-        kind: of a task; see `keras_lifelong.heads`.
-
-    Returns:
-        `SOFTMAX`, as logits of classes that exclude each other; `YES_NO`, each output
-        by itself as the logit of a yes; `NUMBERS`, by their squared difference; or
-        None, where it is not known how.
-
-    >>> [comparison(kind) for kind in ("binary", "multilabel", "regression")]
-    ['classes', 'yes_no', 'numbers']
-    """
-    of = kinds.get(kind)
-    if of.distillable:
-        return SOFTMAX
-    activation = kinds.get_loss(of.losses[0]).activation
-    return {"sigmoid": YES_NO, "linear": NUMBERS}.get(activation)
 
 
 def stack_heads(
@@ -49,7 +29,7 @@ def stack_heads(
 
     Args:
         heads: pairs of kernel (width, units) and bias (units,), one or more.
-        compared: the `comparison` of each; None: all by `SOFTMAX`.
+        compared: the `comparison` of each; None: all by `CLASSES`.
 
     Returns:
         Dict of "kernel" (heads, width, units), "bias" (heads, units) and "present"
@@ -57,9 +37,9 @@ def stack_heads(
         are 0 there, and "yes_no" and "numbers", (heads, units), have for each of their
         outputs its part of the mean, and 0 for all others.
     """
-    compared = [SOFTMAX] * len(heads) if compared is None else compared
+    compared = [CLASSES] * len(heads) if compared is None else compared
     heads = [
-        _two_outputs(*h) if h[1].size == 1 and how == SOFTMAX else h
+        _two_outputs(*h) if h[1].size == 1 and how == CLASSES else h
         for h, how in zip(heads, compared, strict=True)
     ]
     count = power_of_two(len(heads))
@@ -70,11 +50,11 @@ def stack_heads(
         kernel[i, :, : b.size], bias[i, : b.size] = k, b
     present = (np.arange(count) < len(heads)).astype("float32")
     stack = {"kernel": kernel, "bias": bias, "present": present}
-    if set(compared) == {SOFTMAX}:
+    if set(compared) == {CLASSES}:
         return stack
     parts = {how: np.zeros((count, units), "float32") for how in (YES_NO, NUMBERS)}
     for i, how in enumerate(compared):
-        if how != SOFTMAX:
+        if how != CLASSES:
             size = heads[i][1].size
             present[i], parts[how][i, :size] = 0, 1 / size
     return {**stack, **parts}
@@ -123,7 +103,7 @@ def check_compared(method: str, name: str, spec) -> None:
         accepted = ", ".join(kinds.that(lambda kind: comparison(kind.name)))
         raise ValueError(
             f"{method} learns {accepted} tasks: it compares the outputs of heads, and "
-            f"those of others it knows no measure for. Received task {name!r} of kind "
+            f"knows no measure for others. Received task {name!r} of kind "
             f"{spec.kind!r}."
         )
 

@@ -88,8 +88,7 @@ class SearchSettings:
 class CellSearch:
     """Searches cells for a task, as a phase of whatever method needs them.
 
-    The searched network serves search after search, and one compiled step every
-    architecture that is sampled.
+    One network serves all searches, and one compiled step all architectures.
 
     Args:
         model: the `LifelongModel` whose trainer runs the phase.
@@ -122,7 +121,8 @@ class CellSearch:
 
         Args:
             x, y: the task's training data, labels 0 ... C-1, or (n, outputs) where it
-                has no classes. Half of it, drawn at random, is trained on, the other half compares architectures.
+                has no classes. Half of it, drawn at random, is trained on, the other
+                half compares architectures.
             seed: of the halves, the initial weights and the sampling.
             rate: the learning rate in which the cosine begins.
             epochs: None: those given to `fit`.
@@ -333,7 +333,7 @@ def search_cell(
         callbacks, verbose: as in `fit`.
 
     Returns:
-        A `SearchResult`.
+        `SearchResult`.
 
     Raises:
         ValueError: if an argument or the data is bad.

@@ -109,7 +109,8 @@ class PAR(Deciding, ExpertsModel):
         seed, name: see `LifelongModel`.
 
     Tasks without classes are compared by groups of their examples (see
-    `target_groups`), and distilled by their own measure (`training.distillation`).
+    `metrics.target_groups`), and distilled by their own measure (see
+    `training.distillation`).
 
     Raises:
         ValueError: if an argument is of another type or range, naming it.

@@ -14,8 +14,8 @@ import numpy as np
 
 from keras_lifelong import heads
 from keras_lifelong.layers import extractors
-from keras_lifelong.methods.par.target_groups import groups_of
 from keras_lifelong.metrics import task_distance
+from keras_lifelong.metrics.target_groups import groups_of
 from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.streams.task import is_dataset
 
@@ -92,7 +92,7 @@ class TaskDistances:
 
         Its validation data, if they have two examples of every class, else its
         training data. A task without classes has groups of examples instead, and an
-        example may be of several: see `target_groups.groups_of`.
+        example may be of several: see `metrics.target_groups`.
 
         Raises:
             ValueError: if neither has every class, or both have one example alone.

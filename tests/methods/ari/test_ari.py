@@ -513,7 +513,9 @@ def test_probes_of_normalised_networks_are_images_too():
     known = {w.tobytes() for window in windows for w in np.ascontiguousarray(window)}
     assert {m.tobytes() for m in np.ascontiguousarray(middle)} <= known
     how, base = Storing(50, 3e-3, batch=48, function=10.0), model.knowledge_base
-    phase = next(base.store(model.memory, kept, [2], [probes], [True], how))
+    phase = next(
+        base.store(model.memory, kept, [kl.TaskSpec(2)], [probes], [True], how)
+    )
     rows = phase.data[0]
     assert rows.shape[1] == 1 + 12  # a quarter of `storing_batch`
 

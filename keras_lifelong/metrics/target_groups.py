@@ -1,9 +1,9 @@
-"""By what groups of its examples a task is compared, where it has no classes.
+"""By what groups of its examples a task is described, where it has no classes.
 
-PAR's distance (section 3.1) is a sum over the classes of a task. What its labels say of
-the inputs is asked of other tasks, too: of several yes or no, each is a class, and an
-example is of all that it is a yes to; of numbers to predict, classes are ranges of the
-target.
+PAR's distance (section 3.1) is a sum over the classes of a task, and ARI describes a
+task by them. What labels say of the inputs is asked of other tasks, too: of several yes
+or no, each is a class, and an example is of all that it is a yes to; of numbers to
+predict, classes are ranges of the target.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from keras_lifelong import heads
-from keras_lifelong.training.distillation import YES_NO
-from keras_lifelong.training.distillation import comparison
+from keras_lifelong.heads.comparing import YES_NO
+from keras_lifelong.heads.comparing import comparison
 
 RANGES = 4  # of numbers to predict, of as many examples each
 

@@ -111,8 +111,12 @@ class GeneratedModel(AllInMemory, LifelongModel):
         bias = bias[0] if bias else np.zeros(units)
         return Reading(
             network,
-            [*form.trained, *form.statistics],
-            [*found.values[: len(form.trained)], *found.statistics],
+            [*form.trained, *form.statistics, *form.frozen],
+            [
+                *found.values[: len(form.trained)],
+                *found.statistics,
+                *(None for _ in form.frozen),  # as they stand
+            ],
             (kernel[:, :units], bias[:units].astype("float32")),
         )
 

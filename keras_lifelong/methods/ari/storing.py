@@ -164,6 +164,7 @@ class Storer:
                 parameters.values[:count],
                 self.hypernetwork.generate(slot)[:count],
                 _first(inputs),
+                self.form.statistics,
             )
             for slot, (parameters, inputs) in enumerate(zip(sets, probes, strict=True))
         ]

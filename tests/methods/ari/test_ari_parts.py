@@ -347,7 +347,7 @@ def test_sets_are_tried_from_where_they_begin(at_once):
     bench = exploration.bench(head, "softmax")
     assert exploration.bench(head, "softmax") is bench
     starts = [base.drawn("set", i) for i in range(3)]
-    task = types.SimpleNamespace(name="a", train=(X, Y))
+    task = types.SimpleNamespace(name="a", train=(X, Y), spec=TaskSpec(2))
     trial = Trial(at_once, interval=5, horizon=1, rate="area", weight_decay=0.1)
     scores = [[0.5, 0.5, 0.5], [1.0, 1.0, 1.0]] if at_once else [0.5, 1.0]
     result = types.SimpleNamespace(history={"accuracy": scores})

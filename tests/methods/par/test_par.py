@@ -441,9 +441,9 @@ def test_cells_are_searched_reused_and_kept(tmp_path):
     search = model.growth[0]
     assert search["kind"] == "search" and search["layer"] == "expert_0"
     assert len(search["why"]["accuracy"]) == 2
-    model = model.with_options(alpha=0.0, beta=1.0)
+    model._change_options(alpha=0.0, beta=1.0)  # what is searched in stays
     few(model, pictures("b", [2, 3]))
-    model = model.with_options(beta=0.0)
+    model._change_options(beta=0.0)
     few(model, pictures("c", [1, 2]))
     assert [e["why"]["cell"] for e in chosen(model)] == [
         "searched",

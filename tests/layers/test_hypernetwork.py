@@ -193,7 +193,8 @@ def test_depthwise_kernels_are_cut_with_their_channels():
         chunks.append(np.stack(pieces)[None].astype("float32"))
     chunks.append(tensors[4].reshape(1, 1, -1).astype("float32"))
     found = ops.convert_to_numpy(layer.assemble(chunks))[0]
-    np.testing.assert_array_equal(found, np.concatenate([t.ravel() for t in tensors]))
+    whole = np.concatenate([t.ravel() for t in tensors]).astype("float32")
+    np.testing.assert_array_equal(found, whole)
 
 
 def test_of_a_small_network_fewer_numbers_are_held_if_that_can_be():

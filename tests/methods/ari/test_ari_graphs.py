@@ -23,7 +23,7 @@ QUICK = {
     "initial": 1,
     "exemplars": 8,
     "interval": 2,
-    "storing_steps": 3,
+    "storing_steps": 1,
     "storing_batch": 16,
     "estimator_epochs": 1,
     "adaptation": 1,
@@ -241,7 +241,7 @@ def test_no_array_of_slots_probes_and_inputs_is_held():
     phase = base.storer.phase(sets, specs, of, [False, True], how, seed=0)
     sizes = [np.size(a) for a in keras.tree.flatten(phase.arguments)]
     assert max(sizes) <= max(2**20, x.size) < slots * 1000 * x[0].size / 100
-    loss = phase.loss(phase.data[0][:4], None, np.ones(4), phase.arguments)
+    loss = phase.loss(phase.data[0][:4], None, np.ones(4, "float32"), phase.arguments)
     assert np.isfinite(float(loss))
 
 

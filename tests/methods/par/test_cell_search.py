@@ -212,7 +212,7 @@ def test_searching_with_augmented_images(rule):
 
 @pytest.fixture
 def unoptimised():
-    """TensorFlow takes as long to make a graph of 1,000 branches faster as to trace it."""
+    """To make such a graph faster takes TensorFlow as long as to trace it."""
     if keras.backend.backend() != "tensorflow":
         yield
         return

@@ -18,6 +18,7 @@ kind is that of the authors' hypnettorch.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -29,6 +30,7 @@ from keras_lifelong.registry import Registry
 
 _KINDS = Registry("hypernetwork")
 register = _KINDS.register
+UNITS = ((25, 25), (10, 10))  # of inner networks, if none are given
 
 
 @register("chunked")
@@ -78,9 +80,16 @@ class StructuredChunkedHypernetwork(Hypernetwork):
     after it) along with its kernel; the last layer is one piece. Pieces of the same
     shapes come from the same inner network.
 
+    Of a small network that would be more numbers than it has itself. Of what is None
+    the first combination is taken, then, that is fewer: first narrower pieces, then
+    slots that share the chunk embeddings, then smaller inner networks. Where none is,
+    or all are given, it stays as it is.
+
     Args:
+        units: None: (25, 25).
         width: output channels of a piece; None: the greatest common divisor.
-        others: see `Hypernetwork`. `conditional` is True by default.
+        conditional: None: True.
+        others: see `Hypernetwork`.
 
     Example: see `keras_lifelong.backbones`' `resnet32_thin`, whose 181,495 parameters
     in 20 slots take 132,290.
@@ -95,34 +104,71 @@ class StructuredChunkedHypernetwork(Hypernetwork):
         self,
         shapes,
         slots,
-        units=(25, 25),
+        units=None,
         width: int | None = None,
-        conditional: bool = True,
+        conditional: bool | None = None,
         **kwargs,
     ):
-        super().__init__(shapes, slots, units, conditional=conditional, **kwargs)
-        layers = layers_of(self.shapes)
-        widths = [self.shapes[layer[0]][-1] for layer in layers[:-1]]
-        if width is None:
-            width = functools.reduce(math.gcd, widths) if widths else 1
-        elif any(n % width for n in widths):
+        first = UNITS[0] if units is None else units
+        own = conditional is not False
+        super().__init__(shapes, slots, first, conditional=own, **kwargs)
+        shapes, deep = self.shapes, self.depthwise
+        layers = layers_of(shapes, deep)
+        widths = [_width(shapes[k], k in deep) for k, *_ in layers[:-1]]
+        divisor = functools.reduce(math.gcd, widths) if widths else 1
+        if width is not None and any(n % width for n in widths):
             raise ValueError(
                 f"`width` must divide the widths of all hidden layers, {widths}. "
                 f"Received: {width!r}"
             )
-        self.width = width
-        self.kinds: dict[tuple, list[tuple[list[int], int]]] = {}
-        for i, layer in enumerate(layers):
-            whole = self.shapes[layer[0]][-1]
-            pieces = 1 if i == len(layers) - 1 else whole // width
-            shapes = tuple(
-                (*self.shapes[k][:-1], self.shapes[k][-1] // pieces) for k in layer
-            )
-            self.kinds.setdefault(shapes, []).append((layer, pieces))
+        choices = itertools.product(
+            UNITS if units is None else [units],
+            [True, False]
+            if conditional is None and self.slot_embedding
+            else [conditional is not False],
+            [w for w in range(divisor, 0, -1) if divisor % w == 0]
+            if width is None
+            else [width],
+        )
+        found = [(*choice, self._pieces(layers, choice[2])) for choice in choices]
+        fewer = (c for c in found if self._count(*c) < self.size)
+        units, self.conditional, self.width, self.kinds = next(fewer, found[0])
+        self.units = list(units)
         self._make(
             [sum(p for _, p in members) for members in self.kinds.values()],
             [sum(math.prod(s) for s in shapes) for shapes in self.kinds],
         )
+
+    def _pieces(self, layers, width: int) -> dict[tuple, list[tuple[list[int], int]]]:
+        """Layers, and how many pieces they are, by the shapes of a piece."""
+        kinds: dict[tuple, list[tuple[list[int], int]]] = {}
+        for i, layer in enumerate(layers):
+            whole = _width(self.shapes[layer[0]], layer[0] in self.depthwise)
+            pieces = 1 if i == len(layers) - 1 else whole // width
+            shapes = tuple(self._piece(k, pieces) for k in layer)
+            kinds.setdefault(shapes, []).append((layer, pieces))
+        return kinds
+
+    def _piece(self, k: int, pieces: int) -> tuple[int, ...]:
+        """The shape of a piece of a tensor; a depthwise kernel's last axes are one."""
+        shape = self.shapes[k]
+        if k in self.depthwise:
+            shape = (*shape[:-2], shape[-2] * shape[-1])
+        return (*shape[:-1], shape[-1] // pieces)
+
+    def _count(self, units, conditional, width, kinds) -> int:
+        """How many numbers that would be."""
+        del width
+        pieces = sum(p for members in kinds.values() for _, p in members)
+        owners = self.slots if conditional else 1
+        total = (
+            owners * pieces * self.chunk_embedding + self.slots * self.slot_embedding
+        )
+        for shapes in kinds:
+            sizes = [self.chunk_embedding + self.slot_embedding, *units]
+            sizes.append(sum(map(math.prod, shapes)))
+            total += sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+        return total
 
     def assemble(self, chunks):
         tensors = [None] * len(self.shapes)
@@ -143,20 +189,36 @@ class StructuredChunkedHypernetwork(Hypernetwork):
         return {**super().get_config(), "width": self.width}
 
 
-def layers_of(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+def layers_of(
+    shapes: Sequence[tuple[int, ...]], depthwise: Sequence[int] = ()
+) -> list[list[int]]:
     """Which tensors belong together: a kernel, and the vectors of its width after it.
+
+    Args:
+        shapes: of the tensors.
+        depthwise: places of the kernels of depthwise convolutions.
 
     >>> layers_of([(3, 3, 3, 4), (4,), (4,), (4, 10), (10,)])
     [[0, 1, 2], [3, 4]]
+    >>> layers_of([(3, 3, 4, 1), (4,), (4, 10)], depthwise=[0])
+    [[0, 1], [2]]
     """
     layers: list[list[int]] = []
     for i, shape in enumerate(shapes):
-        follows = layers and shapes[layers[-1][0]][-1] == shape[-1]
+        first = layers[-1][0] if layers else None
+        follows = first is not None and (
+            _width(shapes[first], first in depthwise) == shape[-1]
+        )
         if len(shape) == 1 and follows:
             layers[-1].append(i)
         else:
             layers.append([i])
     return layers
+
+
+def _width(shape: tuple[int, ...], depthwise: bool) -> int:
+    """Output channels of a kernel."""
+    return shape[-2] * shape[-1] if depthwise else shape[-1]
 
 
 def get(kind: str, shapes, slots, **arguments) -> Hypernetwork:

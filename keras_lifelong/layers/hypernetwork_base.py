@@ -33,6 +33,10 @@ class Hypernetwork(keras.layers.Layer):
         slot_embedding: width of a slot's embedding, 0 for none.
         conditional: whether every slot has chunk embeddings of its own.
         offsets: what is added to every value of a tensor, one number each.
+        usual: the usual size of a tensor's values, one number each. None: by their
+            shapes; see `usual_size`.
+        depthwise: places of the tensors that are kernels of depthwise convolutions,
+            whose outputs are their last two axes. None: by their shapes.
         seed: of the initial weights.
 
     Raises:
@@ -48,6 +52,8 @@ class Hypernetwork(keras.layers.Layer):
         slot_embedding: int = 8,
         conditional: bool = False,
         offsets: Sequence[float] | None = None,
+        usual: Sequence[float] | None = None,
+        depthwise: Sequence[int] | None = None,
         seed: int = 0,
         **kwargs,
     ):
@@ -74,18 +80,28 @@ class Hypernetwork(keras.layers.Layer):
             raise ValueError(
                 f"`shapes` must be those of one tensor or more. Received: {shapes!r}"
             )
-        if len(self.offsets) != len(self.shapes):
-            raise ValueError(
-                f"`offsets` must be one for each of {len(self.shapes)} shapes. "
-                f"Received: {len(self.offsets)}"
-            )
+        if usual is None:
+            usual = [usual_size(shape) for shape in self.shapes]
+        self.usual = [float(size) for size in usual]
+        if depthwise is None:
+            depthwise = [i for i, s in enumerate(self.shapes) if is_depthwise(s)]
+        self.depthwise = [int(place) for place in depthwise]
+        for name, given in (("offsets", self.offsets), ("usual", self.usual)):
+            if len(given) != len(self.shapes):
+                raise ValueError(
+                    f"`{name}` must be one for each of {len(self.shapes)} shapes. "
+                    f"Received: {len(given)}"
+                )
         self.slots, self.units, self.seed = slots, list(units), int(seed)
         self.chunk_embedding, self.slot_embedding = chunk_embedding, slot_embedding
         self.conditional = bool(conditional)
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.size = sum(self.sizes)
         self._scale = np.concatenate(
-            [np.full(math.prod(s), usual_size(s), "float32") for s in self.shapes]
+            [
+                np.full(n, u, "float32")
+                for n, u in zip(self.sizes, self.usual, strict=True)
+            ]
         )
         self._offset = np.repeat(np.array(self.offsets, "float32"), self.sizes)
 
@@ -356,6 +372,8 @@ class Hypernetwork(keras.layers.Layer):
             "slot_embedding": self.slot_embedding,
             "conditional": self.conditional,
             "offsets": self.offsets,
+            "usual": self.usual,
+            "depthwise": self.depthwise,
             "seed": self.seed,
         }
 
@@ -365,7 +383,19 @@ def usual_size(shape: Sequence[int]) -> float:
 
     >>> usual_size((3, 3, 8, 16)) == (2 / 72) ** 0.5
     True
+    >>> usual_size((3, 3, 8, 1)) == (2 / 9) ** 0.5  # of a depthwise convolution
+    True
     """
     if len(shape) == 1:
         return 0.1
+    if is_depthwise(shape):
+        return math.sqrt(2 / math.prod(shape[:-2]))
     return math.sqrt(2 / math.prod(shape[:-1]))
+
+
+def is_depthwise(shape: Sequence[int]) -> bool:
+    """Whether a kernel is, by its shape, that of a depthwise convolution.
+
+    That of a convolution of one filter looks the same.
+    """
+    return len(shape) > 2 and shape[-1] == 1 < shape[-2]

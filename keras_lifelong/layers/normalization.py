@@ -52,7 +52,12 @@ def batch_statistics(network, weights: Sequence, x) -> dict[int, np.ndarray]:
 
 
 def moved_statistics(
-    network, statistics: Sequence[np.ndarray], before: Sequence, after: Sequence, x
+    network,
+    statistics: Sequence[np.ndarray],
+    before: Sequence,
+    after: Sequence,
+    x,
+    variables: Sequence | None = None,
 ) -> list[np.ndarray]:
     """What the running statistics become when the weights become others.
 
@@ -64,6 +69,7 @@ def moved_statistics(
         statistics: its non-trainable weights but for seeds', that belong to `before`.
         before, after: weights instead of its trainable variables, in their order.
         x: inputs (batch, …).
+        variables: that `statistics` are of. None: all that are not trained.
 
     Returns:
         List of arrays as `statistics`.
@@ -72,7 +78,8 @@ def moved_statistics(
         return list(statistics)
     old, new = (batch_statistics(network, w, x) for w in (before, after))
     found = []
-    variables = without_seed_states(network.non_trainable_variables)
+    if variables is None:
+        variables = without_seed_states(network.non_trainable_variables)
     for variable, value in zip(variables, statistics, strict=True):
         key = id(variable)
         if key not in old:

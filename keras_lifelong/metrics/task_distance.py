@@ -20,7 +20,24 @@ from collections.abc import Sequence
 import numpy as np
 
 REFERENCES = ("paper", "code", "leave_one_out")
-LEAST = 1e-12  # of a norm: a class of one sample lies on its own prototype
+LEAST = 1e-12  # of a norm: a sample may lie on a prototype
+MOST_BIAS = 0.25  # by which the paper's estimate may be too large, half of its α
+
+
+def is_too_few(labels: np.ndarray) -> bool:
+    """Whether the paper's estimate, by these samples, would be too large by far.
+
+    A class mean lies nearer to the n samples that it is the mean of: by about
+    1/2 (1/n + 1/m) a class, learned from m. That is nothing to α with some hundred
+    samples, and more than α with ten classes of ten.
+
+    Args:
+        labels: (n,), of the new task, each of 0 ... C-1 at least once.
+
+    >>> is_too_few(np.arange(500) % 10), is_too_few(np.arange(100) % 10)
+    (False, True)
+    """
+    return bool(np.sum(1 / np.bincount(labels)) > MOST_BIAS)
 
 
 def prototypes(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -58,10 +75,11 @@ def divergence(
         old: prototypes of the learned task, (classes, d).
         reference: "paper"; "code": the authors' program, in which a class adds nothing
             instead of less than nothing; or "leave_one_out": ρ is measured to the mean
-            of the *other* samples of the class. A class mean lies nearer to the samples
-            that it is the mean of, so that the paper's estimate is too large by about
-            1/2 (1/n + 1/m) a class of n samples, learned from m: with few samples and
-            many classes, tasks of one distribution look unlike.
+            of the *other* samples of the class, and that of a class of one sample to
+            the nearest other prototype of the task. "paper" does so, too, where
+            samples are too few for its own estimate (`is_too_few`): tasks of one
+            distribution would look unlike. In Eq. 3, of which Eq. 4 is an estimate,
+            a sample is not its own neighbour either.
 
     Raises:
         ValueError: as `prototypes`, or if `old` has another d.
@@ -74,15 +92,36 @@ def divergence(
             f"`old` must be prototypes (classes, {features.shape[1]}). "
             f"Received: shape {old.shape}"
         )
-    own = prototypes(features, labels)[labels]
-    rho = np.linalg.norm(features - own, axis=1)
-    if reference == "leave_one_out":
-        count = np.bincount(labels)[labels]
-        rho = rho * count / np.maximum(count - 1, 1)
+    own = prototypes(features, labels)
+    rho = np.linalg.norm(features - own[labels], axis=1)
+    few = reference == "paper" and is_too_few(labels)
+    if few or reference == "leave_one_out":
+        rho = _to_others(features, labels, own, rho)
     nu = np.min([np.linalg.norm(features - u, axis=1) for u in old], axis=0)
     logs = np.log(np.maximum(nu, LEAST)) - np.log(np.maximum(rho, LEAST))
     means = np.bincount(labels, logs) / np.bincount(labels)
     return float(np.maximum(means, 0).sum() if reference == "code" else means.sum())
+
+
+def _to_others(features, labels, own, rho) -> np.ndarray:
+    """Distances (n,) to the mean of the other samples of the class.
+
+    Args:
+        features, labels: (n, d) and (n,).
+        own: prototypes (classes, d).
+        rho: distances (n,) to that of the class.
+
+    Raises:
+        ValueError: if there is but one sample.
+    """
+    if len(labels) == 1:
+        raise ValueError("`features` must hold two samples or more. Received: one")
+    count = np.bincount(labels)[labels]
+    rho = rho * count / np.maximum(count - 1, 1)
+    for i in np.flatnonzero(count == 1):
+        others = np.delete(own, labels[i], axis=0)
+        rho[i] = np.linalg.norm(features[i] - others, axis=1).min()
+    return rho
 
 
 def to_unit(kl: float) -> float:

@@ -173,6 +173,7 @@ class LearningMixin(keras.Model):
         """Learns one task or leaves the model as it was; returns the task's peak."""
         loaded = self.load_task(task)
         arguments.limit(loaded, settings)
+        self.check_settings(loaded, settings)
         with self.training_on(loaded.name, loaded.spec):
             peak = self.trainer.learn(
                 loaded, settings, callbacks, recorder, learn or self.learn
@@ -181,6 +182,9 @@ class LearningMixin(keras.Model):
         if self.keeps_data:
             self.seen[loaded.name] = task
         return peak
+
+    def check_settings(self, task: LoadedTask, settings: Settings) -> None:
+        """Refuses settings by which this model cannot learn a task."""
 
     def _settings(self, **given) -> Settings:
         settings = arguments.settings(**given)

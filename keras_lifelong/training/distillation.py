@@ -9,12 +9,18 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import heads as kinds
+from keras_lifelong.heads.comparing import CLASSES
+from keras_lifelong.heads.comparing import NUMBERS
+from keras_lifelong.heads.comparing import YES_NO
+from keras_lifelong.heads.comparing import comparison
 from keras_lifelong.training.data import power_of_two
 
 ABSENT = -1e9  # the logit of an output that a head has not
 
 
-def stack_heads(heads: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+def stack_heads(
+    heads: list[tuple[np.ndarray, np.ndarray]], compared: list[str] | None = None
+) -> dict[str, np.ndarray]:
     """Several heads over the same features as one, for `distillation`.
 
     Heads are padded to a common number of outputs, and their number to a power of two
@@ -23,12 +29,19 @@ def stack_heads(heads: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndar
 
     Args:
         heads: pairs of kernel (width, units) and bias (units,), one or more.
+        compared: the `comparison` of each; None: all by `CLASSES`.
 
     Returns:
         Dict of "kernel" (heads, width, units), "bias" (heads, units) and "present"
-        (heads,), 1 for a head and 0 for filling.
+        (heads,), 1 for a head and 0 for filling. If heads are compared otherwise, they
+        are 0 there, and "yes_no" and "numbers", (heads, units), have for each of their
+        outputs its part of the mean, and 0 for all others.
     """
-    heads = [_two_outputs(*h) if h[1].size == 1 else h for h in heads]
+    compared = [CLASSES] * len(heads) if compared is None else compared
+    heads = [
+        _two_outputs(*h) if h[1].size == 1 and how == CLASSES else h
+        for h, how in zip(heads, compared, strict=True)
+    ]
     count = power_of_two(len(heads))
     width, units = heads[0][0].shape[0], max(bias.size for _, bias in heads)
     kernel = np.zeros((count, width, units), "float32")
@@ -36,7 +49,15 @@ def stack_heads(heads: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndar
     for i, (k, b) in enumerate(heads):
         kernel[i, :, : b.size], bias[i, : b.size] = k, b
     present = (np.arange(count) < len(heads)).astype("float32")
-    return {"kernel": kernel, "bias": bias, "present": present}
+    stack = {"kernel": kernel, "bias": bias, "present": present}
+    if set(compared) == {CLASSES}:
+        return stack
+    parts = {how: np.zeros((count, units), "float32") for how in (YES_NO, NUMBERS)}
+    for i, how in enumerate(compared):
+        if how != CLASSES:
+            size = heads[i][1].size
+            present[i], parts[how][i, :size] = 0, 1 / size
+    return {**stack, **parts}
 
 
 def _two_outputs(kernel, bias):
@@ -64,10 +85,26 @@ def check_kind(method: str, name: str, spec, why: str = "") -> None:
 def check_head(method: str, name: str, spec) -> None:
     """Raises a ValueError if the outputs of a task's head cannot be distilled."""
     check_kind(method, name, spec, ": it compares what heads say of classes")
+    check_own_head(method, name, spec)
+
+
+def check_own_head(method: str, name: str, spec) -> None:
+    """Raises a ValueError if a task shares its head."""
     if spec.head != "per_task":
         raise ValueError(
             f"{method} gives each task a head of its own. "
             f"Received task {name!r} with head {spec.head!r}."
+        )
+
+
+def check_compared(method: str, name: str, spec) -> None:
+    """Raises a ValueError if it is not known how two heads of its kind compare."""
+    if comparison(spec.kind) is None:
+        accepted = ", ".join(kinds.that(lambda kind: comparison(kind.name)))
+        raise ValueError(
+            f"{method} learns {accepted} tasks: it compares the outputs of heads, and "
+            f"knows no measure for others. Received task {name!r} of kind "
+            f"{spec.kind!r}."
         )
 
 
@@ -112,8 +149,26 @@ def divergence(teacher, student, temperature: float):
     return ops.sum(ops.exp(p) * (p - q), axis=-1)
 
 
+def yes_no_divergence(teacher, student, temperature: float):
+    """KL divergence of softened yes or no, of each output by itself.
+
+    Args:
+        teacher, student: logits of a yes, (…, units).
+        temperature: T, above 0.
+
+    Returns:
+        (…, units).
+    """
+    z, s = ops.stop_gradient(teacher) / temperature, student / temperature
+    # log p is z - softplus(z), and log (1 - p) is -softplus(z); so they are of q by s
+    return ops.sigmoid(z) * (z - s) + ops.softplus(s) - ops.softplus(z)
+
+
 def distillation(heads, teacher_features, features, weight, temperature: float):
     """The sum over old heads of the mean divergence of a batch.
+
+    Of a head of several yes or no the divergence is the mean over its outputs, each
+    softened by T; of one of numbers it is their mean squared difference.
 
     Args:
         heads: what `stack_heads` gave.
@@ -121,10 +176,17 @@ def distillation(heads, teacher_features, features, weight, temperature: float):
         weight: sample weights (batch,).
         temperature: T.
     """
-    losses = divergence(
-        stacked_logits(heads, teacher_features),
-        stacked_logits(heads, features),
-        temperature,
-    )
+    before = stacked_logits(heads, teacher_features)
+    after = stacked_logits(heads, features)
+    losses = divergence(before, after, temperature)
     means = ops.sum(losses * weight[:, None], axis=0) / ops.sum(weight)
-    return ops.sum(means * ops.convert_to_tensor(heads["present"]))
+    total = ops.sum(means * ops.convert_to_tensor(heads["present"]))
+    if YES_NO not in heads:
+        return total
+    said = yes_no_divergence(before, after, temperature)
+    number = ops.square(ops.stop_gradient(before) - after)
+    others = sum(
+        ops.sum(losses * ops.convert_to_tensor(heads[how]), axis=(1, 2))
+        for how, losses in ((YES_NO, said), (NUMBERS, number))
+    )
+    return total + ops.sum(others * weight) / ops.sum(weight)

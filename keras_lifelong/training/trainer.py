@@ -56,6 +56,15 @@ class Settings:
             return (epoch + 1) % self.validation_freq == 0
         return epoch + 1 in self.validation_freq
 
+    def check_validates(self, what: str):
+        """Raises a ValueError if no epoch is validated, which `what` asks for."""
+        if not any(map(self.validates, range(self.initial_epoch, self.epochs))):
+            raise ValueError(
+                f"{what} is chosen from by validation data: `validation_freq` must "
+                f"name one of the {self.epochs} epochs. "
+                f"Received: {self.validation_freq!r}."
+            )
+
 
 class Trainer:
     """Runs phases: fused steps, callbacks, validation, time.

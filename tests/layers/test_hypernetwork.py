@@ -173,3 +173,43 @@ def test_bad_weights_and_slots():
         StructuredChunkedHypernetwork([(3, 6), (6, 2)], 2, width=4)
     with pytest.raises(ValueError, match="no hypernetwork 'whole'.*: chunked, struc"):
         hypernetwork.get("whole", [(3, 2)], 2)
+
+
+def test_depthwise_kernels_are_cut_with_their_channels():
+    """Pieces hold channels, and the vectors after them; put together as they were."""
+    shapes = [(3, 3, 4, 1), (4,), (1, 1, 4, 4), (4,), (4, 3)]
+    layer = StructuredChunkedHypernetwork(shapes, 2, units=[5], width=2)
+    assert layer.depthwise == [0] and layer.chunks == [2, 2, 1]
+    tensors = [
+        np.arange(np.prod(s)).reshape(s) + 100.0 * i for i, s in enumerate(shapes)
+    ]
+    chunks = []
+    for kernel, vector, shape in ((0, 1, (3, 3, 4)), (2, 3, (1, 1, 4, 4))):
+        whole = tensors[kernel].reshape(shape)
+        pieces = [
+            np.append(whole[..., i : i + 2].ravel(), tensors[vector][i : i + 2])
+            for i in (0, 2)
+        ]
+        chunks.append(np.stack(pieces)[None].astype("float32"))
+    chunks.append(tensors[4].reshape(1, 1, -1).astype("float32"))
+    found = ops.convert_to_numpy(layer.assemble(chunks))[0]
+    whole = np.concatenate([t.ravel() for t in tensors]).astype("float32")
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_of_a_small_network_fewer_numbers_are_held_if_that_can_be():
+    shapes = [(3, 3, 16, 1), (1, 1, 16, 16), (16,), (16,)] * 40 + [(16, 10)]
+    layer = StructuredChunkedHypernetwork(shapes, 20)
+    assert layer.count_params() < layer.size == 40 * (144 + 256 + 32) + 160
+    again = StructuredChunkedHypernetwork.from_config(layer.get_config())
+    assert again.count_params() == layer.count_params()
+    given = StructuredChunkedHypernetwork(shapes, 20, [25, 25], 16, True)
+    assert given.width == 16 and given.count_params() > given.size
+
+
+def test_usual_sizes_may_be_given():
+    layer = ChunkedHypernetwork([(4, 2), (3, 2)], 2, usual=[5.0, 0.1])
+    sizes = [np.abs(w).mean() for w in layer.generate(0)]
+    assert sizes[0] > 10 * sizes[1]
+    with pytest.raises(ValueError, match="`usual` must be one for each of 2.*: 1"):
+        ChunkedHypernetwork([(4, 2), (3, 2)], 2, usual=[5.0])

@@ -94,9 +94,9 @@ def test_it_orders_gaussians_as_their_known_divergence_does():
 
 def test_few_samples_look_far_but_for_leaving_one_out():
     """Tasks of one distribution: the paper's estimate is too large by about
-    1/2 (1/n + 1/m) a class."""
+    1/2 (1/n + 1/m) a class, so that it is not asked where these sum to much."""
 
-    def mean(reference, classes=10, n=10):
+    def mean(reference, classes=2, n=8):
         values = []
         for seed in range(40):
             rng = np.random.default_rng(seed)
@@ -107,8 +107,23 @@ def test_few_samples_look_far_but_for_leaving_one_out():
             values.append(td.divergence(draw[1], labels, old, reference))
         return np.mean(values)
 
-    assert mean("paper") == pytest.approx(10 * (1 / 10 + 1 / 10) / 2, rel=0.15)
+    assert mean("paper") == pytest.approx(2 * (1 / 8 + 1 / 8) / 2, rel=0.15)
     assert abs(mean("leave_one_out")) < 0.25 * mean("paper")
+    assert mean("code", 10, 10) == pytest.approx(10 * (1 / 10 + 1 / 10) / 2, rel=0.15)
+    assert mean("paper", 10, 10) == mean("leave_one_out", 10, 10) < 0.25
+    assert mean("paper", 10, 1) < 0 < 0.9 < td.to_unit(mean("code", 10, 1))
+
+
+def test_leaving_one_out_by_hand():
+    """Of (0,), (2,) and (8,), the first two of a class: to each other, and the lone
+    one to the mean of the others; the old prototype lies at 4."""
+    x, y = np.array([[0.0], [2.0], [8.0]]), np.array([0, 0, 1])
+    expected = (np.log(4 / 2) + np.log(2 / 2)) / 2 + np.log(4 / 7)
+    for reference in ("paper", "leave_one_out"):
+        found = td.divergence(x, y, np.array([[4.0]]), reference)
+        assert found == pytest.approx(expected)
+    with pytest.raises(ValueError, match="two samples or more. Received: one"):
+        td.divergence(x[:1], y[:1], np.array([[4.0]]))
 
 
 def test_more_classes_are_further():

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Annotated
 from typing import Any
 from typing import Literal
-from typing import get_args
 
 import numpy as np
 
@@ -29,7 +28,6 @@ from keras_lifelong.methods.ari import probes
 from keras_lifelong.methods.ari.estimator import rank_correlation
 from keras_lifelong.methods.ari.exploration import Exploration
 from keras_lifelong.methods.ari.exploration import Trial
-from keras_lifelong.methods.ari.generated import GeneratedModel
 from keras_lifelong.methods.ari.keeping import worth_keeping
 from keras_lifelong.methods.ari.knowledge_base import GENERATED
 from keras_lifelong.methods.ari.knowledge_base import KnowledgeBase
@@ -39,8 +37,10 @@ from keras_lifelong.methods.ari.parameters import DRAWN
 from keras_lifelong.methods.ari.parameters import Candidate
 from keras_lifelong.methods.ari.parameters import Form
 from keras_lifelong.methods.ari.parameters import Parameters
-from keras_lifelong.methods.ari.parameters import accuracy
+from keras_lifelong.methods.ari.parameters import score
 from keras_lifelong.methods.ari.rates import RateEstimator
+from keras_lifelong.methods.ari.selections import Selecting
+from keras_lifelong.methods.ari.selections import Selection
 from keras_lifelong.methods.ari.signatures import Signer
 from keras_lifelong.methods.ari.storing import Storing
 from keras_lifelong.methods.ari.workbench import Adaptation
@@ -50,16 +50,15 @@ from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 
 Count = Annotated[int, AtLeast(1)]
-Selection = Literal["estimator", "random", "exemplar_loss", "drawn"]
-SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 
 
 @register
-class ARI(GeneratedModel):
+class ARI(Selecting):
     """Learns tasks from a knowledge base of parameters in a hypernetwork.
 
     Args:
-        backbone: `keras.Sequential` of hidden layers.
+        backbone: `keras.Sequential` or functional `keras.Model` of hidden layers, of
+            one input. Layers of it that are not trainable are the same for all sets.
         memory_budget: B, the sets of parameters in the knowledge base; at least 1, as
             every number of things here but for what is said otherwise.
         training_budget: Q, how many are trained on each task.
@@ -106,7 +105,12 @@ class ARI(GeneratedModel):
             default, takes the values as they are, so that it sees where they stand.
         signature: numbers by which a task or a set is described, at least 64; most of
             the estimator's parameters are to read them.
+        pretrained: whether for every task one of the `initial` sets has the backbone's
+            weights, the others being drawn. The hypernetwork stores them worse than
+            sets that it generated, which `retention` in the log tells.
         seed, name: see `LifelongModel`.
+
+    Rates are of accuracies, or of what `parameters.score` has where there are none.
 
     Raises:
         ValueError: if an argument is of another type or range, naming it.
@@ -154,6 +158,7 @@ class ARI(GeneratedModel):
         extractor: str | dict[str, Any] | Callable = "pca",
         signature: Annotated[int, AtLeast(64)] = 2048,
         seed: Seed = 0,
+        pretrained: bool = False,
         name: str | None = None,
     ):
         options = checked_options(ARI, locals())
@@ -166,13 +171,15 @@ class ARI(GeneratedModel):
         options["hypernetwork"] = hypernetwork_config(options["hypernetwork"])
         extract = extractors.get(options["extractor"])
         options["extractor"] = getattr(extract, "config", extractor)
-        super().__init__(backbone, seed=seed, name=name, options=options)
+        super().__init__(backbone, seed, pretrained, name, options)
         o, seed = self.options, self.seed
         self.form = Form(self.network, o.head_bias)
         self.signer = Signer(self.form, extract, o.signature, seed)
         self.knowledge_base = KnowledgeBase(
             self.form, o.memory_budget, o.hypernetwork, seed
         )
+        if self.pretrained:
+            self.knowledge_base.keep_given(self.memory)
         self.estimator = RateEstimator(o.signature, seed)
         self.exploration = Exploration(self.trainer, self.form, seed)
         self.adaptation = Adaptation(self.trainer, self.form, seed)
@@ -223,9 +230,10 @@ class ARI(GeneratedModel):
         """
         known, o = self.knowledge(), self.options
         for i in range(o.initial):
-            drawn = self.knowledge_base.drawn(
-                "initial", name, i, initializer=o.initializer
-            )
+            base, parts = self.knowledge_base, ("initial", name, i)
+            drawn = base.drawn(*parts, initializer=o.initializer)
+            if i == 0:
+                drawn = base.given(self.memory, *parts) or drawn
             known.append(Candidate(drawn, self.signer.of_set(drawn)))
         predicted = self.estimator.predict(self.memory, known, [name])[:, 0]
         order = np.argsort(-predicted, kind="stable")[: o.training_budget]
@@ -265,42 +273,49 @@ class ARI(GeneratedModel):
         base, memory, o = self.knowledge_base, self.memory, self.options
         how = Storing(o.storing_steps, o.storing_rate, o.storing_batch, o.function)
         tasks: list[Any] = [c.task for c in kept]  # names: all have been trained
-        units = [self.task_spec(other).units for other in tasks]
+        specs = [self.task_spec(other) for other in tasks]
         old = [other != task.name for other in tasks]
         inputs = self.probes(kept, task.train[0], old)
-        yield from base.store(memory, kept, units, inputs, old, how)
+        yield from base.store(memory, kept, specs, inputs, old, how)
         for slot, c in enumerate(kept):
             examples = self.exemplars(tasks[slot])
-            found = base.retention(memory, slot, c.parameters, *examples, units[slot])
+            found = base.retention(memory, slot, c.parameters, *examples, specs[slot])
             why = {"error": found["error"], "accuracy": found["score"]}
             why = {"from": c.parameters.source, "learned": c.task, **why}
             self.log(task.name, f"slot {slot}", "keep", 0, **why, drop=found["drop"])
 
-    def probes(self, kept: list[Candidate], newest, old) -> list[np.ndarray]:
+    def probes(self, kept: list[Candidate], newest, old) -> list:
         """Inputs on which the answers of each set are to stay: see `probes.of`.
+
+        Where they would be many millions of numbers: what makes them (`made_of`).
 
         Args:
             kept: the sets.
             newest: the newest task's training inputs (n, …).
             old: for each, whether it is one that was stored before.
         """
-        found = []
+        found, make = [], probes.of
+        numbers = int(np.prod(self.backbone_input_shape)) * probes.PROBES
+        if numbers * self.options.memory_budget > probes.MOST:
+            make = probes.made_of
+            seed = derive_seed(self.seed, "probes", len(self.task_names))
+            newest = probes.pool_of(newest, seed)
         for slot, (c, was) in enumerate(zip(kept, old, strict=True)):
             name: Any = c.task  # it has been trained on one
             x = self.exemplars(name)[0] if was else newest
             seed = derive_seed(self.seed, "probes", len(self.task_names), slot)
-            found.append(probes.of(self.form.network, x, was, seed))
+            found.append(make(self.form.network, x, was, seed))
         return found
 
     def rehearsed(self) -> list[tuple]:
         """Pairs of every set in the base and every task, tried on its examples."""
         found, answers = [], self.form.answers
         for index, name in enumerate(self.task_names):
-            (x, y), units = self.exemplars(name), self.task_spec(name).units
+            (x, y), spec = self.exemplars(name), self.task_spec(name)
             for candidate in self.knowledge():
                 start = candidate.parameters
                 curve = [
-                    accuracy(answers(used, x)[:, :units], y)
+                    score(answers(used, x)[:, : spec.units], y, spec.kind)
                     for used in (start, self.adapt(name, start, epochs=1))
                 ]
                 found.append((candidate.signature, index, np.mean(curve)))
@@ -372,29 +387,3 @@ class ARI(GeneratedModel):
             data = *self.exemplars(name), units, kind
             promise = -np.array([self.form.loss(c.parameters, *data) for c in known])
         return [int(i) for i in np.argsort(-promise, kind="stable")]
-
-    def compare_selections(self, tasks, epochs=(0, 1, 10)) -> list[dict]:
-        """What the choice of a set is worth: accuracy on tasks by how it is chosen.
-
-        To be shown beside every result: much of what ARI reaches, the examples reach by
-        themselves ("drawn"), if they are fine-tuned on for long enough.
-
-        Args:
-            tasks: learned `Task`s with test data.
-            epochs: of fine-tuning on the examples, one row for each and selection.
-
-        Returns:
-            List of dicts of "selection", "epochs" and "accuracy", the mean over tasks.
-        """
-        rows, tested = [], [self.load_task(task) for task in tasks]
-        for selection in SELECTIONS:
-            chosen = [self.choose(task.name, selection) for task in tested]
-            for count in epochs:
-                found = []
-                for task, start in zip(tested, chosen, strict=True):
-                    used, (x, y) = self.adapt(task.name, start, count), task.test
-                    logits = self.form.answers(used, x)[:, : task.spec.units]
-                    found.append(accuracy(logits, y))
-                row = {"selection": selection, "epochs": count}
-                rows.append({**row, "accuracy": float(np.mean(found))})
-        return rows

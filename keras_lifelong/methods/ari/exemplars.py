@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_lifelong.metrics.target_groups import groups_of
 from keras_lifelong.seeds import derive_seed
 
 PARTS = ("x", "y")
@@ -14,7 +15,7 @@ def keep(memory, name: str, x, y, budget: int, seed: int) -> None:
     """Keeps some training examples of a task, and fewer of the others than before.
 
     The budget is one for all tasks; each has the same part of it, its classes in
-    turn.
+    turn, or what stands for them: see `metrics.target_groups`.
 
     Args:
         memory: a `TaskMemory` that has the task.
@@ -25,7 +26,8 @@ def keep(memory, name: str, x, y, budget: int, seed: int) -> None:
     """
     x, y = np.asarray(x, "float32"), np.asarray(y)
     rng = np.random.default_rng(derive_seed(seed, "exemplars", name))
-    labels = y.reshape(-1)
+    rows, found = groups_of(y, memory.records[name].spec)
+    labels = found[np.unique(rows, return_index=True)[1]]  # of several, the first
     groups = [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
     place = np.concatenate([np.arange(len(g)) for g in groups])
     order = np.concatenate(groups)[np.argsort(place, kind="stable")]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_lifelong import backend
@@ -13,13 +14,16 @@ from keras_lifelong.layers.head import HeadSlot
 from keras_lifelong.methods.ari.estimator import adaptation_rate
 from keras_lifelong.methods.ari.parameters import Form
 from keras_lifelong.methods.ari.parameters import Parameters
-from keras_lifelong.methods.ari.parameters import accuracy
+from keras_lifelong.methods.ari.parameters import score
 from keras_lifelong.methods.ari.population import Population
 from keras_lifelong.methods.ari.workbench import Workbench
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.hooks import decay
 from keras_lifelong.training.optimizers import by_single_weights
 from keras_lifelong.training.phase import Phase
+
+# what steps over time, in a loop
+RECURRENT = (keras.layers.RNN, keras.layers.TimeDistributed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +97,17 @@ class Exploration:
             optimizer: a serialized Keras optimizer.
 
         Raises:
-            ValueError: if it was asked for and the optimizer looks at whole tensors.
+            ValueError: if it was asked for and the optimizer looks at whole tensors,
+                or the network has a recurrent layer, of which stacks are not compiled.
         """
         stackable = by_single_weights(optimizer)
+        network = self.form.network
+        loops = [x for x in network._flatten_layers() if isinstance(x, RECURRENT)]
+        if wanted and loops:
+            raise ValueError(
+                "`at_once` must be False or None for a network with recurrent layers, "
+                f"such as {loops[0].name!r}. Received: at_once={wanted!r}."
+            )
         if wanted and not stackable:
             raise ValueError(
                 "`at_once` must be False or None for an optimizer that clips by norm "
@@ -104,7 +116,7 @@ class Exploration:
             )
         if wanted is None:
             dense = all(len(v.shape) < 3 for v in self.form.trained)
-            return stackable and (dense or backend.on_accelerator())
+            return stackable and not loops and (dense or backend.on_accelerator())
         return wanted
 
     def explore(
@@ -132,7 +144,7 @@ class Exploration:
 
         def now(finished=False):
             logits = self.trainer.forward(bench.logits, x, bench.variables)
-            return {"accuracy": accuracy(logits, y)}
+            return {"accuracy": score(logits, y, task.spec.kind)}
 
         for i, start in enumerate(starts):
             bench.put(start)
@@ -151,7 +163,8 @@ class Exploration:
         def now(finished=False):
             of = self.trainer.forward(population.logits, x, population.variables)
             members = range(population.size)
-            return {"accuracy": [accuracy(of[:, i], y) for i in members]}
+            kind = task.spec.kind
+            return {"accuracy": [score(of[:, i], y, kind) for i in members]}
 
         before = now()["accuracy"]
         name = f"exploration of {len(starts)}"

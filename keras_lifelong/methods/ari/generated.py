@@ -22,7 +22,7 @@ from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.state import AllInMemory
 from keras_lifelong.streams.task import is_dataset
-from keras_lifelong.training.distillation import check_kind
+from keras_lifelong.training.distillation import check_compared
 
 
 class GeneratedModel(AllInMemory, LifelongModel):
@@ -41,7 +41,7 @@ class GeneratedModel(AllInMemory, LifelongModel):
         estimator: a `RateEstimator`: q.
     """
 
-    carries_graphs = False
+    carries_graphs = True
 
     form: Form
     signer: Signer
@@ -111,8 +111,12 @@ class GeneratedModel(AllInMemory, LifelongModel):
         bias = bias[0] if bias else np.zeros(units)
         return Reading(
             network,
-            [*form.trained, *form.statistics],
-            [*found.values[: len(form.trained)], *found.statistics],
+            [*form.trained, *form.statistics, *form.frozen],
+            [
+                *found.values[: len(form.trained)],
+                *found.statistics,
+                *(None for _ in form.frozen),  # as they stand
+            ],
             (kernel[:, :units], bias[:units].astype("float32")),
         )
 
@@ -189,12 +193,20 @@ class GeneratedModel(AllInMemory, LifelongModel):
         super().summarize_network(print_fn, **kwargs)
         parts = [f"{size:,} {name}" for name, size in self.sizes().items()]
         print_fn(f"Numbers held: {', '.join(parts)}")
+        held = self.network_params()
+        alone = self.knowledge_base.budget * self.base_params() if held else 0
+        if held > alone:
+            print_fn(
+                f"The hypernetwork holds {held:,} numbers, more than the {alone:,} of "
+                "all its sets: `hypernetwork` may have narrower `units`, or a larger "
+                "`memory_budget`."
+            )
 
     # What is accepted
 
     def check_spec(self, name, spec):
         super().check_spec(name, spec)
-        check_kind(type(self).__name__, name, spec)
+        check_compared(type(self).__name__, name, spec)
         accepted = self.outputs_per_set
         if accepted is not None and spec.units > accepted:
             raise ValueError(

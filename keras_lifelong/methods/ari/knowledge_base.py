@@ -13,10 +13,11 @@ from keras import ops
 from keras_lifelong.layers import hypernetwork as hypernetworks
 from keras_lifelong.layers.hypernetwork_base import Hypernetwork
 from keras_lifelong.methods.ari.parameters import DRAWN
+from keras_lifelong.methods.ari.parameters import GIVEN
 from keras_lifelong.methods.ari.parameters import Candidate
 from keras_lifelong.methods.ari.parameters import Form
 from keras_lifelong.methods.ari.parameters import Parameters
-from keras_lifelong.methods.ari.parameters import accuracy
+from keras_lifelong.methods.ari.parameters import score
 from keras_lifelong.methods.ari.remembered import ByMemory
 from keras_lifelong.methods.ari.remembered import numbered
 from keras_lifelong.methods.ari.remembered import recall
@@ -37,7 +38,7 @@ HYPERNETWORKS = {
     },
     "structured": {
         "name": "structured",
-        "units": [25, 25],
+        "units": None,
         "chunk_embedding": 8,
         "slot_embedding": 8,
     },
@@ -103,11 +104,14 @@ class KnowledgeBase:
             outputs: of the head in every set; tasks of fewer classes use the first.
         """
         arguments = dict(self._config)
+        tensors = self.form.tensors()
         hypernetwork = hypernetworks.get(
             arguments.pop("name"),
             self.form.shapes(outputs),
             self.budget,
             offsets=self.form.offsets(),
+            usual=[tensor.usual for tensor in tensors],
+            depthwise=[i for i, tensor in enumerate(tensors) if tensor.depthwise],
             seed=derive_seed(self.seed, "hypernetwork"),
             **arguments,
         )
@@ -143,13 +147,33 @@ class KnowledgeBase:
         if initializer == GENERATED:
             values = h.generate_from(embeddings)
         else:
+            facts = zip(h.shapes, h.offsets, self.form.tensors(), strict=True)
             values = [
-                _initial(initializer, shape, offset, self.seed, *seed_parts, i)
-                for i, (shape, offset) in enumerate(
-                    zip(h.shapes, h.offsets, strict=True)
-                )
+                _initial(initializer, shape, offset, tensor, self.seed, *seed_parts, i)
+                for i, (shape, offset, tensor) in enumerate(facts)
             ]
         return Parameters(values, self.form.fresh_statistics(), embeddings, DRAWN)
+
+    def given(self, memory, *seed_parts) -> Parameters | None:
+        """The backbone's own weights with a newly drawn head; None: they are not kept.
+
+        Args:
+            memory: a `TaskMemory`, where `keep_given` put them.
+            seed_parts: what the head and the embeddings are drawn from.
+        """
+        given = [v for key, v in memory.shared.items() if key[0] == GIVEN]
+        if not given:
+            return None
+        drawn, count = self.drawn(*seed_parts), len(self.form.trained)
+        values = [*given[:count], *drawn.values[count:]]
+        return Parameters(values, given[count:], drawn.embeddings, GIVEN)
+
+    def keep_given(self, memory):
+        """Keeps the weights that the form's network has now, for `given`."""
+        for i, variable in enumerate([*self.form.trained, *self.form.statistics]):
+            memory[GIVEN, i] = ops.convert_to_numpy(variable).copy()
+        for i, variable in enumerate(self.form.frozen):
+            memory["frozen", i] = ops.convert_to_numpy(variable).copy()
 
     def as_new(self, trained: Parameters, start: Candidate, task: str, number: int):
         """A trained set, as one that is to have a slot of its own.
@@ -171,21 +195,21 @@ class KnowledgeBase:
 
     # Storing
 
-    def store(self, memory, kept: list[Candidate], units, probes, old, how: Storing):
+    def store(self, memory, kept: list[Candidate], specs, probes, old, how: Storing):
         """A phase that makes the hypernetwork generate these sets, and no others.
 
         Args:
             memory: a `TaskMemory`, where they are remembered.
             kept: the sets, at most as many as there are slots, the newest last; with
                 the tasks on which each was last trained.
-            units: of each of these tasks, its outputs.
+            specs: of each of these tasks, its `TaskSpec`.
             probes: for each, inputs (m, …) on which its answers are to be kept.
             old: for each, whether it is one that was stored before.
             how: the settings.
         """
         sets = [c.parameters for c in kept]
         seed = derive_seed(self.seed, "storing", kept[-1].task, len(kept))
-        phase = self.storer.phase(sets, units, probes, old, how, seed)
+        phase = self.storer.phase(sets, specs, probes, old, how, seed)
         self.slots = [
             {"task": str(c.task), "source": c.parameters.source} for c in kept
         ]
@@ -197,26 +221,26 @@ class KnowledgeBase:
         self.computed.clear()  # of what was only half stored
         return result
 
-    def retention(self, memory, slot: int, wanted: Parameters, x, y, units: int):
+    def retention(self, memory, slot: int, wanted: Parameters, x, y, spec):
         """What became of a set that was stored: see `Hypernetwork.retention`.
 
         Args:
             memory: a `TaskMemory`.
             slot: where it is.
             wanted: the set as it was.
-            x, y: examples of a task, on which accuracies are measured.
-            units: the task's outputs.
+            x, y: examples of a task, on which scores are measured.
+            spec: the task's `TaskSpec`.
 
         Returns:
             Dict of "error", "score" and "drop".
         """
         stored = self.generated(memory, slot)
 
-        def score(values):
+        def scored(values):
             changed = dataclasses.replace(stored, values=values)
-            return accuracy(self.form.answers(changed, x)[:, :units], y)
+            return score(self.form.answers(changed, x)[:, : spec.units], y, spec.kind)
 
-        return self.hypernetwork.retention({slot: wanted.values}, score)[slot]
+        return self.hypernetwork.retention({slot: wanted.values}, scored)[slot]
 
     def hand_over(self, name: str, heirs: dict[int, str]):
         """Counts the sets of a task to others; all sets stay, for any task may use any.
@@ -249,6 +273,9 @@ class KnowledgeBase:
         """
         self.computed.clear()
         self._storer = None
+        for i, variable in enumerate(self.form.frozen):
+            if ("frozen", i) in memory:
+                variable.assign(memory["frozen", i])
         if ("hypernetwork", 0) in memory:
             self.make(outputs)
             recall(memory, self.variables())
@@ -265,12 +292,18 @@ class KnowledgeBase:
                 )
 
 
-def _initial(initializer, shape, offset, *seed_parts) -> np.ndarray:
+def _initial(initializer, shape, offset, tensor, *seed_parts) -> np.ndarray:
     """A fresh tensor: kernels by the initializer, vectors as normalisation has them."""
-    if len(shape) == 1:
+    if not tensor.fan_in:
         return np.full(shape, offset, "float32")
     draw = reseeded(keras.initializers.get(initializer), derive_seed(*seed_parts))
-    return ops.convert_to_numpy(draw(shape)).copy()
+    value = ops.convert_to_numpy(draw(shape)).copy()
+    if isinstance(draw, keras.initializers.VarianceScaling):
+        # Keras goes by the shape, which of a depthwise kernel has as many inputs more
+        seen = np.prod(shape[:-1])
+        if tensor.fan_in != seen:
+            value *= np.float32(np.sqrt(seen / tensor.fan_in))
+    return value
 
 
 def check_initializer(given: str) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from keras import ops
 
 from keras_lifelong.layers.augmentation import CropFlip
 from keras_lifelong.layers.normalization import batch_normalizations
+from keras_lifelong.methods.ari.made_probes import POOL
+from keras_lifelong.methods.ari.made_probes import TABLE
+from keras_lifelong.methods.ari.made_probes import Made
+from keras_lifelong.methods.ari.made_probes import plain
 
 PROBES = 1000
+MOST = 2**24  # numbers in the probes of all sets, up to which they are held
 MIXED = 0.7  # the part that is mixed of several examples
 
 
@@ -32,6 +39,38 @@ def of(network, x, old: bool, seed: int) -> np.ndarray:
         return repeated(x, seed)
     make = shifted if batch_normalizations(network) else mixed
     return make(x, seed)
+
+
+def made_of(network, x, old: bool, seed: int) -> Made:
+    """As `of`, of large inputs: what the inputs are to be made from.
+
+    Arguments are as there. Of new training images no more are taken than are worth
+    holding, from a seed of their own, so that sets which are stored together share
+    them: see `pool_of`.
+    """
+    rng = np.random.default_rng(seed)
+    base = np.resize(rng.permutation(len(x)), PROBES)
+    if not old:
+        return plain(x, base)
+    if not batch_normalizations(network):
+        part = rng.random(PROBES) * (rng.random(PROBES) < MIXED)
+        offset = rng.integers(TABLE, size=PROBES)
+        return dataclasses.replace(plain(x, base), part=part, offset=offset)
+    if x.ndim != 4:
+        return plain(x, base)
+    margin = x.shape[1] // 8
+    moves = rng.integers(-margin, margin + 1, size=(PROBES, 3))
+    moves[:, 2] = rng.integers(2, size=PROBES)
+    return dataclasses.replace(plain(x, base), moves=moves, margin=margin)
+
+
+def pool_of(x, seed: int) -> np.ndarray:
+    """The inputs, or so many of them as are worth holding, drawn from a seed."""
+    x = np.asarray(x, "float32")
+    most = max(POOL // x[0].size, PROBES // 5)
+    if len(x) <= most:
+        return x
+    return x[np.random.default_rng(seed).permutation(len(x))[:most]]
 
 
 def repeated(x, seed: int) -> np.ndarray:

@@ -132,7 +132,12 @@ class RateEstimator:
         q = self.network
         known = q.task_encoder(ops.convert_to_tensor(arguments["of"]))
         tasks = ops.take(known, take("tasks", rows), axis=0)
-        predicted = q.rate(q.parameter_encoder(take("signatures", rows)), tasks)
+        signatures = ops.convert_to_tensor(arguments["signatures"])
+        if signatures.shape[0] <= BATCH:  # each of them once: most of what is to do
+            codes = ops.take(q.parameter_encoder(signatures), rows, axis=0)
+        else:
+            codes = q.parameter_encoder(ops.take(signatures, rows, axis=0))
+        predicted = q.rate(codes, tasks)
         errors = ops.square(predicted - take("values", rows))
         return ops.sum(errors * weight) / ops.sum(weight)
 

@@ -5,12 +5,15 @@ They are in the manner of TANS (Jeong et al., NeurIPS 2021).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
+from keras_lifelong import heads
 from keras_lifelong.methods.ari.parameters import Form
 from keras_lifelong.methods.ari.parameters import Parameters
+from keras_lifelong.metrics.target_groups import groups_of
 from keras_lifelong.seeds import derive_seed
 
 WIDTH = 2048  # unless said otherwise
@@ -33,17 +36,26 @@ class Signer:
 
     def of_task(self, task) -> np.ndarray:
         """(width,): the signature of a `Task`, from its training data."""
-        x, y = task.train
-        features = self.extractor(np.asarray(x, "float32"))
-        return task_signature(features, y, task.spec.num_classes, self.seed, self.width)
+        (x, y), spec = task.train, task.spec
+        features = np.asarray(self.extractor(np.asarray(x, "float32")))
+        rows, groups = groups_of(y, spec)
+        classes = spec.num_classes
+        if not heads.get(spec.kind).has_classes:
+            features, classes = features[rows], int(groups.max()) + 1
+        return task_signature(features, groups, classes, self.seed, self.width)
 
     def of_set(self, parameters: Parameters) -> np.ndarray:
-        """(width,): the signature of a set: its outputs on fixed noise."""
+        """(width,): the signature of a set: its outputs on fixed noise, or words."""
         outputs = self.form.head_of(parameters)[0].shape[1]
         count = self.width // outputs
         if count not in self._noise:
             shape = tuple(self.form.network.input_shape[1:])
-            self._noise[count] = noise(count, shape, self.seed)
+            found = noise(count, shape, self.seed)
+            if self.form.words is not None:  # as evenly as it goes
+                of = 0.5 * (1 + np.vectorize(math.erf)(found / math.sqrt(2)))
+                found = np.minimum(np.floor(of * self.form.words), self.form.words - 1)
+                found = found.astype("float32")
+            self._noise[count] = found
         return parameter_signature(
             self.form.answers(parameters, self._noise[count]), self.width
         )

@@ -251,6 +251,10 @@ class LASEM(FactorisedSearch):
             counts |= dict.fromkeys(map(id, layer.own_variables), 1 - p)
         return [counts.get(id(v)) for v in variables]
 
+    def check_settings(self, task, settings):
+        if self.options.search == "brute_force":
+            settings.check_validates("`search='brute_force'`")
+
     def brute_force(self, task):
         """Trains every configuration from one start; keeps the best on validation."""
         if task.validation is None:

@@ -10,10 +10,13 @@ and is more accurate gains probability.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
+from keras_lifelong import heads as kinds
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.par.mdl import MDL
 from keras_lifelong.methods.par.mdl import genotype_of
@@ -85,20 +88,30 @@ class SearchSettings:
 class CellSearch:
     """Searches cells for a task, as a phase of whatever method needs them.
 
-    The searched network serves search after search, and one compiled step every
-    architecture that is sampled.
+    One network serves all searches, and one compiled step all architectures.
 
     Args:
         model: the `LifelongModel` whose trainer runs the phase.
         input_shape: of an image.
-        classes: of the task.
+        classes: of the task; or outputs, where it has none.
         settings: a `SearchSettings`.
         augment: `augment(x, training)` for training images, or None.
         state: further variables that `augment` reads.
+        kind: of the loss; by another than "softmax" architectures are compared, too,
+            in the place of the accuracy by 1 / (1 + loss).
     """
 
-    def __init__(self, model, input_shape, classes, settings, augment=None, state=()):
-        self.model, self.settings = model, settings
+    def __init__(
+        self,
+        model,
+        input_shape,
+        classes,
+        settings,
+        augment=None,
+        state=(),
+        kind: Any = "softmax",
+    ):
+        self.model, self.settings, self.kind = model, settings, kind
         self.augment, self.state = augment, list(state)
         self.network = SearchNetwork(classes, settings.filters, settings.cells)
         self.network.build((None, *input_shape))
@@ -107,8 +120,9 @@ class CellSearch:
         """A generator of one phase; it returns the genotype and what was observed.
 
         Args:
-            x, y: the task's training data, labels 0 ... C-1. Half of it, drawn at
-                random, is trained on, the other half compares architectures.
+            x, y: the task's training data, labels 0 ... C-1, or (n, outputs) where it
+                has no classes. Half of it, drawn at random, is trained on, the other
+                half compares architectures.
             seed: of the halves, the initial weights and the sampling.
             rate: the learning rate in which the cosine begins.
             epochs: None: those given to `fit`.
@@ -177,14 +191,14 @@ class CellSearch:
             mdl.update(architecture, accuracy - float(np.mean(found)))
 
     def loss(self, x, y, weight, arguments):
-        """Cross-entropy of the sampled architecture."""
+        """The sampled architecture's, as a rule cross-entropy."""
         del arguments
         if self.augment is not None:
             x = self.augment(x, training=True)
-        return heads.mean_loss("softmax", y, self.network(x, training=True), weight)
+        return heads.mean_loss(self.kind, y, self.network(x, training=True), weight)
 
     def accuracy(self, x, y) -> float:
-        """Accuracy of the sampled architecture."""
+        """Accuracy of the sampled architecture, or what stands for it: see `kind`."""
         logits = self.logits
         if self.settings.batch_statistics:
             # the last batch is filled with examples: zeros would have statistics, too
@@ -192,7 +206,10 @@ class CellSearch:
             x = x[np.resize(np.arange(len(x)), -(-len(x) // rows) * rows)]
         forward = self.model.trainer.forward
         logits = forward(logits, x, self.network.variables)[: len(y)]
-        return float((logits.argmax(-1) == y).mean())
+        if self.kind == "softmax":
+            return float((logits.argmax(-1) == y).mean())
+        losses = heads.per_sample_loss(self.kind, y, ops.convert_to_tensor(logits))
+        return 1 / (1 + float(ops.mean(losses)))
 
     def logits(self, x):
         return self.network(x, training=False)
@@ -205,16 +222,15 @@ class CellSearch:
 
 
 class CellSearches:
-    """The searches of a method, task after task: a `CellSearch` by number of classes.
+    """The searches of a method, task after task: a `CellSearch` by kind and outputs.
 
-    Args:
-        model, input_shape, settings, augment: as of `CellSearch`.
+    Arguments are as of `CellSearch`.
     """
 
     def __init__(self, model, input_shape, settings: SearchSettings, augment=None):
         self._model, self._input_shape = model, input_shape
         self._settings, self._augment = settings, augment
-        self._kept: dict[int, CellSearch] = {}
+        self._kept: dict[tuple, CellSearch] = {}
 
     def search(self, task, seed: int, rate: float, epochs: int | None = None):
         """A generator of one phase, which searches cells for a task.
@@ -234,25 +250,29 @@ class CellSearches:
                 f"Task {task.name!r} is a tf.data.Dataset, on which cells are not "
                 "searched. Pass arrays, or `search=False`."
             )
-        x, y = task.train
-        y = np.asarray(y).reshape(-1).astype("int32")
-        search = self.of(task.spec.num_classes)
+        (x, y), spec = task.train, task.spec
+        if kinds.get(spec.kind).has_classes:
+            y = np.asarray(y).reshape(-1).astype("int32")
+            search = self.of(spec.num_classes)
+        else:
+            search = self.of(spec.units, self._model.loss_kind(task.name))
         found = yield from search.search(x, y, seed, rate, epochs)
         return dict(zip(("genotype", "accuracy", "probabilities"), found, strict=True))
 
-    def of(self, classes: int) -> CellSearch:
-        """The search for tasks of so many classes, made if it is not there yet."""
-        if classes not in self._kept:
+    def of(self, outputs: int, kind: Any = "softmax") -> CellSearch:
+        """The search for tasks of so many outputs, made if it is not there yet."""
+        if (outputs, kind) not in self._kept:
             state = [] if self._augment is None else self._augment.variables
-            self._kept[classes] = CellSearch(
+            self._kept[outputs, kind] = CellSearch(
                 self._model,
                 self._input_shape,
-                classes,
+                outputs,
                 self._settings,
                 self._augment,
                 state,
+                kind,
             )
-        return self._kept[classes]
+        return self._kept[outputs, kind]
 
 
 @dataclasses.dataclass
@@ -313,7 +333,7 @@ def search_cell(
         callbacks, verbose: as in `fit`.
 
     Returns:
-        A `SearchResult`.
+        `SearchResult`.
 
     Raises:
         ValueError: if an argument or the data is bad.

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import networks
+from keras_lifelong.graph import Graph
 from keras_lifelong.layers.cell import CellNetwork
 from keras_lifelong.methods.par.switched import SwitchedNetwork
 from keras_lifelong.model.lifelong import LifelongModel
@@ -37,16 +39,23 @@ class Expert(TypedDict):
 class ExpertsModel(AllInMemory, LifelongModel):
     """A `LifelongModel` whose tasks belong to experts: copies of the backbone.
 
-    Experts whose backbone is a `CellNetwork` may have cells of their own. One expert is
-    active at a time, in a network that all experts of its cells use; the weights of the
-    others lie in `memory`. So experts of the same cells share what is compiled.
+    The backbone is any Sequential or functional model. Experts of one with a
+    `CellNetwork` may have cells of their own. One expert is active at a time, in a
+    network that all experts of its cells use; the weights of the others lie in
+    `memory`. So experts of the same cells share what is compiled.
+
+    With `pretrained` every new expert begins as the backbone given. Its weights are
+    kept in `memory`, under `("given", i)`, for experts to come; what of an expert has
+    other cells is drawn.
 
     Attributes:
         experts: list of `Expert`s.
     """
 
     def build_network(self, backbone):
-        del backbone  # every expert draws its own weights
+        if self.pretrained:
+            for i, value in enumerate(backbone.get_weights()):
+                self.memory["given", i] = value
         self._experts = _Experts()
         return SwitchedNetwork(self.make_network, GIVEN, name="network")
 
@@ -63,7 +72,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
         """The backbone's own cells; None if it has none."""
         return _cells_in(self.network.of(GIVEN))
 
-    def make_network(self, key: str, *seed_parts) -> keras.Sequential:
+    def make_network(self, key: str, *seed_parts) -> keras.Model:
         """A new network of the backbone with the cells of `key`.
 
         Args:
@@ -75,7 +84,26 @@ class ExpertsModel(AllInMemory, LifelongModel):
             if key != GIVEN and layer["class_name"] == CellNetwork.__name__:
                 layer["config"]["genotype"] = json.loads(key)
         seed = derive_seed(self.seed, *seed_parts)
-        return keras.Sequential.from_config(seed_config(config, seed))
+        return networks.from_config(seed_config(config, seed))
+
+    def begin_as_given(self, network: keras.Model, key: str):
+        """Gives a new network the weights of the backbone given, if they were kept.
+
+        Args:
+            network: of `make_network`.
+            key: of its cells; of others than the backbone's, the weights stay.
+        """
+        given = [v for k, v in self.memory.shared.items() if k[0] == "given"]
+        if not given:
+            return
+        if key == GIVEN:
+            network.set_weights(given)
+            return
+        whole = self.make_network(GIVEN)
+        whole.set_weights(given)
+        for layer, source in zip(network.layers, whole.layers, strict=True):
+            if not isinstance(layer, CellNetwork):
+                layer.set_weights(source.get_weights())
 
     # Experts
 
@@ -87,10 +115,12 @@ class ExpertsModel(AllInMemory, LifelongModel):
         return None
 
     def add_expert(self, name: str, genotype=None) -> int:
-        """A new expert with fresh weights, for a task; returns its number."""
+        """A new expert for a task, fresh or as given; returns its number."""
         k = len(self.experts)
         self.experts.append({"tasks": [], "genotype": genotype, "largest": 0})
-        fresh = self.make_network(self.cells_key(k), "expert", k)
+        key = self.cells_key(k)
+        fresh = self.make_network(key, "expert", k)
+        self.begin_as_given(fresh, key)
         for i, variable in enumerate(fresh.variables):
             self.memory["expert", k, i] = ops.convert_to_numpy(variable).copy()
         self.join(name, k)
@@ -123,7 +153,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
         cells = _cells_in(self._network_of(k))
         return None if cells is None else cells.genotype
 
-    def _network_of(self, k: int) -> keras.Sequential:
+    def _network_of(self, k: int) -> keras.Model:
         return self.network.of(self.cells_key(k))
 
     # As every model
@@ -167,6 +197,26 @@ class ExpertsModel(AllInMemory, LifelongModel):
 
     def active_body(self):
         return self.network.current()
+
+    def plain_layers(self, body, stage):
+        if isinstance(body, keras.Sequential):
+            return super().plain_layers(body, stage)
+        weights = [ops.convert_to_numpy(v) for v in body.weights]
+        return body.get_config(), weights  # whose cells may be others
+
+    def plain_network(self, layers):
+        network = super().plain_network(layers)
+        if isinstance(network, keras.Sequential) or _cells_in(network) is None:
+            return network
+
+        def call(step, *args, **kwargs):
+            if isinstance(step.layer, CellNetwork):
+                return step.layer.plain()(*args)
+            return step(*args, **kwargs)
+
+        graph = Graph(network)
+        given = graph.symbolic_inputs()
+        return keras.Model(given, graph.run(given, call))
 
     def task_keys(self, name):
         k = self.expert_of(name)
@@ -224,7 +274,7 @@ class ExpertsModel(AllInMemory, LifelongModel):
             print_fn(f"expert_{k}: {self.expert_params(k):,} parameters, for {tasks}")
 
 
-def _cells_in(network: keras.Sequential) -> CellNetwork | None:
+def _cells_in(network: keras.Model) -> CellNetwork | None:
     return next((x for x in network.layers if isinstance(x, CellNetwork)), None)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 from typing import Any
 from typing import Literal
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -25,6 +26,8 @@ from keras_lifelong.checks import Seed
 from keras_lifelong.layers.augmentation import CropFlip
 from keras_lifelong.methods.par.cell_search import CellSearches
 from keras_lifelong.methods.par.cell_search import SearchSettings
+from keras_lifelong.methods.par.deciding import TINY
+from keras_lifelong.methods.par.deciding import Deciding
 from keras_lifelong.methods.par.expert_training import ExpertTraining
 from keras_lifelong.methods.par.experts import ExpertsModel
 from keras_lifelong.methods.par.task_distances import FUNCTION
@@ -37,14 +40,13 @@ from keras_lifelong.training import distillation
 from keras_lifelong.training import schedules
 
 WeightDecay = Annotated[float, AtLeast(0)]
-TINY = 25  # examples of a task that the authors' program treats apart
 _GIVEN = ("rate", "monitor", "higher_is_better")  # by `PAR` itself
 Plateau = Annotated[dict, ArgumentsOf(schedules.plateau, _GIVEN)]
 Augmentation = Annotated[dict, ArgumentsOf(CropFlip, ("seed",))]
 
 
 @register
-class PAR(ExpertsModel):
+class PAR(Deciding, ExpertsModel):
     """Shares an expert with related tasks, allocates one for a task unlike them.
 
     For a new task, with s the smallest of its distances to the groups of tasks that
@@ -61,8 +63,8 @@ class PAR(ExpertsModel):
     has no cells to search: every new expert is then a fresh copy of it.
 
     Args:
-        backbone: `keras.Sequential` of hidden layers, of any kind; with a `CellNetwork`
-            its cells can be searched.
+        backbone: `keras.Sequential` or functional `keras.Model` of hidden layers, of
+            any kind; with a `CellNetwork` its cells can be searched.
         alpha: α in [0, 1]; 0: no expert is ever shared.
         beta: β in [0, 1]; 0: cells are searched for every new expert.
         extractor: of the features that distances are measured in: "random_convolutions"
@@ -102,7 +104,13 @@ class PAR(ExpertsModel):
             were not better on validation data. None: never.
         augmentation: None, or a dict of the arguments of `CropFlip`: padding, flip,
             brightness.
+        pretrained: whether new experts begin from the backbone's weights, all of them;
+            searched cells do not, and are drawn.
         seed, name: see `LifelongModel`.
+
+    Tasks without classes are compared by groups of their examples (see
+    `metrics.target_groups`), and distilled by their own measure (see
+    `training.distillation`).
 
     Raises:
         ValueError: if an argument is of another type or range, naming it.
@@ -118,7 +126,7 @@ class PAR(ExpertsModel):
     ```
     """
 
-    carries_graphs = False
+    carries_graphs = True
 
     def __init__(
         self,
@@ -142,15 +150,17 @@ class PAR(ExpertsModel):
         patience: Annotated[int, AtLeast(1)] | None = None,
         augmentation: Augmentation | None = None,
         seed: Seed = 0,
+        pretrained: bool = False,
         name: str | None = None,
     ):
         options = checked_options(PAR, locals())
         if options["weight_decay"] == []:
             raise ValueError("`weight_decay` must be one or more. Received: []")
-        super().__init__(backbone, seed=seed, name=name, options=options)
+        super().__init__(backbone, seed, pretrained, name, options)
+        shape = self.backbone_input_shape
         self.distances = TaskDistances(
             options["extractor"],
-            len(self.backbone_input_shape) == 3,
+            len(shape) == 3 and not keras.tree.is_nested(shape[0]),
             options["reference"],
             lambda: self.memory,
             self.make_network,
@@ -176,7 +186,6 @@ class PAR(ExpertsModel):
                 cells=len(cells.cells),
                 weight_decay=self.expert_training.weight_decays[0],
             )
-            shape = self.backbone_input_shape
             self.searches = CellSearches(self, shape, settings, self.augment)
 
     task_forms = (("prototypes", str),)
@@ -235,43 +244,6 @@ class PAR(ExpertsModel):
         """The names of the tasks that share each expert, by the expert's name."""
         return {f"expert_{k}": e["tasks"] for k, e in enumerate(self.experts)}
 
-    def decide(self, groups: list[float], size: int) -> tuple[str, int | None]:
-        """What to do with a task, and the expert that it is done with.
-
-        Args:
-            groups: the task's distance to the group of each expert; s is the smallest.
-            size: training examples of the task.
-
-        Returns:
-            "share", "reused" (its cells), "searched" (new cells) or "given" (those of
-            the backbone), and the number of an expert, None without one.
-        """
-        o, fresh = self.options, "searched" if self.options.search else "given"
-        if not groups:
-            return fresh, None
-        if 0 < size <= self.tiny:
-            able = [k for k, e in enumerate(self.experts) if e["largest"] >= 10 * size]
-            if able:
-                return "share", min(able, key=lambda k: groups[k])
-        s, k = min(groups), int(np.argmin(groups))
-        if s <= o.alpha and o.alpha > 0:
-            return "share", k
-        if s <= o.beta and o.beta > 0 and o.search:
-            return "reused", k
-        return fresh, k
-
-    @property
-    def freeze_ratio(self) -> float:
-        """Part of a group's largest task: for smaller ones its expert is frozen."""
-        given, code = self.options.freeze_ratio, self.options.reference == "code"
-        return (0.5 if code else 0.1) if given is None else given
-
-    @property
-    def tiny(self) -> int:
-        """Examples of a task that takes an expert whatever the distance."""
-        given, code = self.options.tiny, self.options.reference == "code"
-        return (TINY if code else 0) if given is None else given
-
     # Section 3.2: regularised reuse
 
     def share(self, task, frozen: bool = False):
@@ -286,9 +258,10 @@ class PAR(ExpertsModel):
             return
         keys, memory = map(self.head_key, others), self.memory
         heads = [(memory[*key, "kernel"], memory[*key, "bias"]) for key in keys]
+        compared = [distillation.comparison(self.task_spec(t).kind) for t in others]
         arguments = {
             "teacher": self.expert_values(k),
-            "heads": distillation.stack_heads(heads),
+            "heads": distillation.stack_heads(heads, compared),
             "strength": np.float32(self.options.distillation),
         }
         body = self.network.trainable_variables
@@ -296,7 +269,7 @@ class PAR(ExpertsModel):
         yield from self.train(task, name, body, loss, arguments=arguments)
 
     def reuse_loss(self, x, y, weight, arguments):
-        """Cross-entropy of the new task + λ distillation on the heads of the others."""
+        """Loss of the new task + λ distillation on the heads of the others."""
         x = self.expert_training.augmented(x)
         features = self.features(x, training=True)
         body, teacher = self.network.current(), arguments["teacher"]
@@ -307,7 +280,7 @@ class PAR(ExpertsModel):
         return loss + arguments["strength"] * old
 
     def frozen_loss(self, x, y, weight, arguments):
-        """Cross-entropy with a body that stays as it is, batch statistics included."""
+        """Loss with a body that stays as it is, batch statistics included."""
         del arguments
         x = self.expert_training.augmented(x)
         features = ops.stop_gradient(self.features(x, training=False))
@@ -333,7 +306,7 @@ class PAR(ExpertsModel):
         yield from self.train(task, name, body, loss, patience=patience)
 
     def fresh_loss(self, x, y, weight, arguments):
-        """Cross-entropy of the task."""
+        """Loss of the task."""
         return self.task_loss(self.expert_training.augmented(x), y, weight, arguments)
 
     def train(self, task, name, body, loss, **kwargs):
@@ -359,7 +332,12 @@ class PAR(ExpertsModel):
 
     def check_spec(self, name, spec):
         super().check_spec(name, spec)
-        distillation.check_head(type(self).__name__, name, spec)
+        distillation.check_compared(type(self).__name__, name, spec)
+        distillation.check_own_head(type(self).__name__, name, spec)
+
+    def check_settings(self, task, settings):
+        if len(self.expert_training.weight_decays) > 1:
+            settings.check_validates("A grid of `weight_decay`")
 
     def load_task(self, task):
         loaded = super().load_task(task)

@@ -9,7 +9,7 @@ class _Kept:
     """Networks by key. A plain object, so that Keras tracks none of them."""
 
     def __init__(self, key: str):
-        self.networks: dict[str, keras.Sequential] = {}
+        self.networks: dict[str, keras.Model] = {}
         self.key = key
 
 
@@ -20,7 +20,7 @@ class SwitchedNetwork(keras.layers.Layer):
     serves whenever it is used again.
 
     Args:
-        make: `make(key) -> keras.Sequential`.
+        make: `make(key) -> keras.Model`.
         key: of the network in use at first.
     """
 
@@ -36,14 +36,14 @@ class SwitchedNetwork(keras.layers.Layer):
         self.of(key)
         self._kept.key = key
 
-    def of(self, key: str) -> keras.Sequential:
+    def of(self, key: str) -> keras.Model:
         """The network of a key, made if it is not there yet."""
         networks = self._kept.networks
         if key not in networks:
             networks[key] = self._make(key)
         return networks[key]
 
-    def current(self) -> keras.Sequential:
+    def current(self) -> keras.Model:
         """The network in use. Not a property: Keras would save what it finds there."""
         return self._kept.networks[self._kept.key]
 

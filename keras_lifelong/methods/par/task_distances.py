@@ -9,10 +9,13 @@ from typing import Any
 from typing import NotRequired
 from typing import TypedDict
 
+import keras
 import numpy as np
 
+from keras_lifelong import heads
 from keras_lifelong.layers import extractors
 from keras_lifelong.metrics import task_distance
+from keras_lifelong.metrics.target_groups import groups_of
 from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.streams.task import is_dataset
 
@@ -52,7 +55,7 @@ class TaskDistances:
         images: whether inputs are images (height, width, channels), for `None`.
         reference: see `PAR`.
         memory: a function that returns the `TaskMemory` of now.
-        make_network: `make_network(cells) -> keras.Sequential`, of an expert.
+        make_network: `make_network(cells) -> keras.Model`, of an expert.
 
     Attributes:
         extractor: a function of inputs (n, …) to features (n, d); None as long as the
@@ -84,29 +87,48 @@ class TaskDistances:
 
     # What a task is measured by
 
-    def samples(self, task) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs (n, …) and labels (n,) by which a task is compared.
+    def samples(self, task) -> tuple[Any, np.ndarray]:
+        """Inputs (n, …) and the classes (n,) by which a task is compared.
 
-        Its validation data, if they have every class, else its training data.
+        Its validation data, if they have two examples of every class, else its
+        training data. A task without classes has groups of examples instead, and an
+        example may be of several: see `metrics.target_groups`.
 
         Raises:
-            ValueError: if neither has every class.
+            ValueError: if neither has every class, or both have one example alone.
         """
+        spec, classes, found = task.spec, task.spec.num_classes, []
         for data in (task.validation, task.train):
             if data is None:
                 continue
             x, y = _arrays(data)
-            x, y = np.asarray(x, "float32"), np.asarray(y)
-            y = y.reshape(-1).astype("int64")
-            if np.bincount(y, minlength=task.spec.num_classes).all():
-                return x, y
-        raise ValueError(
-            f"Task {task.name!r} must have an example of each of its "
-            f"{task.spec.num_classes} classes. Received none of some."
-        )
+            rows, groups = groups_of(y, spec)
+            least = classes if heads.get(spec.kind).has_classes else 0
+            counts = np.bincount(groups, minlength=least)
+            if counts.all() and len(rows) > 1:
+                found.append((counts.min(), x, rows, groups))
+        if not found and not heads.get(spec.kind).has_classes:
+            raise ValueError(
+                f"Task {task.name!r} must have two examples or more, by which it is "
+                "compared to others. Received: one."
+            )
+        if not found:
+            raise ValueError(
+                f"Task {task.name!r} must have an example of each of its "
+                f"{classes} classes. Received none of some."
+            )
+        _, x, rows, groups = next((f for f in found if f[0] > 1), found[0])
+        if len(np.unique(rows)) == len(rows) == _count(x):
+            rows = slice(None)
+        return keras.tree.map_structure(
+            lambda part: np.asarray(part, "float32")[rows], x
+        ), groups
 
     def features(self, x) -> np.ndarray:
         """Features (n, d) of inputs (n, …) in the frozen extractor.
+
+        Several inputs are handed to a function as they come, and to an extractor of a
+        name as all their values, side by side.
 
         Raises:
             ValueError: if there is no extractor.
@@ -118,7 +140,17 @@ class TaskDistances:
                 "This model's `extractor` was a function, which is not saved with it. "
                 "Set `model.extractor` to it before learning on."
             )
-        return np.asarray(self.extractor(x))
+        return np.asarray(self.extractor(self._as_taken(x)))
+
+    def _as_taken(self, x):
+        """Inputs as the extractor takes them."""
+        by_name = isinstance(self.extractor, extractors.Extractor)
+        if not by_name or isinstance(self.extractor, ExpertBody):
+            return x
+        parts = keras.tree.flatten(x)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([np.reshape(p, (len(p), -1)) for p in parts], axis=1)
 
     def adapt(self, task) -> None:
         """Lets the extractor take note of a new task, if it does such a thing."""
@@ -127,7 +159,10 @@ class TaskDistances:
         memory = self._memory()
         state = {k[2]: v for k, v in memory.shared.items() if k[:2] == _STATE}
         self.extractor.set_state(state)
-        self.extractor.adapt(np.asarray(_arrays(task.train)[0][:ROWS]))
+        x = keras.tree.map_structure(
+            lambda part: np.asarray(part[:ROWS]), _arrays(task.train)[0]
+        )
+        self.extractor.adapt(self._as_taken(x))
         for key, value in self.extractor.get_state().items():
             memory[*_STATE, key] = value
 
@@ -165,7 +200,7 @@ class TaskDistances:
         network, memory = self._make_network(self.cells), self._memory()
         for i, variable in enumerate(network.variables):
             variable.assign(memory[*_FROZEN, i])
-        self.extractor = extractors.Body(network)
+        self.extractor = ExpertBody(network)
 
     # Comparing
 
@@ -225,6 +260,26 @@ class TaskDistances:
             "prototypes": sum(v.size for key, v in items if key[0] == "prototypes"),
             "extractor": count(),
         }
+
+
+class ExpertBody(extractors.Body):
+    """As `Body`, of networks that may have several inputs."""
+
+    def __call__(self, images):
+        images = keras.tree.map_structure(lambda x: np.asarray(x, "float32"), images)
+        if not keras.tree.is_nested(images):
+            return super().__call__(images)
+        found = []
+        for start in range(0, _count(images), extractors.ROWS):
+            part = slice(start, start + extractors.ROWS)
+            rows = keras.tree.map_structure(lambda x, part=part: x[part], images)
+            found.append(self.features(rows))
+        return np.concatenate(found)
+
+
+def _count(x) -> int:
+    """Examples in an array, or in a structure of some."""
+    return len(keras.tree.flatten(x)[0])
 
 
 def _arrays(data) -> tuple:

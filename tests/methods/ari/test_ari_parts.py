@@ -124,7 +124,7 @@ def test_a_base_remembers_what_it_stores_and_recalls_it():
     kept = [Candidate(s, np.zeros(8), task="a") for s in sets]
     base.computed.of(memory)["knowledge"] = "of what was there before"
     how = storing.Storing(steps=20, rate=0.01, batch=8, function=1.0)
-    phases = base.store(memory, kept, [2, 2], [X, X], [False, True], how)
+    phases = base.store(memory, kept, [TaskSpec(2)] * 2, [X, X], [False, True], how)
     (phase,), _ = finished(phases)
     assert phase.name == "storing" and phase.data[0].shape == (80, 1 + 2)
     assert base.slots == [{"task": "a", "source": "drawn"}] * 2
@@ -135,7 +135,7 @@ def test_a_base_remembers_what_it_stores_and_recalls_it():
         found = base.generated(memory, slot)
         for a, b in zip(found.values, given.values, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
-    retained = base.retention(memory, 1, sets[1], X, Y, units=2)
+    retained = base.retention(memory, 1, sets[1], X, Y, TaskSpec(2))
     assert retained["error"] < 1e-9 and 0 <= retained["score"] <= 1
     other = KnowledgeBase(form, 3, SMALL, seed=1)
     other.recall(memory, outputs=2)
@@ -347,7 +347,7 @@ def test_sets_are_tried_from_where_they_begin(at_once):
     bench = exploration.bench(head, "softmax")
     assert exploration.bench(head, "softmax") is bench
     starts = [base.drawn("set", i) for i in range(3)]
-    task = types.SimpleNamespace(name="a", train=(X, Y))
+    task = types.SimpleNamespace(name="a", train=(X, Y), spec=TaskSpec(2))
     trial = Trial(at_once, interval=5, horizon=1, rate="area", weight_decay=0.1)
     scores = [[0.5, 0.5, 0.5], [1.0, 1.0, 1.0]] if at_once else [0.5, 1.0]
     result = types.SimpleNamespace(history={"accuracy": scores})

@@ -188,7 +188,7 @@ def test_validation_by_statistics_of_the_batch(monkeypatch):
 
 
 def search(**kwargs):
-    settings = {"filters": 2, "cells": 2, "epochs": 3, "batch_size": 8, "verbose": 0}
+    settings = {"filters": 2, "cells": 2, "epochs": 3, "batch_size": 12, "verbose": 0}
     return search_cell(X, Y, **{**settings, **kwargs})
 
 
@@ -210,15 +210,35 @@ def test_searching_with_augmented_images(rule):
     assert all(0 <= accuracy <= 1 for accuracy in found.accuracy)
 
 
+@pytest.fixture
+def unoptimised():
+    """To make such a graph faster takes TensorFlow as long as to trace it."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
+@pytest.mark.usefixtures("unoptimised")
 def test_architectures_are_sampled_without_compiling_again():
-    found = search(epochs=8)
+    """One cell is enough to see it."""
+    found = search(epochs=8, cells=1, batch_size=8)
     assert 1 <= found.compilations <= 4
     assert len(found.accuracy) == 8
 
 
+@pytest.mark.usefixtures("unoptimised")
 def test_searching_as_cells_are_found_compiles_no_more():
     found = search(
         epochs=4,
+        cells=1,
+        batch_size=8,
         validations=3,
         warmup=0.5,
         sample_every=1,

@@ -23,6 +23,7 @@ from keras_lifelong.layers.growable.conv2d import GrowableConv2D
 from keras_lifelong.layers.growable.dense import GrowableDense
 from keras_lifelong.layers.growable.normalization import GrowableBatchNormalization
 from keras_lifelong.layers.growable.table import ByChannel
+from keras_lifelong.layers.growable.table import PerUnit
 from keras_lifelong.layers.growable.table import carries
 from keras_lifelong.layers.growable.table import grows
 
@@ -35,6 +36,7 @@ __all__ = [
     "GrowableBatchNormalization",
     "GrowableConv2D",
     "GrowableDense",
+    "PerUnit",
     "carries",
     "grows",
     "resize_inputs",

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers.growable.resizing import resize_inputs
+from keras_lifelong.layers.growable.resizing import resize_last
 from keras_lifelong.seeds import reseeded
 
 # A timestamp holds the stage of birth below this, and that of retirement above it.
@@ -131,12 +133,7 @@ class Growable(keras.layers.Layer):
         return [kernel] + ([self.bias_array()[units]] if self.use_bias else [])
 
     def take(self, arrays, inputs, units):
-        """Gives some units the weights of an ordinary layer: undoes `plain_weights`.
-
-        Args:
-            arrays: kernel and, if the layer has it, bias.
-            inputs, units: index arrays.
-        """
+        """Gives some units of some rows kernel and bias: undoes `plain_weights`."""
         kernel = self.kernel_array()
         kernel[..., np.asarray(inputs)[:, None], np.asarray(units)] = arrays[0]
         self.kernel.assign(kernel)
@@ -397,24 +394,3 @@ class Growable(keras.layers.Layer):
             "bucket": self.bucket,
             "capacity": self.capacity,
         }
-
-
-def resize_last(array: np.ndarray, size: int) -> np.ndarray:
-    """Cuts or zero-pads the last axis of an array to `size`."""
-    out = np.zeros((*array.shape[:-1], size), array.dtype)
-    n = min(size, array.shape[-1])
-    out[..., :n] = array[..., :n]
-    return out
-
-
-def resize_inputs(kernel: np.ndarray, inputs: int, positions: int = 1) -> np.ndarray:
-    """Cuts or zero-pads the input axis (the last but one) of a kernel to `inputs`.
-
-    A kernel that follows a `Flatten` has its rows in `positions` groups of channels.
-    """
-    *lead, rows, units = kernel.shape
-    grouped = kernel.reshape(*lead, positions, rows // positions, units)
-    resized = np.swapaxes(
-        resize_last(np.swapaxes(grouped, -1, -2), inputs // positions), -1, -2
-    )
-    return resized.reshape(*lead, inputs, units)

@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.graph import Step
+from keras_lifelong.graph import Wire
 
 K = keras.layers
 
@@ -213,6 +214,12 @@ carries(K.Flatten, flattens=True)
 # Merged unit by unit, and what Keras calls the same done by an operator
 _TIES = (K.Add, K.Subtract, K.Average, K.Maximum, K.Minimum, K.Multiply)
 _TYING_OPERATIONS = ("Add", "Subtract", "Maximum", "Minimum", "Multiply")
+# Operations on one tensor, and numbers, that take each value by itself
+_POINTWISE_OPERATIONS = (
+    *("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Negative", "Absolute"),
+    *("Relu", "Relu6", "Sigmoid", "HardSigmoid", "Silu", "HardSilu", "Gelu", "Elu"),
+    *("LeakyRelu", "Softplus", "Tanh", "Square", "Sqrt", "Exp", "Clip"),
+)
 # As many weights as inputs have units, in a form that does not grow
 _MIXES = (
     K.RNN,  # LSTM, GRU and SimpleRNN among them
@@ -233,6 +240,8 @@ def plain_classes(kind: type = keras.layers.Layer) -> list[type]:
 
 def facts(layer: keras.layers.Layer) -> Facts:
     """What is known of a layer of a growing network; no fact of one that grows."""
+    if _is_operation(layer, _POINTWISE_OPERATIONS):
+        return Facts(moves_zero=True)
     return _CARRIED.get(type(layer), Facts())
 
 
@@ -263,8 +272,11 @@ def role(step: Step) -> tuple[str, str]:
             "follows" if issubclass(grown, (ByChannel, PerUnit)) else "produces"
         ), ""
     if isinstance(layer, _TIES) or _is_operation(layer, _TYING_OPERATIONS):
-        return ("ties", "") if len(wires) > 1 else ("fixed", "it merges constants.")
-    if isinstance(layer, K.Concatenate):
+        if len(wires) > 1:
+            return "ties", ""
+    if _is_operation(layer, _POINTWISE_OPERATIONS) and _has_numbers_only(step):
+        return "follows", ""
+    if isinstance(layer, K.Concatenate) or _is_operation(layer, ("Concatenate",)):
         return "joins", ""
     if isinstance(layer, (K.Flatten, K.Reshape)):
         width, out = wires[0].shape[-1], step.outputs[0].shape[-1]
@@ -285,6 +297,13 @@ def _is_operation(layer: Any, names: tuple[str, ...]) -> bool:
     """Whether it is one of `keras.ops`, such as an `x + y` of two tensors makes."""
     is_layer = isinstance(layer, keras.layers.Layer)
     return not is_layer and type(layer).__name__ in names
+
+
+def _has_numbers_only(step: Step) -> bool:
+    """Whether it is called on one tensor, and beside it on numbers."""
+    flat = keras.tree.flatten((step.args, step.kwargs))
+    rest = [x for x in flat if x is not None and not isinstance(x, Wire)]
+    return len(step.inputs) == 1 and all(isinstance(x, int | float) for x in rest)
 
 
 def is_channels_last(layer: keras.layers.Layer) -> bool:

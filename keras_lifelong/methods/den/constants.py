@@ -67,4 +67,6 @@ def _value(network, step, given) -> Any:
         return ops.concatenate(given)
     if table.facts(layer).pointwise:
         return layer(given[0])
+    if table.facts(layer).moves_zero:
+        return unknown
     return given[0] if kind in ("follows", "joins") else unknown

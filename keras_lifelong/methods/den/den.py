@@ -360,7 +360,7 @@ class DEN(GrowingModel):
                 network.split_units(i, units, stage) if units.size else units
                 for i, units in enumerate(chosen)
             ]
-        heard = self._hand_over_head(chosen, copies, stage)
+        heard = self.hand_over_head(chosen, copies, stage)
         restore(network, previous, chosen)
         for i in range(len(chosen)):
             rewire(network, i, chosen[i], copies[i], stage, retired=i in heard)
@@ -385,33 +385,3 @@ class DEN(GrowingModel):
                 }
                 self.log_group(task, group, "split", most.size, **why)
         return chosen
-
-    def _hand_over_head(self, originals, copies, stage) -> set[int]:
-        """Gives copies of units that the head hears the rows of their originals.
-
-        Returns:
-            The groups whose originals are retired in place of that: see
-            `split_drifted`.
-        """
-        network = self.network
-        heard = network.layout(len(network.growable)).groups
-        head = ops.convert_to_numpy(self.head.kernel).copy()
-        from_rows, to_rows = (
-            self.head_rows_of(dict(enumerate(units))) for units in (originals, copies)
-        )
-        head[to_rows] = head[from_rows]
-        shared = self.active_spec.head == "shared"
-        if shared:
-            for group in heard:
-                network.retire_units(group, originals[group], stage)
-        else:
-            head[from_rows] = 0
-        self.head.kernel.assign(head)
-        self.store_active()
-        return set(heard) if shared else set()
-
-    def log_group(self, task, group, kind, count, **why):
-        """Logs what became of a group, under the path of its first layer."""
-        if len(group.paths) > 1:
-            why["members"] = list(group.paths)
-        self.log(task, group.name, kind, count, **why)

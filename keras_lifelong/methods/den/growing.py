@@ -107,10 +107,10 @@ class GrowingModel(LifelongModel):
         index = 0
         for layer in network.by_channel:
             layout = network.inputs_of(layer)
-            uniform = layout.is_uniform and len(layout.blocks) == 1
             changed = any(before[g] != after[g] for g in layout.groups)
+            changed = changed and layout.single is None
             for variable in layer.variables:
-                for name in self.task_names if changed and not uniform else []:
+                for name in self.task_names if changed else []:
                     own = self.memory.records[name].own
                     if index in own:
                         fresh = ops.convert_to_numpy(variable)
@@ -119,6 +119,12 @@ class GrowingModel(LifelongModel):
                 index += 1
 
     # Units that come and go
+
+    def log_group(self, task, group, kind, count, **why):
+        """Logs what became of a group, under the path of its first layer."""
+        if len(group.paths) > 1:
+            why["members"] = list(group.paths)
+        self.log(task, group.name, kind, count, **why)
 
     def insert_units(self, task: str, count: int, stage: int) -> list[np.ndarray]:
         """Adds units to every group of layers, and the active head's rows above them.
@@ -189,6 +195,30 @@ class GrowingModel(LifelongModel):
                 rows = nonzero_inputs(kernel, range(kernel.shape[-1]))
                 mask[layout.units_of(rows, network.capacities())[index]] = True
         return mask
+
+    def hand_over_head(self, originals, copies, stage) -> set[int]:
+        """Gives copies of units that the head hears the rows of their originals.
+
+        Returns:
+            The groups whose originals are retired in place of that: see
+            `DEN.split_drifted`.
+        """
+        network = self.network
+        heard = network.layout(len(network.growable)).groups
+        head = ops.convert_to_numpy(self.head.kernel).copy()
+        from_rows, to_rows = (
+            self.head_rows_of(dict(enumerate(units))) for units in (originals, copies)
+        )
+        head[to_rows] = head[from_rows]
+        shared = self.active_spec.head == "shared"
+        if shared:
+            for group in heard:
+                network.retire_units(group, originals[group], stage)
+        else:
+            head[from_rows] = 0
+        self.head.kernel.assign(head)
+        self.store_active()
+        return set(heard) if shared else set()
 
     def clear_free_head_rows(self):
         """Zeroes what learned heads hold for units that do not exist.

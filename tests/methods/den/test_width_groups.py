@@ -122,7 +122,8 @@ def test_what_mixes_units_keeps_the_number_of_its_inputs():
     [
         (lambda: layers.Dense(4, name="odd", trainable=False), "it is not trainable"),
         (lambda: layers.Reshape((2, 2), name="odd"), "takes the channels of a place"),
-        (lambda: layers.Softmax(name="odd"), "growing networks are made of"),
+        (lambda: layers.Softmax(name="odd"), "softmax mixes the units"),
+        (lambda: layers.UnitNormalization(name="odd"), "growing networks are made of"),
     ],
 )
 def test_what_cannot_take_units_that_come_and_go_is_named(odd, reason):

@@ -216,7 +216,7 @@ def test_network_equals_the_plain_backbone():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (layers.LayerNormalization(name="norm"), "'norm'.*LayerNormalization"),
+        (layers.UnitNormalization(name="norm"), "'norm'.*UnitNormalization"),
         (layers.Dense(4, activation="softmax", name="soft"), "'soft'.*softmax mixes"),
         (layers.Dense(4, kernel_regularizer="l2", name="reg"), "'reg'.*regularizer"),
     ],
@@ -227,19 +227,32 @@ def test_refusals_name_the_layer_and_the_reason(bad, message):
         GrowableNetwork(model)
 
 
-def test_refusals_of_order():
-    with pytest.raises(ValueError, match="'bn'.*after Flatten"):
-        GrowableNetwork(
-            keras.Sequential(
-                [
-                    keras.Input((6, 6, 2)),
-                    layers.Conv2D(2, 3),
-                    layers.Flatten(),
-                    layers.BatchNormalization(name="bn"),
-                    layers.Dense(2),
-                ]
-            )
-        )
+def test_normalisation_after_flatten_is_of_each_place():
+    plain = keras.Sequential(
+        [
+            keras.Input((4, 4, 2)),
+            layers.Conv2D(2, 3),
+            layers.Flatten(),
+            layers.BatchNormalization(),
+            layers.Dense(2),
+        ]
+    )
+    for v in plain.variables:
+        v.assign(RNG.uniform(0.5, 1, size=v.shape))
+    network = GrowableNetwork(plain, bucket=4)
+    network.take_weights(plain)
+    images = IMAGES[:, :4, :4]
+    expected = np.array(plain(images))
+    np.testing.assert_allclose(out(network, images, 1)[:, :2], expected, atol=1e-5)
+    (norm,) = network.by_channel
+    gamma = np.array(norm.gamma).reshape(4, 4)
+    network.set_capacities([8, 4])  # what is new is as at the beginning
+    wide = np.array(norm.gamma).reshape(4, 8)
+    assert (wide[:, :4] == gamma).all() and (wide[:, 4:] == 1).all()
+    np.testing.assert_allclose(out(network, images, 1)[:, :2], expected, atol=1e-5)
+
+
+def test_refusals_of_groups():
     with pytest.raises(ValueError, match="'c'.*ungrouped"):
         GrowableNetwork(
             keras.Sequential(
@@ -318,6 +331,7 @@ def test_a_new_growable_layer_says_what_it_refuses(growable_conv1d):
     wide = keras.Sequential([keras.Input((6, 2)), layers.Conv1D(3, 5, name="wide")])
     with pytest.raises(ValueError, match="DEN cannot carry.*'wide' .Conv1D.*of three"):
         GrowableNetwork(wide)
-    other = keras.Sequential([keras.Input((6, 2)), layers.LSTM(3)])
+    other = [layers.Conv1D(3, 3, padding="same"), layers.UnitNormalization()]
+    other = keras.Sequential([keras.Input((6, 2)), *other])
     with pytest.raises(ValueError, match="made of .*Conv2D.*Dense.*, Conv1D, "):
         GrowableNetwork(other)

@@ -2,7 +2,7 @@
 
 A growable layer is stored at a *capacity*, and a vector of integer `timestamps` says
 which of its units exist: 0 is free, k > 0 was born at stage k. Calling the layer at
-stage s multiplies its outputs by `0 < timestamps <= s`, which is at once the state of
+stage s selects the outputs of `0 < timestamps <= s`, which is at once the state of
 growth, DEN's timestamp (Yoon et al., ICLR 2018, section 3.4) and the inference mask. A
 unit may also be retired from a stage on, for tasks that have a copy in its place.
 Weights into and out of free units are exactly zero, so they get no gradient, move no
@@ -17,12 +17,13 @@ import importlib
 import pkgutil
 
 from keras_lifelong.layers.growable.base import Growable
-from keras_lifelong.layers.growable.base import resize_inputs
-from keras_lifelong.layers.growable.base import resize_last
 from keras_lifelong.layers.growable.conv2d import GrowableConv2D
 from keras_lifelong.layers.growable.dense import GrowableDense
 from keras_lifelong.layers.growable.normalization import GrowableBatchNormalization
+from keras_lifelong.layers.growable.resizing import resize_inputs
+from keras_lifelong.layers.growable.resizing import resize_last
 from keras_lifelong.layers.growable.table import ByChannel
+from keras_lifelong.layers.growable.table import PerUnit
 from keras_lifelong.layers.growable.table import carries
 from keras_lifelong.layers.growable.table import grows
 
@@ -35,6 +36,7 @@ __all__ = [
     "GrowableBatchNormalization",
     "GrowableConv2D",
     "GrowableDense",
+    "PerUnit",
     "carries",
     "grows",
     "resize_inputs",

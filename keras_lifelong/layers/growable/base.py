@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers.growable.resizing import resize_inputs
+from keras_lifelong.layers.growable.resizing import resize_last
 from keras_lifelong.seeds import reseeded
 
 # A timestamp holds the stage of birth below this, and that of retirement above it.
@@ -130,6 +132,16 @@ class Growable(keras.layers.Layer):
         kernel = self.kernel_array()[..., inputs, :][..., units]
         return [kernel] + ([self.bias_array()[units]] if self.use_bias else [])
 
+    def take(self, arrays, inputs, units):
+        """Gives some units of some rows kernel and bias: undoes `plain_weights`."""
+        kernel = self.kernel_array()
+        kernel[..., np.asarray(inputs)[:, None], np.asarray(units)] = arrays[0]
+        self.kernel.assign(kernel)
+        if self.use_bias:
+            bias = self.bias_array()
+            bias[units] = arrays[1]
+            self.bias.assign(bias)
+
     def _round_up(self, units: int) -> int:
         return -(-int(units) // self.bucket) * self.bucket
 
@@ -177,12 +189,13 @@ class Growable(keras.layers.Layer):
 
     # What exists
 
-    def alive(self, stage=None):
+    def alive(self, stage=None, rank: int | None = None):
         """Float mask of the units that exist at `stage`.
 
         Args:
             stage: integer, or integers (batch,), one for each sample. None: those that
                 are there now, and not retired.
+            rank: of the outputs. None: that of the kernel.
 
         Returns:
             (capacity,), or (batch, 1, …, capacity) that broadcasts to the outputs.
@@ -193,11 +206,20 @@ class Growable(keras.layers.Layer):
             return ops.cast(now, self.compute_dtype)
         stage = ops.cast(stage, "int32")
         if len(stage.shape):
-            stage = ops.reshape(stage, (-1, *[1] * (len(self.kernel.shape) - 1)))
+            rank = rank or len(self.kernel.shape)
+            stage = ops.reshape(stage, (-1, *[1] * (rank - 1)))
         birth, retired = stamps % RETIRED, stamps // RETIRED
         born = ops.logical_and(birth > 0, birth <= stage)
         active = ops.logical_or(retired == 0, stage < retired)
         return ops.cast(ops.logical_and(born, active), self.compute_dtype)
+
+    def masked(self, x, stage=None):
+        """Outputs with 0 in the place of units that do not exist at `stage`.
+
+        They are selected, not multiplied: what is infinite there stays out.
+        """
+        alive = self.alive(stage, len(x.shape))
+        return ops.where(alive > 0, x, ops.zeros((), x.dtype))
 
     def units_at(self, stage: int | None = None) -> np.ndarray:
         """Indices of the units that exist at `stage`, or of all when None."""
@@ -234,6 +256,12 @@ class Growable(keras.layers.Layer):
         Raises:
             ValueError: if an argument is out of range, or the layer is not built.
         """
+        new = self.reserve_units(count, stage)
+        self.draw_units(new, inputs, seed)
+        return new
+
+    def reserve_units(self, count: int, stage: int | None = None):
+        """Adds units whose weights are zero as yet; see `add_units`."""
         if not self.built:
             raise ValueError(
                 f"The layer {self.name!r} has no inputs yet: call it, or `build` it, "
@@ -253,10 +281,14 @@ class Growable(keras.layers.Layer):
         new = np.flatnonzero(stamps == 0)[:count]
         stamps[new] = stage
         self.timestamps.assign(stamps)
-        kernel = self.kernel_array()
+        return new
+
+    def draw_units(self, new, inputs=None, seed: int = 0):
+        """Draws the weights into units that are there already; see `add_units`."""
+        kernel, count = self.kernel_array(), len(new)
         inputs = np.arange(kernel.shape[-2]) if inputs is None else np.asarray(inputs)
         # drawn at the size of the whole grown layer, so that fans are its fans
-        shape = self._kernel_shape(inputs.size, used.size + count)
+        shape = self._kernel_shape(inputs.size, self.units_at().size)
         drawn = self._draw(reseeded(self.kernel_initializer, seed), shape)
         kernel[..., inputs[:, None], new[None, :]] = drawn[..., -count:]
         self.kernel.assign(kernel)
@@ -264,7 +296,6 @@ class Growable(keras.layers.Layer):
             bias = self.bias_array()
             bias[new] = self._draw(reseeded(self.bias_initializer, seed), (count,))
             self.bias.assign(bias)
-        return new
 
     def remove_units(self, units):
         """Frees units: their timestamps, incoming weights and biases become zero.
@@ -363,24 +394,3 @@ class Growable(keras.layers.Layer):
             "bucket": self.bucket,
             "capacity": self.capacity,
         }
-
-
-def resize_last(array: np.ndarray, size: int) -> np.ndarray:
-    """Cuts or zero-pads the last axis of an array to `size`."""
-    out = np.zeros((*array.shape[:-1], size), array.dtype)
-    n = min(size, array.shape[-1])
-    out[..., :n] = array[..., :n]
-    return out
-
-
-def resize_inputs(kernel: np.ndarray, inputs: int, positions: int = 1) -> np.ndarray:
-    """Cuts or zero-pads the input axis (the last but one) of a kernel to `inputs`.
-
-    A kernel that follows a `Flatten` has its rows in `positions` groups of channels.
-    """
-    *lead, rows, units = kernel.shape
-    grouped = kernel.reshape(*lead, positions, rows // positions, units)
-    resized = np.swapaxes(
-        resize_last(np.swapaxes(grouped, -1, -2), inputs // positions), -1, -2
-    )
-    return resized.reshape(*lead, inputs, units)

@@ -27,27 +27,32 @@ class GrowableConv2D(Growable):
 
     spatial = True
     groups_filters = True
+    rank = 2  # dimensions of the window
+    plain_class: type = keras.layers.Conv2D
 
     def __init__(
         self,
         units,
-        kernel_size=(3, 3),
-        strides=(1, 1),
+        kernel_size=3,
+        strides=1,
         padding="valid",
-        dilation_rate=(1, 1),
+        dilation_rate=1,
         **kwargs,
     ):
         super().__init__(units, **kwargs)
-        self.kernel_size = _pair(kernel_size)
-        self.strides = _pair(strides)
+        self.kernel_size = self._by_dimension(kernel_size)
+        self.strides = self._by_dimension(strides)
         self.padding = padding
-        self.dilation_rate = _pair(dilation_rate)
+        self.dilation_rate = self._by_dimension(dilation_rate)
+
+    def _by_dimension(self, value) -> tuple[int, ...]:
+        return (value,) * self.rank if isinstance(value, int) else tuple(value)
 
     @classmethod
     def from_plain(cls, layer, bucket):
         arguments = {**cls.shared_arguments(layer), "bucket": bucket}
         config = layer.get_config()
-        if config["groups"] != 1 or config["data_format"] == "channels_first":
+        if config.get("groups", 1) != 1 or config["data_format"] == "channels_first":
             raise ValueError("only ungrouped, channels-last convolutions can grow.")
         for key in ("kernel_size", "strides", "padding", "dilation_rate"):
             arguments[key] = config[key]
@@ -67,10 +72,10 @@ class GrowableConv2D(Growable):
         )
         if self.use_bias:
             x = ops.add(x, self.bias)
-        return self.activation(x) * self.alive(stage)
+        return self.masked(self.activation(x), stage)
 
     def compute_output_shape(self, input_shape, **kwargs):
-        plain = keras.layers.Conv2D(self.capacity, **self._geometry())
+        plain = self.plain_class(self.capacity, **self._geometry())
         return plain.compute_output_shape(input_shape)
 
     def _geometry(self):
@@ -81,9 +86,9 @@ class GrowableConv2D(Growable):
             "dilation_rate": self.dilation_rate,
         }
 
-    def plain(self, inputs, units) -> keras.layers.Conv2D:
-        """An ordinary Conv2D layer of the filters `units`, and its arrays."""
-        layer = keras.layers.Conv2D(
+    def plain(self, inputs, units):
+        """An ordinary layer of the filters `units`, and its arrays."""
+        layer = self.plain_class(
             len(units),
             activation=self.activation,
             use_bias=self.use_bias,
@@ -94,7 +99,3 @@ class GrowableConv2D(Growable):
 
     def get_config(self):
         return {**super().get_config(), **self._geometry()}
-
-
-def _pair(value) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)

@@ -15,11 +15,11 @@ class GrowableDense(Growable):
     """A Dense layer that grows.
 
     Call arguments:
-        x: (batch, inputs).
+        x: (batch, ..., inputs).
         stage: integer; units born later output 0. None: what is there now.
 
     Returns:
-        (batch, capacity).
+        (batch, ..., capacity).
 
     Example:
 
@@ -44,7 +44,7 @@ class GrowableDense(Growable):
         x = ops.matmul(x, self.kernel)
         if self.use_bias:
             x = ops.add(x, self.bias)
-        return self.activation(x) * self.alive(stage)
+        return self.masked(self.activation(x), stage)
 
     def compute_output_shape(self, input_shape, **kwargs):
         return (*input_shape[:-1], self.capacity)

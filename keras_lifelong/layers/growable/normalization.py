@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_lifelong.layers.growable.table import ByChannel
 from keras_lifelong.layers.growable.table import grows
+from keras_lifelong.layers.growable.table import masked
 
 
 @grows(keras.layers.BatchNormalization)
@@ -72,7 +73,7 @@ class GrowableBatchNormalization(ByChannel):
             x = x * self.gamma
         if self.center:
             x = x + self.beta
-        return x if alive is None else x * alive
+        return masked(x, alive)
 
     def compute_output_shape(self, input_shape, **kwargs):
         return tuple(input_shape)
@@ -89,22 +90,6 @@ class GrowableBatchNormalization(ByChannel):
         arrays = [self.gamma, self.beta, self.moving_mean, self.moving_variance]
         arrays = [ops.convert_to_numpy(v) for v in arrays if v is not None]
         return layer, arrays if channels is None else [a[channels] for a in arrays]
-
-    def set_channels(self, channels: int):
-        """Makes storage anew for `channels`; existing ones keep their place."""
-        names = ("gamma", "beta", "moving_mean", "moving_variance")
-        old = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-        old = {n: ops.convert_to_numpy(v).copy() for n, v in old.items()}
-        for name in old:
-            self._untrack_variable(getattr(self, name))
-        self._tracker.unlock()
-        self.build((channels,))
-        self._tracker.lock()
-        for name, array in old.items():
-            fresh = ops.convert_to_numpy(getattr(self, name)).copy()
-            n = min(channels, array.size)
-            fresh[:n] = array[:n]
-            getattr(self, name).assign(fresh)
 
     def get_config(self):
         return {

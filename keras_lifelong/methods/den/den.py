@@ -8,7 +8,6 @@ throughout: μ (`l1`), λ (`drift`), γ (`group_lasso`), τ (`loss_threshold`),
 from __future__ import annotations
 
 from typing import Annotated
-from typing import Any
 from typing import Literal
 
 import numpy as np
@@ -16,12 +15,16 @@ from keras import ops
 
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import Seed
+from keras_lifelong.methods.den.constants import constant_outputs
 from keras_lifelong.methods.den.growing import GrowingModel
 from keras_lifelong.methods.den.regions import Region
 from keras_lifelong.methods.den.regions import Snapshot
 from keras_lifelong.methods.den.regions import nonzero_inputs
 from keras_lifelong.methods.den.sparse_phases import Coefficients
 from keras_lifelong.methods.den.sparse_phases import SparsePhases
+from keras_lifelong.methods.den.splitting import drifts
+from keras_lifelong.methods.den.splitting import restore
+from keras_lifelong.methods.den.splitting import rewire
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.training.joint import joint_phases
@@ -54,10 +57,13 @@ class DEN(GrowingModel):
     Eq. 4 is not.
 
     Args:
-        backbone: `keras.Sequential` of Dense, Conv2D, BatchNormalization, pooling,
-            dropout, flatten and activation layers, of any depth.
-        growth: k: units added to every hidden layer, and the most that are split in
-            one. At least 1.
+        backbone: `keras.Sequential` or functional `keras.Model`, of any depth. Dense
+            layers and convolutions grow, those of one width as one: what an `Add`
+            takes, and depthwise convolutions and normalisation behind it. What is
+            added to the network's input, or read by a recurrent or attention layer,
+            keeps its width; `summary()` says so.
+        growth: k: units added to every hidden layer, or group of layers of one width,
+            and the most that are split in one. At least 1.
         l1: μ: threshold of the proximal l1 step, at least 0, as all coefficients.
         l2: coefficient of half the squared norm of what is trained.
         group_lasso: γ: threshold of the proximal step on the weights into a new unit.
@@ -77,7 +83,8 @@ class DEN(GrowingModel):
         prox_scaled_by_lr: whether thresholds are multiplied by the learning rate, and
             so mean coefficients of a penalty.
         bucket: storage is made in multiples of this many units, at least 1.
-        seed, pretrained, name: see `LifelongModel`. Pretrained weights are not taken.
+        seed, pretrained, name: see `LifelongModel`. Pretrained weights are those of the
+            first units.
 
     Raises:
         ValueError: if an argument is of another type or range, naming it, or the
@@ -113,10 +120,13 @@ class DEN(GrowingModel):
         prox_scaled_by_lr: bool = False,
         bucket: Annotated[int, AtLeast(1)] = 64,
         seed: Seed = 0,
+        pretrained: bool = False,
         name: str | None = None,
     ):
         o = checked_options(DEN, locals())
-        super().__init__(backbone, seed=seed, name=name, options=o)
+        super().__init__(
+            backbone, seed=seed, pretrained=pretrained, name=name, options=o
+        )
         self.sparse = SparsePhases(
             Coefficients(
                 o["l1"], o["l2"], o["drift"], o["head_l1"], o["prox_scaled_by_lr"]
@@ -235,18 +245,34 @@ class DEN(GrowingModel):
 
     def select_units(self, task) -> Region:
         """Units from which a path of non-zero weights leads to the new head."""
-        network = self.network
+        network, stage = self.network, int(self.stage.value)
+        capacities = network.capacities()
+        exist = [group.units_at(stage) for group in network.groups]
+        selected = [np.array([], int) for _ in exist]
+        reached = set()
+
+        def reach(kernel, units, layout):
+            rows = layout.units_of(nonzero_inputs(kernel, units), capacities)
+            for group, found in rows.items():
+                more = np.union1d(selected[group], np.intersect1d(found, exist[group]))
+                if more.size > selected[group].size:
+                    selected[group] = more
+                    reached.add(group)
+
         head = ops.convert_to_numpy(self.head.kernel)
-        rows = nonzero_inputs(head, range(head.shape[1]))
-        selected: list[Any] = [None] * len(network.growable)
-        for i in reversed(range(len(network.growable))):
-            exists = network.growable[i].units_at(int(self.stage.value))
-            fed = np.unique(rows % network.growable[i].capacity)
-            selected[i] = np.intersect1d(fed, exists)
-            if i:
-                rows = nonzero_inputs(network.growable[i].kernel_array(), selected[i])
-        for layer, units in zip(network.growable, selected, strict=True):
-            self.log(task, layer.name, "select", units.size)
+        top = network.layout(len(network.growable))
+        reach(head, range(head.shape[1]), top)
+        for layer in network.growable:  # of a fixed width: all its units are kept
+            if network.group_of(layer) is None:
+                units = range(layer.capacity)
+                reach(layer.kernel_array(), units, network.inputs_of(layer))
+        while reached:  # in a graph, groups may feed each other
+            group = network.groups[reached.pop()]
+            for layer in group.members:
+                units = selected[group.number]
+                reach(layer.kernel_array(), units, network.inputs_of(layer))
+        for group, units in zip(network.groups, selected, strict=True):
+            self.log_group(task, group, "select", units.size)
         return Region(tuple(selected))
 
     # Algorithm 3: expansion
@@ -280,7 +306,7 @@ class DEN(GrowingModel):
         return np.array([u for u in units if not useful[u]], int)
 
     def log_added(self, task, added, removed, loss):
-        for i, layer in enumerate(self.network.growable):
+        for i, group in enumerate(self.network.groups):
             count = len(added[i]) - len(removed[i])
             why = {
                 "loss": loss,
@@ -288,29 +314,28 @@ class DEN(GrowingModel):
                 "added": len(added[i]),
                 "removed": len(removed[i]),
             }
-            self.log(task, layer.name, "add", count, **why)
+            self.log_group(task, group, "add", count, **why)
 
     def prune_first_task(self, task):
         """Removes what the first task's sparse training left without use."""
-        units = [layer.units_at() for layer in self.network.growable]
+        groups = self.network.groups
+        units = [group.units_at() for group in groups]
         removed = [np.array([], int) for _ in units]
         if self.options.prune_first and not self.own_variables():
             removed = self.remove_units(self.useless_first)
-        for layer, had, gone in zip(self.network.growable, units, removed, strict=True):
-            self.log(
-                task, layer.name, "initial", had.size - gone.size, removed=gone.size
-            )
+        for group, had, gone in zip(groups, units, removed, strict=True):
+            left = had.size - gone.size
+            self.log_group(task, group, "initial", left, removed=gone.size)
 
     def useless_first(self, index) -> np.ndarray:
-        """Units of a layer that cannot move any output of the first task.
+        """Units of a group that cannot move any output of the first task.
 
-        All but one: where l1 left none, the layer keeps its first, through which
+        All but one: where l1 left none, the group keeps its first, through which
         later tasks may learn.
         """
-        layer = self.network.growable[index]
-        constant = self.network.constant_outputs(index)
+        constant = constant_outputs(self.network, index)
         useful = (self.has_incoming(index) | (constant != 0)) & self.has_outgoing(index)
-        units = layer.units_at()
+        units = self.network.groups[index].units_at()
         if not useful[units].any():
             units = units[1:]
         return np.array([u for u in units if not useful[u]], int)
@@ -335,34 +360,19 @@ class DEN(GrowingModel):
                 network.split_units(i, units, stage) if units.size else units
                 for i, units in enumerate(chosen)
             ]
-        for i, layer in enumerate(network.growable):
-            kernel = layer.kernel_array()
-            kernel[..., chosen[i]] = previous.kernel(network, i)[..., chosen[i]]
-            if i:  # units born now hear the copies, older ones the originals
-                now = np.flatnonzero(layer.births() == stage)
-                from_rows = network.rows_of(i, chosen[i - 1])[:, None]
-                to_rows = network.rows_of(i, copies[i - 1])[:, None]
-                kernel[..., to_rows, now] = kernel[..., from_rows, now]
-                kernel[..., from_rows, now] = 0
-            layer.kernel.assign(kernel)
-            if layer.use_bias:
-                bias = layer.bias_array()
-                bias[chosen[i]] = previous.bias(network, i)[chosen[i]]
-                layer.bias.assign(bias)
+        heard = self.hand_over_head(chosen, copies, stage)
+        restore(network, previous, chosen)
+        for i in range(len(chosen)):
+            rewire(network, i, chosen[i], copies[i], stage, retired=i in heard)
             network.copy_channels(i, chosen[i], copies[i])
-        self._hand_over_head(chosen[-1], copies[-1], stage)
         return True
 
     def drifted_units(self, task, previous) -> list[np.ndarray]:
-        """Of each layer the units to split: the k that moved most, by more than σ."""
-        network, o = self.network, self.options
-        chosen = []
-        for i, layer in enumerate(network.growable):
-            old = previous.region.units[i]
-            moved = layer.kernel_array() - previous.kernel(network, i)
-            rows = previous.region.rows(network, i)
-            moved = moved[..., rows, :][..., old]
-            drift = np.sqrt(np.sum(moved**2, axis=tuple(range(moved.ndim - 1))))
+        """Of each group the units to split: the k that moved most, by more than σ."""
+        o, chosen = self.options, []
+        for group in self.network.groups:
+            old = previous.region.units[group.number]
+            drift = drifts(self.network, previous, group)
             most = np.argsort(-drift, kind="stable")[: o.growth]
             most = np.sort(most[drift[most] > o.split_threshold])
             chosen.append(old[most])
@@ -373,18 +383,5 @@ class DEN(GrowingModel):
                     "drifted": int((drift > o.split_threshold).sum()),
                     "threshold": o.split_threshold,
                 }
-                self.log(task, layer.name, "split", most.size, **why)
+                self.log_group(task, group, "split", most.size, **why)
         return chosen
-
-    def _hand_over_head(self, originals, copies, stage):
-        """Gives copies in the top layer the head's rows of their originals."""
-        top = len(self.network.growable)
-        head = ops.convert_to_numpy(self.head.kernel).copy()
-        from_rows = self.network.rows_of(top, originals)
-        head[self.network.rows_of(top, copies)] = head[from_rows]
-        if self.active_spec.head == "shared":
-            self.network.growable[-1].retire_units(originals, stage)
-        else:
-            head[from_rows] = 0
-        self.head.kernel.assign(head)
-        self.store_active()

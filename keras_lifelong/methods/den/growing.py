@@ -6,12 +6,14 @@ import contextlib
 import functools
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import head as heads
-from keras_lifelong.layers.growable import ByChannel
 from keras_lifelong.methods.den.growable_network import GrowableNetwork
+from keras_lifelong.methods.den.plain_graph import PlainGraph
+from keras_lifelong.methods.den.plain_graph import plain_layers
 from keras_lifelong.methods.den.regions import Region
 from keras_lifelong.methods.den.regions import nonzero_inputs
 from keras_lifelong.model.lifelong import LifelongModel
@@ -22,17 +24,20 @@ from keras_lifelong.seeds import derive_seed
 class GrowingModel(LifelongModel):
     """A `LifelongModel` on a `GrowableNetwork`.
 
-    Tasks are used at the stage of growth that `task_stage` gives. Batch normalisation
-    is kept by task, since its statistics are those of a task's data.
+    Tasks are used at the stage of growth that `task_stage` gives. Normalisation is kept
+    by task, since its statistics are those of a task's data.
     """
 
-    carries_graphs = False
+    carries_graphs = True
 
     def build_network(self, backbone, bucket: int = 64):
         """A method hands over what capacities are multiples of."""
-        return GrowableNetwork(
+        network = GrowableNetwork(
             backbone, bucket=bucket, method=type(self).__name__, name="network"
         )
+        if self.pretrained:
+            network.take_weights(backbone)
+        return network
 
     def through(self, body, x, training=False):
         return body(x, stage=ops.convert_to_tensor(self.stage), training=training)
@@ -44,18 +49,13 @@ class GrowingModel(LifelongModel):
         return {id(self.stage): _stage(self.task_stage(name))}
 
     def own_variables(self):
-        """Batch normalisation: every task keeps its own scales and statistics."""
-        return [
-            v
-            for layer in self.network.layers_in_order
-            if isinstance(layer, ByChannel)
-            for v in layer.variables
-        ]
+        """Normalisations: every task keeps its own scales and statistics."""
+        return [v for layer in self.network.by_channel for v in layer.variables]
 
     def latest_stage(self) -> int:
         """Of tasks and of units: of those whose task was removed, as well."""
         noted = [self.notes(name).get("stage", 0) for name in self.task_names]
-        born = [int(layer.births().max()) for layer in self.network.growable]
+        born = [int(group.births().max()) for group in self.network.groups]
         return max(*noted, *born) if any(noted) else 0
 
     def everything(self) -> Region:
@@ -75,70 +75,150 @@ class GrowingModel(LifelongModel):
     @contextlib.contextmanager
     def restructured(self):
         """Within it the network's storage may change; the active head is refitted."""
-        task = self.active_task
+        task, before = self.active_task, self.network.capacities()
         self.activate(None)
         with self._session.lock:  # nobody reads it meanwhile
             yield
+        self._refit(before)
         self.activate(task)
+
+    def _refit(self, before: list[int]):
+        """Moves what is kept by task to where its units are now.
+
+        Where all blocks of a layout are of one group, a width says how many units an
+        array was made for, and it is fitted when it is used. Else it is done here, so
+        that what is kept always fits the network.
+        """
+        network, after = self.network, self.network.capacities()
+
+        def moves(layout):
+            changed = any(before[g] != after[g] for g in layout.groups)
+            return changed and not layout.is_uniform
+
+        top = network.layout(len(network.growable))
+        if moves(top):
+            keys = {self.head_key(name) for name in self.task_names}
+            for key in sorted(keys):
+                self.memory[*key, "kernel"] = _moved(
+                    self.memory[*key, "kernel"].T,
+                    np.zeros((self.memory[*key, "bias"].size, top.width(after))),
+                    top.moved(before, after),
+                ).T
+        index = 0
+        for layer in network.by_channel:
+            layout = network.inputs_of(layer)
+            changed = any(before[g] != after[g] for g in layout.groups)
+            changed = changed and layout.single is None
+            for variable in layer.variables:
+                for name in self.task_names if changed else []:
+                    own = self.memory.records[name].own
+                    if index in own:
+                        fresh = ops.convert_to_numpy(variable)
+                        moved = layout.moved(before, after)
+                        self.keep_own(name, index, _moved(own[index], fresh, moved))
+                index += 1
 
     # Units that come and go
 
+    def log_group(self, task, group, kind, count, **why):
+        """Logs what became of a group, under the path of its first layer."""
+        if len(group.paths) > 1:
+            why["members"] = list(group.paths)
+        self.log(task, group.name, kind, count, **why)
+
     def insert_units(self, task: str, count: int, stage: int) -> list[np.ndarray]:
-        """Adds units to every hidden layer, and the active head's rows above them.
+        """Adds units to every group of layers, and the active head's rows above them.
 
         Args:
             task: the active one; with the model's seed it gives the new weights.
-            count: how many in each layer.
+            count: how many in each group.
             stage: at which they are born.
 
         Returns:
-            Their indices by layer, (count,).
+            Their indices by group, (count,).
         """
-        layers = range(len(self.network.growable))
-        seeds = [derive_seed(self.seed, task, "add", i) for i in layers]
+        network = self.network
+        groups = range(len(network.groups))
+        seeds = [derive_seed(self.seed, task, "add", i) for i in groups]
         with self.restructured():
-            added = [self.network.add_units(i, count, stage, seeds[i]) for i in layers]
+            added = [network.reserve_units(i, count, stage) for i in groups]
+            for i in groups:  # when all are there: groups may feed each other
+                network.draw_units(i, added[i], seeds[i])
         head = ops.convert_to_numpy(self.head.kernel).copy()
         drawn = heads.draw(*head[self.head_rows()].shape, self.seed, task, "add")
-        rows = self.network.rows_of(len(layers), added[-1])
-        head[rows] = drawn[-rows.size :]
+        rows = self.head_rows_of(dict(enumerate(added)))
+        if rows.size:
+            head[rows] = drawn[-rows.size :]
         self.head.kernel.assign(head)
         self.store_active()
         return added
 
+    def head_rows_of(self, units: dict[int, np.ndarray]) -> np.ndarray:
+        """A head's rows that some units of the groups that it hears feed."""
+        top = len(self.network.growable)
+        groups = self.network.layout(top).groups
+        found = [self.network.rows_of(top, units[g], g) for g in groups]
+        return np.concatenate(found) if found else np.array([], int)
+
     def remove_units(self, choose) -> list[np.ndarray]:
-        """Removes the units that `choose(layer index)` gives, from the top down."""
+        """Removes the units that `choose(group)` gives, from the top down."""
         network = self.network
-        removed: list[Any] = [None] * len(network.growable)
-        for i in reversed(range(len(network.growable))):
+        removed: list[Any] = [None] * len(network.groups)
+        none = dict.fromkeys(range(len(removed)), np.array([], int))
+        for i in reversed(range(len(removed))):
             removed[i] = choose(i)
-            network.growable[i].remove_units(removed[i])
-            rows = network.rows_of(i + 1, removed[i])
-            if i + 1 < len(network.growable):
-                network.growable[i + 1].clear_inputs(rows)
-            else:
-                head = ops.convert_to_numpy(self.head.kernel).copy()
-                head[rows] = 0
-                self.head.kernel.assign(head)
+            network.remove_units(i, removed[i])
+            rows = self.head_rows_of({**none, i: removed[i]})
+            head = ops.convert_to_numpy(self.head.kernel).copy()
+            head[rows] = 0
+            self.head.kernel.assign(head)
         self.store_active()
         return removed
 
     def has_incoming(self, index) -> np.ndarray:
-        """Mask (capacity,) of units with a non-zero weight from below."""
-        kernel = self.network.growable[index].kernel_array()
-        return (kernel != 0).any(axis=tuple(range(kernel.ndim - 1)))
+        """Mask (capacity,) of units of a group with a non-zero weight from below."""
+        mask: Any = False
+        for layer in self.network.groups[index].members:
+            kernel = layer.kernel_array()
+            mask = mask | (kernel != 0).any(axis=tuple(range(kernel.ndim - 1)))
+        return mask
 
     def has_outgoing(self, index) -> np.ndarray:
-        """Mask (capacity,) of units with a non-zero weight to what is above."""
+        """Mask (capacity,) of units of a group with a non-zero weight out of them."""
         network = self.network
-        if index + 1 < len(network.growable):
-            kernel = network.growable[index + 1].kernel_array()
-        else:
-            kernel = ops.convert_to_numpy(self.head.kernel)
-        rows = nonzero_inputs(kernel, range(kernel.shape[-1]))
-        mask = np.zeros(network.growable[index].capacity, bool)
-        mask[np.unique(rows % mask.size)] = True
+        kernels = [layer.kernel_array() for layer in network.growable]
+        kernels.append(ops.convert_to_numpy(self.head.kernel))
+        mask = np.zeros(network.groups[index].capacity, bool)
+        for i, kernel in enumerate(kernels):
+            layout = network.layout(i)
+            if index in layout.groups:
+                rows = nonzero_inputs(kernel, range(kernel.shape[-1]))
+                mask[layout.units_of(rows, network.capacities())[index]] = True
         return mask
+
+    def hand_over_head(self, originals, copies, stage) -> set[int]:
+        """Gives copies of units that the head hears the rows of their originals.
+
+        Returns:
+            The groups whose originals are retired in place of that: see
+            `DEN.split_drifted`.
+        """
+        network = self.network
+        heard = network.layout(len(network.growable)).groups
+        head = ops.convert_to_numpy(self.head.kernel).copy()
+        from_rows, to_rows = (
+            self.head_rows_of(dict(enumerate(units))) for units in (originals, copies)
+        )
+        head[to_rows] = head[from_rows]
+        shared = self.active_spec.head == "shared"
+        if shared:
+            for group in heard:
+                network.retire_units(group, originals[group], stage)
+        else:
+            head[from_rows] = 0
+        self.head.kernel.assign(head)
+        self.store_active()
+        return set(heard) if shared else set()
 
     def clear_free_head_rows(self):
         """Zeroes what learned heads hold for units that do not exist.
@@ -161,7 +241,7 @@ class GrowingModel(LifelongModel):
         super().check_state(config, shapes)
         stored = {shape[-1] for k, shape in shapes.items() if k.startswith("network/")}
         capacities = config["structure"]["capacities"]
-        if len(capacities) != len(self.network.growable) or set(capacities) - stored:
+        if len(capacities) != len(self.network.groups) or set(capacities) - stored:
             raise ValueError(
                 f"layers have room for {capacities} units, the stored kernels for "
                 f"{sorted(stored)}"
@@ -171,43 +251,47 @@ class GrowingModel(LifelongModel):
         """Frees the units that only this task is late enough to use."""
         others = [self.task_stage(other) for other in self.task_names if other != name]
         stages = others or [1]  # the first units are the network's
-        units = [
-            np.setdiff1d(layer.units_at(), _units_of(layer, stages))
-            for layer in self.network.growable
+        network = self.network
+        unused = [
+            np.setdiff1d(group.units_at(), _units_of(group, stages))
+            for group in network.groups
         ]
-        for i, gone in enumerate(units):
-            layer = self.network.growable[i]
-            layer.retire_units(layer.units_retired_after(max(stages)), None)
-            layer.remove_units(gone)
-            if i + 1 < len(units):
-                rows = self.network.rows_of(i + 1, gone)
-                self.network.growable[i + 1].clear_inputs(rows)
+        for group, units in zip(network.groups, unused, strict=True):
+            late = group.members[0].units_retired_after(max(stages))
+            network.retire_units(group.number, late, None)
+            network.remove_units(group.number, units)
 
     def shared_with(self, name):
         found = super().shared_with(name)
         others = found.pop("the network", [])
         stages = [self.task_stage(other) for other in others]
-        for layer in self.network.growable:
-            used = layer.units_at(self.task_stage(name))
-            count = np.intersect1d(used, _units_of(layer, stages)).size
+        for group in self.network.groups:
+            used = group.units_at(self.task_stage(name))
+            count = np.intersect1d(used, _units_of(group, stages)).size
             if count:
-                found[f"{layer.name} with {count} units"] = others
+                found[f"{group.name} with {count} units"] = others
+        if others and (self.network.ungrown or self.network.carried_variables):
+            found["what does not grow"] = others
         return found
 
     def set_structure(self, structure):
         self.network.set_capacities(structure["capacities"])
 
     def network_params(self):
-        total = 0
-        for i, layer in enumerate(self.network.growable):
+        network, total = self.network, 0
+        for i, layer in enumerate(network.growable):
             window = int(np.prod(layer.kernel.shape[:-2]))
             units = layer.units_at().size
-            total += window * self.network.input_rows(i).size * units
+            total += window * network.input_rows(i).size * units
             total += units * layer.use_bias
-        return total
+        for layer in network.per_unit:
+            window = int(np.prod(layer.kernel.shape[:-1]))
+            channels = network.rows_at(network.inputs_of(layer)).size
+            total += channels * (window + (layer.bias is not None))
+        return total + sum(int(np.prod(v.shape)) for v in network.carried_variables)
 
     def task_params(self):
-        """Heads at the width of their time, and batch normalisation of units in use."""
+        """Heads at the width of their time, and normalisation of units in use."""
         network, total, counted = self.network, 0, set()
         for name in self.task_names:
             key, stage = self.head_key(name), self.task_stage(name)
@@ -215,45 +299,43 @@ class GrowingModel(LifelongModel):
             if key not in counted:
                 counted.add(key)
                 top = len(network.growable)
-                if key == SHARED_HEAD:
-                    stage = None
-                total += (network.input_rows(top, stage).size + 1) * units
-            below = None
-            for layer in network.layers_in_order:
-                if layer in network.growable:
-                    below = layer
-                elif isinstance(layer, ByChannel):
-                    width = (
-                        layer.variables[0].shape[0]
-                        if below is None
-                        else below.units_at(stage).size
-                    )
-                    total += width * layer.params_by_channel
+                shared = None if key == SHARED_HEAD else stage
+                total += (network.input_rows(top, shared).size + 1) * units
+            for layer in network.by_channel:
+                width = network.rows_at(network.inputs_of(layer), stage).size
+                total += width * layer.params_by_channel
         return total
 
     def summarize_network(self, print_fn, **kwargs):
         """Prints the growable layers: units in use, and the storage they lie in."""
         del kwargs
-        for i, layer in enumerate(self.network.growable):
-            inputs = self.network.input_rows(i).size
-            print_fn(
-                f"{layer.name} ({type(layer).__name__}): {layer.units_at().size} units "
-                f"of {inputs} inputs, room for {layer.capacity}"
+        network = self.network
+        paths = {id(step.layer): step.path for step in network.steps}
+        for i, layer in enumerate(network.growable):
+            path, group = paths[id(layer)], network.group_of(layer)
+            line = (
+                f"{path} ({type(layer).__name__}): {layer.units_at().size} units "
+                f"of {network.input_rows(i).size} inputs, "
             )
+            if group is None:
+                line += f"does not grow: {network.ungrown[path]}"
+            else:
+                line += f"room for {layer.capacity}"
+                name = network.groups[group].name
+                line += f", as wide as {name}" if name != path else ""
+            print_fn(line)
 
     def plain_layers(self, body, stage):
-        network, pairs, units = body, [], None
-        for layer in network.layers_in_order:
-            if layer in network.growable:
-                rows = network.input_rows(network.growable.index(layer), stage)
-                units = layer.units_at(stage)
-                pairs.append(layer.plain(rows, units))
-            elif isinstance(layer, ByChannel):
-                pairs.append(layer.plain(units))
-            else:
-                values = [ops.convert_to_numpy(v) for v in layer.weights]
-                pairs.append((type(layer).from_config(layer.get_config()), values))
-        return pairs
+        layers = plain_layers(body, stage)
+        chained = isinstance(self.backbone_copy(), keras.Sequential)
+        if chained and body.graph.is_chain and not _has_parts(layers):
+            return list(layers.values())
+        return PlainGraph(body.graph, body.steps, layers)
+
+    def plain_network(self, layers):
+        if isinstance(layers, PlainGraph):
+            return layers.model()
+        return super().plain_network(layers)
 
     def plain_rows(self, stage):
         return self.network.input_rows(len(self.network.growable), stage)
@@ -270,7 +352,19 @@ def _stage(number: int) -> np.ndarray:
     return np.array(number, "int32")
 
 
-def _units_of(layer, stages) -> np.ndarray:
-    """Indices of a layer's units that exist at any of the stages."""
-    found = [layer.units_at(stage) for stage in stages]
+def _units_of(group, stages) -> np.ndarray:
+    """Indices of a group's units that exist at any of the stages."""
+    found = [group.units_at(stage) for stage in stages]
     return np.unique(np.concatenate(found)) if found else np.array([], int)
+
+
+def _moved(array, fresh, moved) -> np.ndarray:
+    """A copy of `fresh` with the last axis of `array` moved to its places there."""
+    out = np.array(fresh, array.dtype)
+    out[..., moved[1]] = array[..., moved[0]]
+    return out
+
+
+def _has_parts(layers) -> bool:
+    """Whether what stands for a layer is no layer, but a piece of a graph."""
+    return any(not isinstance(x, keras.layers.Layer) for x, _ in layers.values())

@@ -11,6 +11,7 @@ from keras import ops
 from keras_lifelong.methods.den.growable_network import GrowableNetwork
 from keras_lifelong.methods.den.regions import Region
 from keras_lifelong.methods.den.regions import Snapshot
+from keras_lifelong.methods.den.regions import group_norms
 from keras_lifelong.methods.den.regions import group_threshold
 from keras_lifelong.methods.den.regions import soft_threshold
 from keras_lifelong.streams.task import is_dataset
@@ -66,6 +67,7 @@ class SparsePhases:
         self.loss, self.head_loss, self.features = loss, head_loss, features
         # exact zeros; then what is outside the region is again what it was
         self.proximal_step = hooks.chain(self.thresholds, hooks.put_back)
+        self.tied_step = hooks.chain(self.tied_thresholds, hooks.put_back)
 
     def weights(
         self,
@@ -83,7 +85,8 @@ class SparsePhases:
             group: γ: threshold of the group lasso.
         """
         c, network, head = self.coefficients, self.network, self.head()
-        grouped = [id(x.kernel) for x in network.growable if x.groups_filters]
+        layers = [*network.growable, *network.per_unit]
+        grouped = [id(x.kernel) for x in layers if x.groups_filters]
         held = region.masks(network)
         head_mask = np.zeros(head.kernel.shape, "float32")
         head_mask[region.head_rows(network)] = 1
@@ -110,7 +113,23 @@ class SparsePhases:
                     * np.float32(v is not head.kernel),
                 }
             )
-        return self._phase(name, variables, masks, terms, c.drift)
+        phase = self._phase(name, variables, masks, terms, c.drift)
+        if any(tie is not None for tie in self.ties()):
+            phase.after_step = self.tied_step
+        return phase
+
+    def ties(self) -> list[int | None]:
+        """For each trainable variable of the network, which of them hold one group.
+
+        It is the number of a group of layers that has several kernels, whose columns
+        are then the incoming weights of one unit, in their kernels; None elsewhere.
+        """
+        found: dict[int, int] = {}
+        for group in self.network.groups:
+            layers = (*group.members, *group.followers)
+            if len(layers) > 1:
+                found.update({id(layer.kernel): group.number for layer in layers})
+        return [found.get(id(v)) for v in self.network.trainable_variables]
 
     def sparse_head(self, task, region: Region, epochs: int | None) -> Phase:
         """Trains the head alone, on features that are computed once (Eq. 3).
@@ -178,13 +197,33 @@ class SparsePhases:
         Shared weights stay near W^{t-1} instead.
         """
         del before
+        return self._thresholds(weights, arguments, learning_rate, {})
+
+    def tied_thresholds(self, before, weights, arguments, learning_rate):
+        """As `thresholds`, where a unit has weights in several kernels.
+
+        Its group is then all of them: the norm is taken over the layers of one width.
+        """
+        del before
+        ties = dict(enumerate(self.ties()))
+        return self._thresholds(weights, arguments, learning_rate, ties)
+
+    def _thresholds(self, weights, arguments, learning_rate, ties):
+        """Args: `ties`: see `ties()`, by the place of the variable."""
         scale = learning_rate if self.coefficients.scaled_by_lr else 1.0
-        out = []
-        triples = zip(weights, arguments["masks"], arguments["terms"], strict=True)
+        terms, shrunk, fresh = arguments["terms"], [], []
+        triples = zip(weights, arguments["masks"], terms, strict=True)
         for w, mask, term in triples:
-            fresh = mask * (1 - term["old"])
-            w = soft_threshold(ops.convert_to_tensor(w), term["l1"] * scale * fresh)
-            if len(w.shape) > 1:
-                w = group_threshold(w, fresh, term["group"] * scale)
-            out.append(w)
-        return out
+            fresh.append(mask * (1 - term["old"]))
+            w = ops.convert_to_tensor(w)
+            shrunk.append(soft_threshold(w, term["l1"] * scale * fresh[-1]))
+        norms = {}
+        for tie in sorted({tie for tie in ties.values() if tie is not None}):
+            of = [i for i, number in ties.items() if number == tie]
+            norms[tie] = group_norms([shrunk[i] for i in of], [fresh[i] for i in of])
+        return [
+            group_threshold(w, mask, term["group"] * scale, norms.get(ties.get(i)))
+            if len(w.shape) > 1
+            else w
+            for i, (w, mask, term) in enumerate(zip(shrunk, fresh, terms, strict=True))
+        ]

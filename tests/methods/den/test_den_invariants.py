@@ -657,7 +657,11 @@ def test_bad_arguments_of_den(kwargs, message):
 @pytest.mark.parametrize(
     ("shape", "hidden", "reason"),
     [
-        ((6,), [layers.LayerNormalization(name="odd")], "growing networks are made of"),
+        (
+            (6,),
+            [layers.Dense(3), layers.UnitNormalization(name="odd")],
+            "growing networks are made of",
+        ),
         ((6,), [layers.Dense(3, activation="softmax", name="odd")], "softmax mixes"),
         ((6,), [layers.Dense(3), layers.Softmax(name="odd")], "softmax mixes"),
         (
@@ -671,11 +675,10 @@ def test_bad_arguments_of_den(kwargs, message):
             "only ungrouped",
         ),
         (
-            (4, 4, 1),
-            [layers.Flatten(), layers.BatchNormalization(name="odd"), layers.Dense(2)],
-            "batch normalisation after Flatten",
+            (6,),
+            [layers.Dense(4), layers.Reshape((2, 2), name="odd"), layers.Flatten()],
+            "takes the channels of a place apart",
         ),
-        ((5,), [layers.Embedding(9, 3, name="odd"), layers.Flatten()], "growing"),
     ],
 )
 def test_a_layer_that_cannot_grow_is_named(shape, hidden, reason):

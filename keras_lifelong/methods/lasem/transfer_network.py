@@ -310,12 +310,11 @@ class TransferNetwork(keras.layers.Layer):
     def _do(self, step, values, given, count, training, seen):
         """One step of a layer that is not searched; its outputs go to `values`."""
         args, kwargs = step.filled(given)
-        fixed = kwargs.pop("training", None)
-        if seen is not None and step.path in self.norms and fixed is not False:
+        kwargs.pop("training", None)  # what a model is called with overrides it
+        if seen is not None and step.path in self.norms:
             outputs, *found = normalized(step.layer, *args, count)
             seen.setdefault(step.path, []).append(tuple(found))
         elif isinstance(step.layer, keras.layers.Layer):
-            training = training if fixed is None else fixed
             outputs = step(*args, training=training, **kwargs)
         else:
             outputs = step.layer(*args, **kwargs)

@@ -264,8 +264,8 @@ class DEN(GrowingModel):
         reach(head, range(head.shape[1]), top)
         for layer in network.growable:  # of a fixed width: all its units are kept
             if network.group_of(layer) is None:
-                units = range(layer.capacity)
-                reach(layer.kernel_array(), units, network.inputs_of(layer))
+                every = range(layer.capacity)
+                reach(layer.kernel_array(), every, network.inputs_of(layer))
         while reached:  # in a graph, groups may feed each other
             group = network.groups[reached.pop()]
             for layer in group.members:

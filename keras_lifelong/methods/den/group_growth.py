@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -54,9 +55,21 @@ class GroupGrowth:
     """
 
     groups: list[Group]
-    growable: list[Growable]
-    by_channel: list[ByChannel]
-    per_unit: list[PerUnit]
+
+    @property
+    def growable(self) -> list[Growable]:
+        """The growable layers, from the input up."""
+        raise NotImplementedError(f"{type(self).__name__} has the layers.")
+
+    @property
+    def by_channel(self) -> list[ByChannel]:
+        """Normalisations and the like, whose variables each task has for itself."""
+        raise NotImplementedError(f"{type(self).__name__} has the layers.")
+
+    @property
+    def per_unit(self) -> list[PerUnit]:
+        """Depthwise convolutions."""
+        raise NotImplementedError(f"{type(self).__name__} has the layers.")
 
     def capacities(self) -> list[int]:
         """Room for units, by group."""
@@ -166,7 +179,7 @@ class GroupGrowth:
         before = self.capacities()
         yield
         after = self.capacities()
-        readers = [*self.growable, *self.by_channel, *self.per_unit]
+        readers: list[Any] = [*self.growable, *self.by_channel, *self.per_unit]
         for layer in readers if before != after else []:
             layout = self.inputs_of(layer)
             if all(before[g] == after[g] for g in layout.groups):

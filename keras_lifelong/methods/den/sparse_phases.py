@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -85,7 +86,7 @@ class SparsePhases:
             group: γ: threshold of the group lasso.
         """
         c, network, head = self.coefficients, self.network, self.head()
-        layers = [*network.growable, *network.per_unit]
+        layers: list[Any] = [*network.growable, *network.per_unit]
         grouped = [id(x.kernel) for x in layers if x.groups_filters]
         held = region.masks(network)
         head_mask = np.zeros(head.kernel.shape, "float32")
@@ -126,7 +127,7 @@ class SparsePhases:
         """
         found: dict[int, int] = {}
         for group in self.network.groups:
-            layers = (*group.members, *group.followers)
+            layers: list[Any] = [*group.members, *group.followers]
             if len(layers) > 1:
                 found.update({id(layer.kernel): group.number for layer in layers})
         return [found.get(id(v)) for v in self.network.trainable_variables]

@@ -59,7 +59,7 @@ class _Storage(NamedTuple):
 
     dtype: str
     key: str
-    count: int
+    numbers: int
 
 
 class _Tensor(NamedTuple):
@@ -163,6 +163,7 @@ def _run(file: io.BytesIO, storages: dict[str, _Storage] | None = None) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
+    given: Any
 
     def pop(count: int) -> list[Any]:
         if count > len(stack) - (marks[-1] if marks else 0):
@@ -215,9 +216,11 @@ def _run(file: io.BytesIO, storages: dict[str, _Storage] | None = None) -> Any:
         elif name == "STACK_GLOBAL":
             stack.append(_Name(*map(_text, pop(2))))
         elif name == "BINPERSID":
-            stack.append(_storage(*pop(1), storages))
+            (named,) = pop(1)
+            stack.append(_storage(named, storages))
         elif name == "REDUCE":
-            stack.append(_made(*pop(2)))
+            made, of = pop(2)
+            stack.append(_made(made, of))
         elif name == "BUILD":
             pop(1)  # attributes of a dict, which PyTorch notes versions in
         elif name not in ("PROTO", "FRAME"):

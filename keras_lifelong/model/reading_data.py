@@ -18,6 +18,7 @@ from keras_lifelong.streams import forms
 from keras_lifelong.streams.checking import check_form
 from keras_lifelong.streams.checking import check_inputs
 from keras_lifelong.streams.checking import check_labels
+from keras_lifelong.streams.columns import Columns
 from keras_lifelong.streams.columns import are_several
 from keras_lifelong.streams.columns import columns
 from keras_lifelong.streams.weights import checked_weights
@@ -33,14 +34,14 @@ class Rows:
     """The rows of an array, put into standard form as they are taken.
 
     Args:
-        x: array (n, …).
+        x: array (n, …), or `Columns`.
         convert: `convert(rows) -> array`.
 
     >>> Rows(np.arange(4), lambda rows: rows / 2)[1:3]
     array([0.5, 1. ])
     """
 
-    def __init__(self, x: np.ndarray, convert: Callable):
+    def __init__(self, x: np.ndarray | Columns, convert: Callable):
         self._x, self._convert = x, convert
         self.shape = x.shape
 

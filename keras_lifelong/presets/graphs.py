@@ -319,9 +319,10 @@ def _calls(value: Any) -> int:
         return sum(map(_calls, value))
     if not isinstance(value, dict):
         return 0
-    named = (value.get("module"), value.get("class_name"))
-    hashable = all(isinstance(part, str) for part in named)
-    kind = allowed.CLASSES.get(named, allowed.LAYER) if hashable else None
+    module, name = value.get("module"), value.get("class_name")
+    kind = None
+    if isinstance(module, str) and isinstance(name, str):
+        kind = allowed.CLASSES.get((module, name), allowed.LAYER)
     count = int(kind in (allowed.LAYER, allowed.OPERATION))
     count += sum(_calls(v) for k, v in value.items() if k != "inbound_nodes")
     return count * max(1, len(value.get("inbound_nodes") or ()))

@@ -19,7 +19,7 @@ from keras_lifelong.streams.spec import TaskSpec
 
 def check_split(
     x: Any, y: Any, spec: TaskSpec, what: str = "data"
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray | Columns, np.ndarray]:
     """Checks data against a spec and returns them in standard form.
 
     Args:
@@ -69,7 +69,7 @@ def check_form(
     return x, y
 
 
-def check_inputs(x: Any, spec: TaskSpec, what: str = "data") -> np.ndarray:
+def check_inputs(x: Any, spec: TaskSpec, what: str = "data") -> np.ndarray | Columns:
     """The inputs alone of `check_split`, in standard form.
 
     Raises:

@@ -138,13 +138,16 @@ def columns(x: Any, shape: Any, what: str = "data") -> Any:
         x = x.tree
     if isinstance(shape, Mapping):
         if not isinstance(x, Mapping) or set(x) != set(shape):
-            found = sorted(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
+            found = type(x).__name__
+            if isinstance(x, Mapping):
+                found = str(sorted(map(str, x)))
             raise ValueError(
                 f"{what}: `x` must be a dict of {sorted(shape)}. Received: {found}."
             )
         return Columns({key: x[key] for key in shape})
     if not isinstance(x, list | tuple) or len(x) != len(shape):
-        found = f"{type(x).__name__} of {len(x)}" if hasattr(x, "__len__") else type(x)
+        length = f" of {len(x)}" if hasattr(x, "__len__") else ""
+        found = f"{type(x).__name__}{length}"
         raise ValueError(
             f"{what}: `x` must be a list of {len(shape)} arrays. Received: {found}."
         )

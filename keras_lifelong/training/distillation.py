@@ -19,7 +19,7 @@ ABSENT = -1e9  # the logit of an output that a head has not
 
 
 def stack_heads(
-    heads: list[tuple[np.ndarray, np.ndarray]], compared: list[str] | None = None
+    heads: list[tuple[np.ndarray, np.ndarray]], compared: list[str | None] | None = None
 ) -> dict[str, np.ndarray]:
     """Several heads over the same features as one, for `distillation`.
 
@@ -54,7 +54,7 @@ def stack_heads(
         return stack
     parts = {how: np.zeros((count, units), "float32") for how in (YES_NO, NUMBERS)}
     for i, how in enumerate(compared):
-        if how != CLASSES:
+        if how is not None and how != CLASSES:
             size = heads[i][1].size
             present[i], parts[how][i, :size] = 0, 1 / size
     return {**stack, **parts}

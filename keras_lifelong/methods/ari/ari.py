@@ -294,7 +294,8 @@ class ARI(Selecting):
             newest: the newest task's training inputs (n, …).
             old: for each, whether it is one that was stored before.
         """
-        found, make = [], probes.of
+        found: list = []
+        make: Any = probes.of
         numbers = int(np.prod(self.backbone_input_shape)) * probes.PROBES
         if numbers * self.options.memory_budget > probes.MOST:
             make = probes.made_of

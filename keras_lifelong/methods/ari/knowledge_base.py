@@ -28,7 +28,7 @@ from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import reseeded
 
 GENERATED = "generated"
-HYPERNETWORKS = {
+HYPERNETWORKS: dict[str, dict[str, Any]] = {
     "chunked": {
         "name": "chunked",
         "chunk": 200,

@@ -253,7 +253,7 @@ def _compared(specs: Sequence[TaskSpec], wanted: np.ndarray) -> dict:
     parts = {how: np.zeros((count, outputs), "float32") for how in (YES_NO, NUMBERS)}
     classes = np.ones(count, "float32")
     for slot, (how, spec) in enumerate(zip(found, specs, strict=True)):
-        if how == CLASSES:
+        if how is None or how == CLASSES:
             continue
         classes[slot] = 0
         part = np.ones(spec.units)

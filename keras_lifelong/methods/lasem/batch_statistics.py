@@ -125,11 +125,13 @@ class Statistics:
         """
         if not self._layers:
             return []
-        paths = ops.stack(paths)
+        choices_of = ops.stack(paths)
         places = {}
         for path, choices in self._choices.items():
-            own = [1 - paths[:, choice] for choice in choices]
-            number = sum((bit * 2**j for j, bit in enumerate(own)), paths[:, 0] * 0)
+            own = [1 - choices_of[:, choice] for choice in choices]
+            number = sum(
+                (bit * 2**j for j, bit in enumerate(own)), 0 * choices_of[:, 0]
+            )
             places[path] = ops.one_hot(number, 2 ** len(choices), dtype="float32")
 
         def spread(path, value, old):

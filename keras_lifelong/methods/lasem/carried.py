@@ -187,7 +187,9 @@ def group_of_each(groups: list | None, paths: list[str]) -> list[int]:
 
 def _by_sets(groups, paths: list[str]) -> list[int]:
     found: dict[Any, int] = {}
-    sets = [group if isinstance(group, list | tuple) else [None] for group in groups]
+    sets: list[Any] = [
+        group if isinstance(group, list | tuple) else [None] for group in groups
+    ]
     given = 0
     for number, group in enumerate(sets):
         for layer in group:

@@ -217,7 +217,8 @@ class TransferModel(LifelongModel):
             return [ops.concatenate(parts) for parts in zip(*of_each, strict=True)]
 
         below: dict[str, Any] = {}
-        tensors, above = trunk(False, below), {}
+        above: dict[str, Any] = {}
+        tensors = trunk(False, below)
         clean = self._head_losses(tensors, y, count, False, above)
         dropped = clean
         if noisy and network.tree_is_noisy:

@@ -98,6 +98,7 @@ class TaskDistances:
             ValueError: if neither has every class, or both have one example alone.
         """
         spec, classes, found = task.spec, task.spec.num_classes, []
+        rows: Any
         for data in (task.validation, task.train):
             if data is None:
                 continue

@@ -27,19 +27,15 @@ ROWS = 24
 # Predictions of a first task are then to the last bit what they were.
 EXACT = ("Independent",)
 
-GRAPH, INPUTS = "a functional model", "takes one input"
-FUNCTIONAL = [
-    name for name, make in NETWORKS.items() if name not in ("mlp", "cnn", "vgg_bn")
-]
 # (method, network) -> what the refusal says
 REFUSED = {
     **{
-        (method, network): GRAPH
+        (method, "two_inputs"): "takes one input"
         for method in registry.names()
-        if not registry.get(method).carries_graphs
-        for network in FUNCTIONAL
+        if not registry.get(method).carries_inputs
     },
-    ("LASEM", "vgg_bn"): "cannot carry the layer 'batch_normalization",
+    ("DEN", "embedding_lstm"): "at least one",  # layer that can grow
+    ("LASEM", "embedding_lstm"): "what is done element by element",  # masks are not
 }
 CELLS = [(method, network) for method in registry.names() for network in NETWORKS]
 

@@ -38,7 +38,8 @@ def named():
 
 def test_steps_and_who_reads_them():
     graph = Graph(residual())
-    assert [step.path for step in graph.steps][:4] == ["conv", "norm", "add", "sum"]
+    first = [step.path.rstrip("_0123456789") for step in graph.steps[:4]]
+    assert first == ["conv", "norm", "add", "sum"]
     deep = graph.steps_of("inner/deep")
     assert len(deep) == 2 and deep[0].layer is deep[1].layer
     conv = graph.steps[0]

@@ -10,7 +10,7 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
 - `apply_gradients(optimizer, gradients, variables)`: an optimizer's step.
 - `snapshot(variables)`: their values, which stay what they are.
 - `placed(array)`: it as a tensor, without a copy where that can be.
-- `beside_trace()`: a context of what is done now, while a function is traced, too.
+- `tracing()`: whether anything is being compiled.
 - `is_traced(x)`: whether x is being compiled, and no value yet.
 - `cond(pred, true_fn, false_fn, state)`: `ops.cond` of functions that assign `state`.
 - `vectorized_map(function, elements)`: `ops.vectorized_map`, random layers included.
@@ -29,7 +29,6 @@ NAME = keras.backend.backend()
 if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import apply_gradients
     from keras_lifelong.backend.tensorflow import beside_call
-    from keras_lifelong.backend.tensorflow import beside_trace
     from keras_lifelong.backend.tensorflow import compile_function
     from keras_lifelong.backend.tensorflow import compile_loop
     from keras_lifelong.backend.tensorflow import cond
@@ -37,11 +36,11 @@ if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import on_accelerator
     from keras_lifelong.backend.tensorflow import placed
     from keras_lifelong.backend.tensorflow import snapshot
+    from keras_lifelong.backend.tensorflow import tracing
     from keras_lifelong.backend.tensorflow import vectorized_map
 elif NAME == "jax":
     from keras_lifelong.backend.jax import apply_gradients
     from keras_lifelong.backend.jax import beside_call
-    from keras_lifelong.backend.jax import beside_trace
     from keras_lifelong.backend.jax import compile_function
     from keras_lifelong.backend.jax import compile_loop
     from keras_lifelong.backend.jax import cond
@@ -49,11 +48,11 @@ elif NAME == "jax":
     from keras_lifelong.backend.jax import on_accelerator
     from keras_lifelong.backend.jax import placed
     from keras_lifelong.backend.jax import snapshot
+    from keras_lifelong.backend.jax import tracing
     from keras_lifelong.backend.jax import vectorized_map
 elif NAME == "torch":
     from keras_lifelong.backend.torch import apply_gradients
     from keras_lifelong.backend.torch import beside_call
-    from keras_lifelong.backend.torch import beside_trace
     from keras_lifelong.backend.torch import compile_function
     from keras_lifelong.backend.torch import compile_loop
     from keras_lifelong.backend.torch import cond
@@ -61,6 +60,7 @@ elif NAME == "torch":
     from keras_lifelong.backend.torch import on_accelerator
     from keras_lifelong.backend.torch import placed
     from keras_lifelong.backend.torch import snapshot
+    from keras_lifelong.backend.torch import tracing
     from keras_lifelong.backend.torch import vectorized_map
 else:
     raise ImportError(
@@ -91,7 +91,6 @@ __all__ = [
     "ValuesScope",
     "apply_gradients",
     "beside_call",
-    "beside_trace",
     "compile_function",
     "compile_loop",
     "cond",
@@ -100,5 +99,6 @@ __all__ = [
     "placed",
     "prefers_xla",
     "snapshot",
+    "tracing",
     "vectorized_map",
 ]

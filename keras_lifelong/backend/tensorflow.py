@@ -1,6 +1,5 @@
 """The TensorFlow seam: variables are updated in place inside a `tf.function`."""
 
-import contextlib
 import threading
 
 import keras
@@ -42,8 +41,12 @@ def vectorized_map(function, elements):
 
 
 def beside_call(forward):
-    """Lets a model have `forward(name, …)`, a name in the first place, as a method."""
-    return forward
+    """Lets a model have `forward(name, …)`, a name in the first place, as a method.
+
+    In a `tf.function` it is done as it is written: AutoGraph rewrites loops and
+    branches of what a method computes to find a task's values, and not all rightly.
+    """
+    return tf.autograph.experimental.do_not_convert(forward)
 
 
 def compile_loop(step, variables, xla, on_trace):
@@ -159,9 +162,9 @@ def placed(array):
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-def beside_trace():
-    """A context: what is done in it is done now, also while a function is traced."""
-    return contextlib.nullcontext() if tf.executing_eagerly() else tf.init_scope()
+def tracing() -> bool:
+    """Whether a function is being traced, so that what is done has no values yet."""
+    return not tf.executing_eagerly()
 
 
 def is_traced(x) -> bool:

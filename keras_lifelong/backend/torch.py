@@ -3,7 +3,6 @@
 Nothing is compiled: what the other seams trace, this one calls.
 """
 
-import contextlib
 import functools
 
 import keras
@@ -108,9 +107,9 @@ def placed(array):
     return torch.from_numpy(array).to(keras.ops.zeros(()).device)
 
 
-def beside_trace():
-    """See the TensorFlow seam; nothing is traced."""
-    return contextlib.nullcontext()
+def tracing() -> bool:
+    """See the TensorFlow seam."""
+    return torch.compiler.is_compiling()
 
 
 def is_traced(x) -> bool:

@@ -394,8 +394,5 @@ def usual_size(shape: Sequence[int]) -> float:
 
 
 def is_depthwise(shape: Sequence[int]) -> bool:
-    """Whether a kernel is, by its shape, that of a depthwise convolution.
-
-    That of a convolution of one filter looks the same.
-    """
+    """Whether a kernel's shape is that of a depthwise convolution, or of one filter."""
     return len(shape) > 2 and shape[-1] == 1 < shape[-2]

@@ -18,7 +18,7 @@ from keras_lifelong.streams import check_split
 from keras_lifelong.streams import forms
 from keras_lifelong.streams.columns import columns
 from keras_lifelong.streams.weights import checked_weights
-from keras_lifelong.training.trainer import Settings
+from keras_lifelong.training.settings import Settings
 
 BATCH_SIZE = 32  # of `fit`, as Keras has it
 

@@ -32,7 +32,7 @@ from keras_lifelong.training.checkpoint import Checkpoint
 from keras_lifelong.training.checkpoint import NoRecorder
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.phase import PhaseResult
-from keras_lifelong.training.trainer import Settings
+from keras_lifelong.training.settings import Settings
 
 # of the phases of a task, which is sent their results
 Learning = Generator[Phase, PhaseResult, Any]

@@ -284,5 +284,6 @@ class ScoringMixin(keras.Model):
                 f"`x` must be an array of numbers. Received: dtype {x.dtype}."
             )
         if np.issubdtype(x.dtype, np.floating):
-            x = x.astype("float32", copy=False)
+            with np.errstate(over="ignore"):  # what is beyond float32 is infinite there
+                x = x.astype("float32", copy=False)
         return x

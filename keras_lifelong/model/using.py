@@ -69,9 +69,7 @@ class UsingMixin(keras.Model):
         session = self._session
         while True:
             changes = session.changes
-            # Nobody changes the network's structure meanwhile. What a method computes
-            # to find a task's values (ARI chooses a set) is no part of a trace.
-            with session.lock, backend.beside_trace():
+            with session.lock:  # nobody changes the network's structure meanwhile
                 reading = self.reading(name)
             parts = self._reader.outputs(name, reading, activation, x, training)
             if session.changes == changes:  # else something began to be learned

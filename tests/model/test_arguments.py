@@ -12,7 +12,7 @@ from keras import layers
 import keras_lifelong as kl
 from keras_lifelong.model import inherited
 from keras_lifelong.streams import forms
-from keras_lifelong.training.trainer import Settings
+from keras_lifelong.training.settings import Settings
 from keras_lifelong.training.trainer import Trainer
 
 RNG = np.random.default_rng(0)

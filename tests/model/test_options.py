@@ -42,14 +42,17 @@ ARGUMENTS = {
         "count or None": "head_epochs",
         "amount": "l1 l2 group_lasso drift loss_threshold split_threshold",
         "amount or None": "head_l1",
-        "switch": "selective split timestamps prune_first prox_scaled_by_lr",
+        "switch": "selective split timestamps prune_first prox_scaled_by_lr pretrained",
     },
     "LASEM": {
         "count": "m_steps",
         "amount": "orthogonality",
         "switch": "continue_schedule pretrained",
     },
-    "BindAndGrow": {"some part": "slow_ratio", "switch": "random_growth center"},
+    "BindAndGrow": {
+        "some part": "slow_ratio",
+        "switch": "random_growth center pretrained",
+    },
     "PAR": {
         "part": "alpha beta",
         "part or None": "freeze_ratio",
@@ -57,7 +60,7 @@ ARGUMENTS = {
         "natural or None": "tiny",
         "positive": "temperature",
         "amount": "distillation clip_norm",
-        "switch": "search",
+        "switch": "search pretrained",
     },
     "ARI": {
         "count": "memory_budget training_budget initial exemplars interval "
@@ -67,7 +70,7 @@ ARGUMENTS = {
         "amount": "weight_decay function",
         "positive": "storing_rate",
         "some part": "adaptation_scale",
-        "switch": "head_bias rehearse",
+        "switch": "head_bias rehearse pretrained",
         "switch or None": "at_once",
     },
     "L2": {"amount": "strength", "switch": "pretrained"},

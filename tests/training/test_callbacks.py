@@ -13,7 +13,7 @@ from keras import layers
 import keras_lifelong as kl
 from keras_lifelong.training.callbacks import Callbacks
 from keras_lifelong.training.checkpoint import NoRecorder
-from keras_lifelong.training.trainer import Settings
+from keras_lifelong.training.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("eager")
 

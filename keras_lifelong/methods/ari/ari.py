@@ -327,14 +327,15 @@ class ARI(Selecting):
     def adapted(self, name: str) -> Parameters:
         """The set that a task is used with: chosen, and fine-tuned on its examples.
 
-        It is made when the task is first used, and kept until something is learned. It
-        is never written back, so that tasks take no memory but for their examples.
+        It is made when the task is first used, kept until something is learned, and
+        never written back: tasks take no memory but for their examples.
         """
         o, computed = self.options, self.knowledge_base.computed
         key = (name, o.selection, o.adaptation, o.adaptation_scale)
         with computed.lock:
             known = computed.of(self.memory)
             if key not in known:
+                self.adaptation.check_untraced(name)
                 with self.as_remembered():
                     chosen = self.choose(name)
                 known[key] = self.adapt(name, chosen)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.ari.parameters import Form
 from keras_lifelong.methods.ari.parameters import Parameters
@@ -119,6 +120,15 @@ class Adaptation:
                 head.build((None, self._twin.width))
                 self._benches[units, kind] = Workbench(self._twin, head, kind)
             return self._benches[units, kind]
+
+    def check_untraced(self, name: str) -> None:
+        """Raises a ValueError where a function is being compiled: nothing is tuned."""
+        if backend.tracing():
+            raise ValueError(
+                "ARI chooses and fine-tunes a set when a task is first used, which is "
+                "no part of a compiled function. Call `predict` with the task once "
+                f"before. Received: task {name!r} in a function that is being traced."
+            )
 
     def adapt(self, name, bench, parameters, x, y, tuning: FineTuning) -> Parameters:
         """The set that fine-tuning on examples makes of another.

@@ -34,8 +34,8 @@ REFUSED = {
         for method in registry.names()
         if not registry.get(method).carries_inputs
     },
-    ("DEN", "embedding_lstm"): "at least one",  # layer that can grow
-    ("LASEM", "embedding_lstm"): "what is done element by element",  # masks are not
+    ("DEN", "embedding_lstm"): "layer that can grow",
+    ("LASEM", "embedding_lstm"): "of `keras.ops` it takes what is done element by",
 }
 CELLS = [(method, network) for method in registry.names() for network in NETWORKS]
 

@@ -1,5 +1,6 @@
 """ARI with sets of parameters of any graph, heads of any kind, and large inputs."""
 
+import graph_networks as graphs
 import keras
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from keras_lifelong.methods.ari.parameters import Parameters
 from keras_lifelong.methods.ari.parameters import score
 from keras_lifelong.methods.ari.storing import Storing
 from keras_lifelong.methods.ari.tensors import tensors_of
-from tests.methods import graph_networks as graphs
 
 pytestmark = pytest.mark.usefixtures("eager")
 QUICK = {

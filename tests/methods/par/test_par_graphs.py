@@ -1,5 +1,6 @@
 """PAR with experts that are any graph, heads of any kind, and given weights."""
 
+import graph_networks as graphs
 import keras
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from keras import layers
 import keras_lifelong as kl
 from keras_lifelong.metrics.target_groups import groups_of
 from keras_lifelong.training import distillation
-from tests.methods import graph_networks as graphs
 
 pytestmark = pytest.mark.usefixtures("eager")
 

@@ -62,14 +62,13 @@ def contract(backend, folder, marks, **more):
     Args:
         backend: the name of one.
         folder: an empty one.
-        marks: pytest's `-m`: which tests. Without those that are slow it is without
-            ARI and networks of all forms, which JAX takes minutes to compile.
+        marks: pytest's `-m`: which tests. Slow on other backends are also those of ARI
+            and of networks of all forms, which JAX takes minutes to compile.
         more: of the environment.
     """
     tests = ["tests/contract", "tests/layers/test_keras_contract.py"]
     words = [sys.executable, "-m", "pytest", *tests, "-n", "0", "-q"]
     words += ["-m", marks]
-    words += ["-k", "not ARI and not test_networks"] if leaves_out(marks) else []
     words += ["-p", "no:cacheprovider", f"--junitxml={folder / 'said.xml'}"]
     more["CONTRACT_PREDICTIONS"] = str(folder / "predictions.npy")
     env = environment(backend, **more)

@@ -143,8 +143,10 @@ LONGEST = [
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
     listed = slow.listed()
+    elsewhere = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
     for item in items:
-        if item.nodeid in listed:
+        compiles_long = "[ARI" in item.name or item.path.name == "test_networks.py"
+        if item.nodeid in listed or (elsewhere and compiles_long):
             item.add_marker("slow")
     place = {ROOT / "tests" / name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))  # stable

@@ -62,6 +62,10 @@ class RoutedModel(LifelongModel):
             i += count
         return found
 
+    def node(self, u: int, owner: str) -> Node:
+        """Copies of the values of a node; see `JointNet.node`."""
+        return [value.copy() for value in self.joint_net.node(u, owner)]
+
     def fresh_nodes(self, *seed_parts) -> list[Node]:
         """Nodes of newly drawn weights."""
         seed = derive_seed(self.seed, *seed_parts)

@@ -276,11 +276,16 @@ def calls_of(model: keras.Model) -> Iterator[tuple[Any, list[tuple], list[tuple]
         yield node.operation, given, [tuple(x.shape) for x in node.outputs]
 
 
+def is_functional(model: Any) -> bool:
+    """Whether it is a functional model; a Sequential holds one, and is none."""
+    return isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth")
+
+
 def _function(model: keras.Model) -> Any:
     """The functional model that a model is, or None."""
     if isinstance(model, keras.Sequential):
         return model._functional if model.built else None
-    return model if hasattr(model, "_nodes_by_depth") else None
+    return model if is_functional(model) else None
 
 
 def structure_of(model: keras.Model, which: str = "inputs") -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from keras_lifelong.graph import is_functional
+
 _GRAPHS = (
     ("keras", "Model"),
     ("keras.models", "Model"),
@@ -102,7 +104,7 @@ def _functional(config: dict[str, Any]) -> keras.Model:
             return {key: ends(item) for key, item in value.items()}
         if len(value) == 3 and isinstance(value[0], str):
             name, number, output = value
-            if _is_model(layers[name]):  # Keras counts these from 1, here alone
+            if is_functional(layers[name]):  # Keras counts these from 1, here alone
                 number -= 1
             return made[name, number][output]
         return [ends(item) for item in value]
@@ -113,10 +115,6 @@ def _functional(config: dict[str, Any]) -> keras.Model:
         name=config.get("name"),
         trainable=config.get("trainable"),
     )
-
-
-def _is_model(layer: Any) -> bool:
-    return isinstance(layer, keras.Model) and hasattr(layer, "_nodes_by_depth")
 
 
 def _is_tensor(value: Any) -> bool:

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 from keras import layers
-from keras import ops
+
+import keras_lifelong as kl
 
 ROWS = 40
 
@@ -71,15 +72,6 @@ def labels(x, seed=0):
     return (side > np.median(side)).astype("int32")
 
 
-def tensor_bytes(function):
-    """Bytes of the largest array that is made while `function()` runs, by NumPy."""
-    import tracemalloc
-
-    tracemalloc.start()
-    function()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
-
-
-__all__ = ["NETWORKS", "ROWS", "inputs", "labels", "ops", "tensor_bytes"]
+def task(name, x, seed):
+    """A task on such inputs."""
+    return kl.Task(name, train=(x, labels(x, seed)))

@@ -113,14 +113,14 @@ def _features(x: Any) -> Any:
     K = keras.layers
     # as EfficientNet's authors draw them; of a depthwise kernel the window is the fan
     drawn = {"class_name": "VarianceScaling", "config": _DRAWN}
+    bare = {"padding": "same", "use_bias": False}
 
     def convolved(x, filters, kernel, strides, name):
         return K.Conv2D(
             filters,
             kernel,
             strides,
-            padding="same",
-            use_bias=False,
+            **bare,
             kernel_initializer=keras.initializers.get(drawn),
             name=name,
         )(x)
@@ -143,8 +143,7 @@ def _features(x: Any) -> Any:
         inside = K.DepthwiseConv2D(
             kernel,
             strides,
-            padding="same",
-            use_bias=False,
+            **bare,
             depthwise_initializer=keras.initializers.get(drawn),
             name=part,
         )(inside)

@@ -46,18 +46,17 @@ class MeasuringMixin(keras.Model):
         """
         return [metric for metric in self._scored_by if metric.suits(spec.kind)]
 
-    def followed(self) -> tuple[tuple, AllFollowed]:
-        """The metrics that are followed while the active task is trained.
+    def followed_scores(self) -> tuple[metrics_lib.Score, ...]:
+        """The metrics that can be followed while the active task is trained."""
+        found = self.metrics_of(self.task_spec(self.active_task))
+        return tuple(metric for metric in found if metric.follow is not None)
 
-        Returns:
-            What they are told apart by, as long as they live; and new ones.
-        """
+    def followed(self) -> AllFollowed:
+        """New metrics of Keras that follow them, for a step to update."""
         name: Any = self.active_task
-        spec = self.task_spec(name)
-        found = [m for m in self.metrics_of(spec) if m.follow is not None]
-        activation = heads.activation(self.loss_kind(name))
-        made = [m.follow(spec) for m in found if m.follow is not None]
-        return tuple(found), AllFollowed(made, activation)
+        spec, scores = self.task_spec(name), self.followed_scores()
+        made = [score.follow(spec) for score in scores if score.follow is not None]
+        return AllFollowed(made, heads.activation(self.loss_kind(name)))
 
     def check_metrics(self, name: str, spec: TaskSpec) -> None:
         """Raises a ValueError if no metric of `compile` is for a task to be tested."""

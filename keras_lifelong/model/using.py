@@ -21,6 +21,7 @@ from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.reading import joined
 from keras_lifelong.model.session import Training
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.streams.columns import zeros
 
 
 class UsingMixin(keras.Model):
@@ -181,11 +182,7 @@ class UsingMixin(keras.Model):
             given = Graph(network).symbolic_inputs()
             model = keras.Model(given, head(network(given)), name=safe)
         head.set_weights([kernel[rows], bias])
-        example = keras.tree.map_structure(
-            lambda wire: ops.zeros((1, *(n or 1 for n in wire.shape[1:])), wire.dtype),
-            Graph(model).inputs,
-        )
-        model(example)  # `export` asks for a call
+        model(zeros(self.backbone_input_shape, 1))  # `export` asks for a call
         return model
 
     def plain_layers(self, body: Any, stage: int) -> Any:

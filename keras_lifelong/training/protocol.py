@@ -48,8 +48,11 @@ class Trainable(Protocol):
     def loss_key(self) -> tuple:
         """What the compiled loss depends on beside variables."""
 
-    def followed(self) -> tuple:
-        """What the metrics followed in training are told apart by; and new ones."""
+    def followed_scores(self) -> tuple:
+        """The metrics that are followed in training."""
+
+    def followed(self) -> Any:
+        """New ones that follow them: an `AllFollowed`."""
 
     def noting_outputs(self) -> Any:
         """A context: what the head's loss is given in it goes into its list."""

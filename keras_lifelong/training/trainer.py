@@ -121,7 +121,7 @@ class Trainer:
                 late = phase.observe_until is not None and steps >= phase.observe_until
                 if callable(rate):
                     program.optimizer.learning_rate = rate(epoch, epochs, log.history)
-                cost, loss, taken = self._epoch(
+                measured, loss, taken = self._epoch(
                     program,
                     feed.epoch(epoch, None if late else phase.observe_every),
                     arguments,
@@ -130,13 +130,14 @@ class Trainer:
                     log.observe,
                 )
                 steps += taken
+                cost = measured["loss"]
                 if not math.isfinite(cost):
                     raise FloatingPointError(
                         f"The loss of task {task.name!r} became {cost} in phase "
                         f"{phase.name!r}, epoch {epoch + 1}. A smaller learning rate "
                         "may help. What was learned before this task is kept."
                     )
-                logs = {"loss": cost, **program.followed.results()}
+                logs = dict(measured)
                 if is_validated(phase, task) and settings.validates(epoch):
                     scores = self._validate(task, settings, callbacks)
                     logs |= {f"val_{name}": value for name, value in scores.items()}
@@ -224,7 +225,7 @@ class Trainer:
                 cost, loss = cost + block_cost, loss + block_loss
                 samples, steps = samples + block.samples, steps + block.steps
                 logs = {"loss": cost / samples, **program.followed.results()}
-                callbacks.on_train_batch_end(steps - 1, logs)
+                callbacks.on_train_batch_end(steps - 1, dict(logs))
                 if callbacks.stopped:
                     break
             else:
@@ -232,7 +233,7 @@ class Trainer:
             break
         if not samples:
             raise ValueError("The training data set gave no examples.")
-        return cost / samples, loss / samples, steps
+        return logs, loss / samples, steps
 
     def _data(self, phase, task, batch_size):
         source = task.train if phase.data is None else phase.data
@@ -257,12 +258,10 @@ class Trainer:
         if phase.optimizer is not None:
             optimizer = optimizers.to_config(phase.optimizer)
         optimizer["config"].pop("name")  # Keras numbers them: it is new every time
-        told, followed = (), AllFollowed()
-        if loss_key is not None:
-            told, followed = self.model.followed()
+        scores = () if loss_key is None else self.model.followed_scores()
         key = (
             *hooks,
-            *map(id, told),
+            *map(id, scores),
             phase.after_step,
             loss_key,
             *(id(v) for v in [*phase.variables, *state]),
@@ -277,12 +276,12 @@ class Trainer:
                 state,
                 optimizer,
                 flattened(self.model.active_body()),
-                followed,
+                self.model.followed() if scores else AllFollowed(),
                 self.model.noting_outputs,
                 self.uses_xla(state),
                 self._count_trace,
             ),
-            owns=(phase.variables, state, told),
+            owns=(phase.variables, state, scores),
         )
 
     def _count_trace(self):

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_lifelong.layers.growable.resizing import resize_inputs
 from keras_lifelong.layers.growable.resizing import resize_last
+from keras_lifelong.layers.growable.table import refuse_terms
 from keras_lifelong.seeds import reseeded
 
 # A timestamp holds the stage of birth below this, and that of retirement above it.
@@ -118,9 +119,7 @@ class Growable(keras.layers.Layer):
             ValueError: if a regularizer or constraint is among it.
         """
         config = layer.get_config()
-        for key, value in config.items():
-            if key.endswith(("regularizer", "constraint")) and value is not None:
-                raise ValueError(f"its {key} would act on units that do not exist yet.")
+        refuse_terms(config)
         return {key: config[key] for key in _SHARED}
 
     def plain(self, inputs, units) -> tuple[keras.layers.Layer, list[np.ndarray]]:

@@ -7,6 +7,9 @@ from keras import ops
 
 from keras_lifelong.layers.growable.base import Growable
 from keras_lifelong.layers.growable.table import grows
+from keras_lifelong.layers.growable.window import WINDOW
+from keras_lifelong.layers.growable.window import by_dimension
+from keras_lifelong.layers.growable.window import window_of
 
 
 @grows(keras.layers.Conv2D)
@@ -40,13 +43,10 @@ class GrowableConv2D(Growable):
         **kwargs,
     ):
         super().__init__(units, **kwargs)
-        self.kernel_size = self._by_dimension(kernel_size)
-        self.strides = self._by_dimension(strides)
+        self.kernel_size = by_dimension(kernel_size, self.rank)
+        self.strides = by_dimension(strides, self.rank)
         self.padding = padding
-        self.dilation_rate = self._by_dimension(dilation_rate)
-
-    def _by_dimension(self, value) -> tuple[int, ...]:
-        return (value,) * self.rank if isinstance(value, int) else tuple(value)
+        self.dilation_rate = by_dimension(dilation_rate, self.rank)
 
     @classmethod
     def from_plain(cls, layer, bucket):
@@ -54,15 +54,16 @@ class GrowableConv2D(Growable):
         config = layer.get_config()
         if config.get("groups", 1) != 1 or config["data_format"] == "channels_first":
             raise ValueError("only ungrouped, channels-last convolutions can grow.")
-        for key in ("kernel_size", "strides", "padding", "dilation_rate"):
+        for key in WINDOW:
             arguments[key] = config[key]
         return cls.from_config({**arguments, "units": config["filters"]})
 
     def _kernel_shape(self, inputs, units):
         return (*self.kernel_size, inputs, units)
 
-    def call(self, x, stage=None):
-        x = ops.conv(
+    def convolved(self, x):
+        """What the kernel makes of x: (batch, height', width', capacity)."""
+        return ops.conv(
             x,
             ops.convert_to_tensor(self.kernel),
             strides=self.strides,
@@ -70,21 +71,16 @@ class GrowableConv2D(Growable):
             data_format="channels_last",
             dilation_rate=self.dilation_rate,
         )
+
+    def call(self, x, stage=None):
+        x = self.convolved(x)
         if self.use_bias:
             x = ops.add(x, self.bias)
         return self.masked(self.activation(x), stage)
 
     def compute_output_shape(self, input_shape, **kwargs):
-        plain = self.plain_class(self.capacity, **self._geometry())
+        plain = self.plain_class(self.capacity, **window_of(self))
         return plain.compute_output_shape(input_shape)
-
-    def _geometry(self):
-        return {
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "dilation_rate": self.dilation_rate,
-        }
 
     def plain(self, inputs, units):
         """An ordinary layer of the filters `units`, and its arrays."""
@@ -93,9 +89,9 @@ class GrowableConv2D(Growable):
             activation=self.activation,
             use_bias=self.use_bias,
             name=self.name,
-            **self._geometry(),
+            **window_of(self),
         )
         return layer, self.plain_weights(inputs, units)
 
     def get_config(self):
-        return {**super().get_config(), **self._geometry()}
+        return {**super().get_config(), **window_of(self)}

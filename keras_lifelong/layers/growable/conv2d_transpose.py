@@ -33,8 +33,8 @@ class GrowableConv2DTranspose(GrowableConv2D):
         turned = (*shape[:-2], shape[-1], shape[-2])
         return np.swapaxes(super()._draw(initializer, turned), -1, -2)
 
-    def call(self, x, stage=None):
-        x = ops.conv_transpose(
+    def convolved(self, x):
+        return ops.conv_transpose(
             x,
             ops.swapaxes(ops.convert_to_tensor(self.kernel), -1, -2),
             strides=self.strides,
@@ -42,9 +42,6 @@ class GrowableConv2DTranspose(GrowableConv2D):
             data_format="channels_last",
             dilation_rate=self.dilation_rate,
         )
-        if self.use_bias:
-            x = ops.add(x, self.bias)
-        return self.masked(self.activation(x), stage)
 
     def plain_weights(self, inputs, units):
         kernel, *bias = super().plain_weights(inputs, units)

@@ -11,15 +11,16 @@ from keras import ops
 from keras_lifelong.layers.growable.table import PerUnit
 from keras_lifelong.layers.growable.table import grows
 from keras_lifelong.layers.growable.table import masked
+from keras_lifelong.layers.growable.table import refuse_terms
+from keras_lifelong.layers.growable.window import WINDOW
+from keras_lifelong.layers.growable.window import by_dimension
+from keras_lifelong.layers.growable.window import window_of
 from keras_lifelong.seeds import reseeded
 
 _KEPT = (
     "name",
     "dtype",
-    "kernel_size",
-    "strides",
-    "padding",
-    "dilation_rate",
+    *WINDOW,
     "activation",
     "use_bias",
     "depthwise_initializer",
@@ -61,17 +62,14 @@ class GrowableDepthwiseConv2D(PerUnit):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.kernel_size = self._by_dimension(kernel_size)
-        self.strides = self._by_dimension(strides)
+        self.kernel_size = by_dimension(kernel_size, self.rank)
+        self.strides = by_dimension(strides, self.rank)
         self.padding = padding
-        self.dilation_rate = self._by_dimension(dilation_rate)
+        self.dilation_rate = by_dimension(dilation_rate, self.rank)
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
         self.depthwise_initializer = keras.initializers.get(depthwise_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
-
-    def _by_dimension(self, value) -> tuple[int, ...]:
-        return (value,) * self.rank if isinstance(value, int) else tuple(value)
 
     @classmethod
     def from_plain(cls, layer, bucket):
@@ -79,9 +77,7 @@ class GrowableDepthwiseConv2D(PerUnit):
         config: dict[str, Any] = layer.get_config()
         if config["depth_multiplier"] != 1:
             raise ValueError("a channel may have one filter (`depth_multiplier=1`).")
-        for key, value in config.items():
-            if key.endswith(("regularizer", "constraint")) and value is not None:
-                raise ValueError(f"its {key} would act on units that do not exist yet.")
+        refuse_terms(config)
         return cls.from_config({key: config[key] for key in _KEPT})
 
     def build(self, input_shape):
@@ -129,22 +125,14 @@ class GrowableDepthwiseConv2D(PerUnit):
         return masked(self.activation(x), alive)
 
     def compute_output_shape(self, input_shape, **kwargs):
-        return self.plain_class(**self._geometry()).compute_output_shape(input_shape)
-
-    def _geometry(self):
-        return {
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "dilation_rate": self.dilation_rate,
-        }
+        return self.plain_class(**window_of(self)).compute_output_shape(input_shape)
 
     def plain(self, channels):
         layer = self.plain_class(
             activation=self.activation,
             use_bias=self.use_bias,
             name=self.name,
-            **self._geometry(),
+            **window_of(self),
         )
         arrays = [np.swapaxes(ops.convert_to_numpy(self.kernel), -1, -2)]
         arrays = [arrays[0][..., channels, :]]
@@ -164,7 +152,7 @@ class GrowableDepthwiseConv2D(PerUnit):
     def get_config(self):
         return {
             **super().get_config(),
-            **self._geometry(),
+            **window_of(self),
             "activation": keras.activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "depthwise_initializer": keras.initializers.serialize(

@@ -8,6 +8,7 @@ from keras import ops
 from keras_lifelong.layers.growable.table import ByChannel
 from keras_lifelong.layers.growable.table import grows
 from keras_lifelong.layers.growable.table import masked
+from keras_lifelong.layers.growable.table import refuse_terms
 
 
 @grows(keras.layers.PReLU)
@@ -39,9 +40,7 @@ class GrowablePReLU(ByChannel):
                 "batch's and the channels'."
             )
         config = layer.get_config()
-        for key in ("alpha_regularizer", "alpha_constraint"):
-            if config[key] is not None:
-                raise ValueError(f"its {key} would act on units that do not exist yet.")
+        refuse_terms(config)
         keys = ("name", "dtype", "alpha_initializer")
         return cls.from_config({key: config[key] for key in keys})
 

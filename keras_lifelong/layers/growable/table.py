@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -162,6 +163,13 @@ def masked(x, alive):
         alive: float mask that broadcasts to it. None: all of it.
     """
     return x if alive is None else ops.where(alive > 0, x, ops.zeros((), x.dtype))
+
+
+def refuse_terms(config: Mapping[str, Any]) -> None:
+    """Raises a ValueError if a layer's configuration has a regularizer or the like."""
+    for key, value in config.items():
+        if key.endswith(("regularizer", "constraint")) and value is not None:
+            raise ValueError(f"its {key} would act on units that do not exist yet.")
 
 
 def grows(plain: type) -> Callable[[type], type]:

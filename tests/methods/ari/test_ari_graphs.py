@@ -4,6 +4,7 @@ import graph_networks as graphs
 import keras
 import numpy as np
 import pytest
+from graph_networks import task
 from keras import layers
 
 import keras_lifelong as kl
@@ -37,10 +38,6 @@ def new(backbone, **kwargs):
     model = kl.ARI(backbone, **{**QUICK, **kwargs})
     model.compile(keras.optimizers.Adam(0.02))
     return model
-
-
-def task(name, x, seed):
-    return kl.Task(name, train=(x, graphs.labels(x, seed)))
 
 
 def fit(model, *tasks, **kwargs):

@@ -4,6 +4,7 @@ import graph_networks as graphs
 import keras
 import numpy as np
 import pytest
+from graph_networks import task
 from keras import layers
 
 import keras_lifelong as kl
@@ -21,10 +22,6 @@ def new(backbone, **kwargs):
     model = kl.PAR(backbone, **{"extractor": flat, **kwargs})
     model.compile(keras.optimizers.SGD(0.05))
     return model
-
-
-def task(name, x, seed):
-    return kl.Task(name, train=(x, graphs.labels(x, seed)))
 
 
 def fit(model, *tasks, **kwargs):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds; methods are Any, for they are not
     from keras_lifelong import streams as streams
     from keras_lifelong import zoo as zoo
     from keras_lifelong.metrics import Result as Result
+    from keras_lifelong.metrics import compare as compare
     from keras_lifelong.model import LifelongModel as LifelongModel
     from keras_lifelong.streams import Task as Task
     from keras_lifelong.streams import TaskSpec as TaskSpec
@@ -34,6 +35,7 @@ _WHERE = {
     "Task": "streams",
     "TaskSpec": "streams",
     "TaskStream": "streams",
+    "compare": "metrics",
     "upload_preset": "zoo",
 }
 _ROOMS = ("backbones", "metrics", "report", "search", "streams", "zoo")

@@ -1,4 +1,4 @@
-"""The program `keras-lifelong`: run, tune, report, publish, list, export.
+"""The program `keras-lifelong`: run, tune, report, compare, publish, list, export.
 
 It leaves with 0 only when what was asked for was done, with 2 when it was asked for
 something that can't be (a wrong flag or configuration), with 1 when it failed on the
@@ -47,6 +47,7 @@ class Command:
         required: flags that must be given: name -> help.
         optional: defines the other flags.
         usage: the other flags, for the help.
+        words: what stands beside the flags, once or more; none if empty.
     """
 
     summary: str
@@ -54,6 +55,7 @@ class Command:
     required: dict[str, str] = dataclasses.field(default_factory=dict)
     optional: Callable[[flags.FlagValues], None] = lambda values: None
     usage: str = ""
+    words: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,16 +136,19 @@ def _parse(
         left = values([name, *arguments])[1:]
     except flags.Error as error:
         raise UsageError(f"{name}: {error}") from error
-    if left:
+    words = COMMANDS[name].words
+    if left and not words:
         raise UsageError(
             f"{name} takes flags only. Received: {shlex.join(left)}"
             + (". Repeat --set for each KEY=VALUE" if "=" in left[0] else "")
         )
     parsed = values.flag_values_dict()
     missing = [f"--{flag}" for flag in COMMANDS[name].required if not parsed[flag]]
+    if words and not left:
+        missing.insert(0, words)
     if missing:
         raise UsageError(f"{name} needs {' and '.join(missing)}. See {name} --help")
-    return SimpleNamespace(**parsed)
+    return SimpleNamespace(**parsed, words=left)
 
 
 def _with_underscores(word: str) -> str:
@@ -214,36 +219,61 @@ def _learning_flags(values: flags.FlagValues) -> None:
     _run_flags(values)
     text = "Go on even if the data are no longer those that the run began with."
     flags.DEFINE_boolean("accept_changed_data", False, text, flag_values=values)
+    text = "Repeat with each of these seeds, 0,1,2 or 0-4, in folders seed-N."
+    flags.DEFINE_string("seeds", None, text, flag_values=values)
+    text = "Learn a network for each task as well, over which the gain is."
+    flags.DEFINE_boolean("single", False, text, flag_values=values)
 
 
 def _run(arguments: SimpleNamespace) -> None:
+    if arguments.seeds is not None:
+        _run_seeds(arguments)
+        return
     config, directory = _asked(arguments)
+    result = _learn(arguments, config, directory)
+    if result is not None:
+        print(result)
+        print(f"Written to {directory.path}: results.json, preset/, report.html")
+
+
+def _learn(arguments: SimpleNamespace, config: Any, directory: Any) -> Any:
+    """The result of what is learned now; None where it was there already."""
+    from keras_lifelong import runs
+
     with directory.locked():
         if directory.started and not arguments.overwrite:
             _check_same(directory, config)
             if directory.has_results:
-                _finish(directory)
-                return
+                _finish(directory, config, arguments.single)
+                return None
         with _asked_wrongly():
-            stream = config.build_stream()
-            model = config.build_model(stream.input_shape)
-        if arguments.overwrite:
-            directory.clear()
-        if directory.checkpoint.exists():
-            print(f"Resuming the interrupted run in {directory.path}", flush=True)
-        directory.begin(config)
-        result = model.fit_stream(
-            stream,
-            **config.fit_arguments,
-            verbose="auto",
-            checkpoint_dir=str(directory.checkpoint),
+            built = runs.build(config)
+        return runs.learn(
+            config,
+            directory,
+            built,
+            overwrite=arguments.overwrite,
             accept_changed_data=arguments.accept_changed_data,
+            single=arguments.single,
         )
-        result = dataclasses.replace(result, config=config.resolved)
-        directory.save(model, result)
-        directory.write_report()
-    print(result)
-    print(f"Written to {directory.path}: results.json, preset/, report.html")
+
+
+def _run_seeds(arguments: SimpleNamespace) -> None:
+    from keras_lifelong import runs
+
+    if arguments.seed is not None:
+        raise UsageError(f"give --seed or --seeds. Received: both ({arguments.seeds})")
+    out = Path(arguments.output_dir)
+    with _asked_wrongly():
+        seeds = runs.seeds_of(arguments.seeds)
+        directories = runs.folders(out, seeds)
+    for seed, directory in directories.items():
+        one = SimpleNamespace(**vars(arguments) | {"seed": seed})
+        one.output_dir = directory.path
+        _learn(one, *_asked(one))
+    results = [directory.result() for directory in directories.values()]
+    print(runs.summarise(out, results))
+    print(f"Written to {out}: {runs.SUMMARY}, comparison.html, and {runs.SEED}N")
 
 
 def _asked(arguments: SimpleNamespace) -> tuple[Any, Any]:
@@ -274,9 +304,18 @@ def _check_same(directory, config) -> None:
         )
 
 
-def _finish(directory) -> None:
-    """A run that has its results lacks at most the report."""
-    if directory.has_report:
+def _finish(directory: Any, config: Any, single: bool) -> None:
+    """A run that has its results lacks at most the report, or what was not asked."""
+    from keras_lifelong import runs
+
+    result = directory.result()
+    if single and not result.single_by_task:
+        runs.with_single(result, config, directory).save(
+            directory.path / "results.json"
+        )
+        directory.write_report()
+        print(f"{directory.path} was finished; the gain over single-task nets is new")
+    elif directory.has_report:
         print(f"{directory.path} is finished; nothing changed. --overwrite starts anew")
     else:
         directory.write_report()
@@ -319,6 +358,37 @@ def _report(arguments: SimpleNamespace) -> None:
     _import_keras(arguments.verbose)  # which the figures of methods bring
     directory.write_report()
     print(f"Written to {directory.path}: report.html, figures/")
+
+
+# === compare ===
+
+
+def _compare_flags(values: flags.FlagValues) -> None:
+    text = "Directory for the table as a page, Markdown and CSV, and figures."
+    flags.DEFINE_string("out", None, text, flag_values=values)
+    text = "Metric to compare by; by default the main one, if all have it."
+    flags.DEFINE_string("metric", None, text, flag_values=values)
+    text = "Name of the group that others are compared with; the first by default."
+    flags.DEFINE_string("against", None, text, flag_values=values)
+    text = "What is printed: text, markdown or csv."
+    accepted = ["text", "markdown", "csv"]
+    flags.DEFINE_enum("format", "text", accepted, text, flag_values=values)
+
+
+def _compare(arguments: SimpleNamespace) -> None:
+    from keras_lifelong import runs
+    from keras_lifelong.metrics import compare
+
+    with _asked_wrongly(FileNotFoundError):
+        results = runs.results_in(arguments.words)
+        comparison = compare(results, arguments.metric, arguments.against)
+    shown = {"markdown": comparison.to_markdown, "csv": comparison.to_csv}
+    print(shown.get(arguments.format, comparison.__str__)())
+    if arguments.out is not None:
+        from keras_lifelong import report
+
+        path = report.write_comparison(comparison, arguments.out)
+        print(f"Written: {path}, and beside it .md, .csv and figures/")
 
 
 # === publish ===
@@ -450,7 +520,8 @@ def _set_flag(values: flags.FlagValues, example: str) -> None:
 def _usage(name: str) -> str:
     command = COMMANDS[name]
     required = [f"--{flag} {flag.upper()}" for flag in command.required]
-    return " ".join(part for part in (PROGRAM, name, *required, command.usage) if part)
+    parts = (PROGRAM, name, command.words, *required, command.usage)
+    return " ".join(part for part in parts if part)
 
 
 def _help() -> str:
@@ -461,7 +532,7 @@ def _help() -> str:
         *(f"  {_usage(name)}" for name in COMMANDS),
         "",
         "Commands:",
-        *(f"  {name:<8}{command.summary}" for name, command in COMMANDS.items()),
+        *(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()),
         "",
         f"{PROGRAM} COMMAND --help tells its flags; {PROGRAM} --version, the version.",
     ]
@@ -485,7 +556,8 @@ COMMANDS = {
             "output_dir": "Directory of this run; made if absent.",
         },
         _learning_flags,
-        "[--set KEY=VALUE ...] [--seed N] [--overwrite] [--accept_changed_data]",
+        "[--set KEY=VALUE ...] [--seed N | --seeds 0,1,2] [--single] [--overwrite] "
+        "[--accept_changed_data]",
     ),
     "tune": Command(
         "Search for the best trade-offs of accuracy and size; goes on likewise.",
@@ -501,6 +573,13 @@ COMMANDS = {
         "Make a run's figures and page anew from its results.json.",
         _report,
         {"run": "The --output_dir of a finished run."},
+    ),
+    "compare": Command(
+        "Put runs side by side: means over seeds, differences of pairs, figures.",
+        _compare,
+        optional=_compare_flags,
+        usage="[--out DIRECTORY] [--metric NAME] [--against GROUP] [--format FORMAT]",
+        words="RUN...",
     ),
     "publish": Command(
         "Check a preset and upload it to a hub, with its model card.",

@@ -4,6 +4,7 @@
     checkpoint/    while tasks are learned, to resume
     preset/        the learned model
     results.json   written when all of the above is whole
+    single/        a network for each task, if they were asked for: a run of its own
     figures/       made from results.json
     report.html    written last: with it the run is finished
 
@@ -24,9 +25,10 @@ from keras_lifelong import config as config_lib
 CONFIG = "config.yaml"
 RESULTS = "results.json"
 REPORT = "report.html"
+SINGLE = "single"
 # All that a run writes, in the order of removal: results first, so that a directory
 # half emptied is never taken for a finished one, and our mark last.
-OURS = (RESULTS, REPORT, "figures", "preset", "checkpoint", CONFIG)
+OURS = (RESULTS, REPORT, "figures", "preset", "checkpoint", SINGLE, CONFIG)
 
 _MARK = "# Written by `keras-lifelong run`: every setting of the run beside it.\n"
 _LOCK = ".lock"
@@ -147,10 +149,15 @@ class RunDirectory:
             raise FileNotFoundError(
                 f"There is no {RESULTS} in {self.path}: no run finished there"
             )
-        from keras_lifelong.metrics import Result
         from keras_lifelong.report import page
 
-        page.write(Result.load(self.path / RESULTS), self.path)
+        page.write(self.result(), self.path)
+
+    def result(self) -> Any:
+        """The stored `Result`."""
+        from keras_lifelong.metrics import Result
+
+        return Result.load(self.path / RESULTS)
 
     def _is_marked(self) -> bool:
         try:

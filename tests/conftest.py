@@ -85,6 +85,7 @@ class FakeMethod:
                 done.append({"name": task.name, "epochs": epochs})
                 path.write_text(json.dumps(done))
         tasks = len(done)
+        self.task_names = [entry["name"] for entry in done]
         return Result(
             method="FakeMethod",
             stream=stream.name,
@@ -98,6 +99,9 @@ class FakeMethod:
             wall_seconds=1.0,
             versions={"keras": "3"},
         )
+
+    def flops(self, name):
+        return 20
 
     def save_to_preset(self, path):
         Path(path).mkdir()

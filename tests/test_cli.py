@@ -99,14 +99,14 @@ def test_module_is_the_program():
     assert done.stdout == ""
     assert done.stderr == (
         "keras-lifelong: error: unknown command 'rnu'. Nearest: run. "
-        "Accepted: run, tune, report, publish, list, export\n"
+        "Accepted: run, tune, report, compare, reproduce, publish, list, export\n"
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name a command: run, tune, report, publish, list, export. See --help"),
+        ([], "name a command: run, tune, report, compare, reproduce, publish, list,"),
         (["rum"], "Nearest: run"),
         (["run"], "run needs --config and --output_dir. See run --help"),
         (["run", "--config", "x"], "run needs --output_dir"),
@@ -115,6 +115,10 @@ def test_module_is_the_program():
         (["run", "--config", "x", "--output_dir", "y", "--seed", "z"], "--seed=z"),
         (["run", "--config", "nowhere.yaml", "--output_dir", "y"], "nowhere.yaml"),
         (["report", "--run", "a", "b"], "report takes flags only. Received: b"),
+        (["compare"], "compare needs RUN... See compare --help"),
+        (["compare", "nowhere"], "There is no results.json in nowhere"),
+        (["run", "--config", "x", "--output_dir", "y", "--seeds", "0,0"], "each once"),
+        (["run", "--config", "x", "--output_dir", "y", "--seeds", "a"], "'a'"),
         (["export", "--stream", "digits", "--out", "x.npy"], "does not end in .npz"),
         (["export", "--stream", "digit", "--out", "x.npz"], "Nearest: digits"),
     ],

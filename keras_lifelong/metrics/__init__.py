@@ -6,10 +6,14 @@ Importing this costs numpy only; Keras and scikit-learn are imported when used.
 from __future__ import annotations
 
 from keras_lifelong.metrics import task_distance
+from keras_lifelong.metrics.comparison import Comparison
+from keras_lifelong.metrics.comparison import compare
 from keras_lifelong.metrics.configs import from_config
 from keras_lifelong.metrics.configs import to_config
 from keras_lifelong.metrics.directions import sign
 from keras_lifelong.metrics.growth import GrowthEntry
+from keras_lifelong.metrics.intervals import Interval
+from keras_lifelong.metrics.intervals import interval
 from keras_lifelong.metrics.matrix import acc
 from keras_lifelong.metrics.matrix import af
 from keras_lifelong.metrics.matrix import ap
@@ -25,9 +29,14 @@ from keras_lifelong.metrics.scores import get
 from keras_lifelong.metrics.scores import mae
 from keras_lifelong.metrics.scores import mse
 from keras_lifelong.metrics.scores import usual
+from keras_lifelong.metrics.transfer import forward_transfer
+from keras_lifelong.metrics.transfer import gain_by_step
+from keras_lifelong.metrics.transfer import learning_area
 
 __all__ = [
+    "Comparison",
     "GrowthEntry",
+    "Interval",
     "Result",
     "Score",
     "acc",
@@ -36,10 +45,15 @@ __all__ = [
     "ap",
     "auroc",
     "bwt",
+    "compare",
     "forgetting",
     "forgetting_ratio",
+    "forward_transfer",
     "from_config",
+    "gain_by_step",
     "get",
+    "interval",
+    "learning_area",
     "mae",
     "mse",
     "multi_task_gain",

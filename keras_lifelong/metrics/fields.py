@@ -33,13 +33,15 @@ def check(content: Mapping[str, Any]) -> None:
     for name in names:
         _text("task_names", name)
     for key in ("params_by_task", "train_seconds_by_task", "peak_by_task"):
-        values = content[key]
-        if values is None:
-            continue
-        if not isinstance(values, list | tuple):
-            raise _wrong(key, "a list of numbers", values)
-        for value in values:
-            (_whole if key == "params_by_task" else _number)(key, value)
+        if content[key] is not None:
+            _numbers(key, content[key], whole=key == "params_by_task")
+    for key in ("single_by_task", "flops_by_task"):
+        _numbers(key, content.get(key, ()))
+    curves = content.get("learning_curves", ())
+    if not isinstance(curves, list | tuple):
+        raise _wrong("learning_curves", "a list of lists of numbers", curves)
+    for curve in curves:
+        _numbers("learning_curves", curve)
     class_names = content.get("class_names", {})
     if not isinstance(class_names, Mapping):
         raise _wrong("class_names", "a dict", class_names)
@@ -61,6 +63,13 @@ def check(content: Mapping[str, Any]) -> None:
             raise _wrong("growth", "a list of dicts", entry)
         if "count" in entry:
             _whole("growth.count", entry["count"])
+
+
+def _numbers(key: str, values: Any, whole: bool = False) -> None:
+    if not isinstance(values, list | tuple):
+        raise _wrong(key, "a list of numbers", values)
+    for value in values:
+        (_whole if whole else _number)(key, value)
 
 
 def _text(key: str, value: Any) -> None:

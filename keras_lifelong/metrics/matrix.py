@@ -56,22 +56,23 @@ def check_matrix(R: np.ndarray, name: str = "R") -> np.ndarray:
     return matrix
 
 
-def _vector(
+def vector(
     values: Sequence[float | None] | np.ndarray, name: str, length: int
 ) -> np.ndarray:
-    vector = np.array(values, dtype="float64")
-    if vector.shape != (length,):
+    """One number for each task, float64 `(length,)`; None becomes NaN."""
+    found = np.array(values, dtype="float64")
+    if found.shape != (length,):
         raise ValueError(
             f"`{name}` must hold one number for each of the {length} tasks. "
-            f"Received shape: {vector.shape}"
+            f"Received shape: {found.shape}"
         )
-    return vector
+    return found
 
 
 Mask = Sequence[bool] | np.ndarray | None
 
 
-def _counted(tasks: Mask, length: int) -> np.ndarray:
+def counted(tasks: Mask, length: int) -> np.ndarray:
     """`tasks` as a mask of bools (T,), by default of all."""
     mask = np.ones(length, bool) if tasks is None else np.array(tasks)
     if mask.shape != (length,) or mask.dtype != bool:
@@ -82,7 +83,7 @@ def _counted(tasks: Mask, length: int) -> np.ndarray:
     return mask
 
 
-def _mean(values: np.ndarray, mask: np.ndarray, of_none: float) -> float:
+def mean(values: np.ndarray, mask: np.ndarray, of_none: float) -> float:
     """The mean of those that count; `of_none` if none do."""
     return float(values[mask].mean()) if mask.any() else of_none
 
@@ -106,7 +107,7 @@ def acc(R: np.ndarray, tasks: Mask = None) -> float:
     0.75
     """
     matrix = check_matrix(R)
-    return _mean(matrix[-1], _counted(tasks, len(matrix)), np.nan)
+    return mean(matrix[-1], counted(tasks, len(matrix)), np.nan)
 
 
 def ap(R: np.ndarray, tasks: Mask = None) -> float:
@@ -134,8 +135,8 @@ def bwt(R: np.ndarray, tasks: Mask = None) -> float:
     -0.25
     """
     matrix = check_matrix(R)
-    mask = _counted(tasks, len(matrix))[:-1]
-    return _mean((matrix[-1] - matrix.diagonal())[:-1], mask, 0.0)
+    mask = counted(tasks, len(matrix))[:-1]
+    return mean((matrix[-1] - matrix.diagonal())[:-1], mask, 0.0)
 
 
 def forgetting(
@@ -165,13 +166,13 @@ def forgetting(
     0.25
     """
     matrix = check_matrix(R)
-    mask = _counted(tasks, len(matrix))[:-1]
+    mask = counted(tasks, len(matrix))[:-1]
     if not mask.any():
         return 0.0
     signed = sign(higher_is_better) * matrix
     # fmax passes over NaN (l before the task came) and says NaN if all are.
     best = np.fmax.reduce(signed[:-1, :-1], axis=0)
-    return _mean(best - signed[-1, :-1], mask, 0.0)
+    return mean(best - signed[-1, :-1], mask, 0.0)
 
 
 def af(R: np.ndarray, tasks: Mask = None) -> float:
@@ -196,8 +197,8 @@ def af(R: np.ndarray, tasks: Mask = None) -> float:
     matrix = check_matrix(R)
     if len(matrix) == 1:
         return 0.0
-    mask = _counted(tasks, len(matrix))
-    return _mean(matrix[-1] - matrix.diagonal(), mask, 0.0)
+    mask = counted(tasks, len(matrix))
+    return mean(matrix[-1] - matrix.diagonal(), mask, 0.0)
 
 
 def forgetting_ratio(
@@ -227,10 +228,10 @@ def forgetting_ratio(
     matrix = check_matrix(R)
     if peaks is None:
         return float("nan")
-    known = _vector(peaks, "peaks", len(matrix))[:-1]
-    mask = _counted(tasks, len(matrix))[:-1]
+    known = vector(peaks, "peaks", len(matrix))[:-1]
+    mask = counted(tasks, len(matrix))[:-1]
     known = np.where(known == 0.0, np.nan, known)
-    return _mean(matrix[-1, :-1] / known, mask, 1.0)
+    return mean(matrix[-1, :-1] / known, mask, 1.0)
 
 
 def multi_task_gain(
@@ -266,7 +267,7 @@ def multi_task_gain(
         raise ValueError(
             f"`R_last` must hold one number per task. Received shape: {ours.shape}"
         )
-    theirs = _vector(np.atleast_1d(single), "single", len(ours))
+    theirs = vector(np.atleast_1d(single), "single", len(ours))
     difference = ours - theirs
     if not points:
         if np.any(theirs == 0.0):

@@ -15,13 +15,16 @@ import numpy as np
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import matrix as measures
+from keras_lifelong.metrics import plain_json
+from keras_lifelong.metrics import transfer
 from keras_lifelong.metrics.directions import higher_is_better
 from keras_lifelong.metrics.fields import check as check_fields
 from keras_lifelong.metrics.growth import GrowthEntry
 from keras_lifelong.metrics.table import result_table
 
 SCHEMA = 1
-_IF_ANY = ("directions", "class_names")  # keys that a file may lack
+_BY_TASK = ("single_by_task", "learning_curves", "flops_by_task")
+_IF_ANY = ("directions", "class_names", *_BY_TASK)  # keys that a file may lack
 _UNKNOWN: Any = None  # a sequence that is given afterwards: of zeros
 
 
@@ -59,6 +62,14 @@ class Result:
             not tell it; in the file only if there are some.
         class_names: task name -> what its classes are called, of those that have
             names; in the file only if there are some.
+        single_by_task: main test metric of each task's own network, learned by
+            `Independent` on the same stream, `(T,)`, None or NaN where unknown; the
+            gain and the forward transfer are over these. In the file only if given,
+            as the following are.
+        learning_curves: main metric on validation data by epoch while each task was
+            learned, T sequences, empty where there was none.
+        flops_by_task: floating point operations of using each task for one example,
+            `(T,)`, None where they are not known.
 
     Raises:
         ValueError: if lengths or shapes disagree with the number of tasks, or
@@ -96,6 +107,9 @@ class Result:
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     directions: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     class_names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    single_by_task: Sequence[float | None] = ()
+    learning_curves: Sequence[Sequence[float]] = ()
+    flops_by_task: Sequence[int | None] = ()
 
     def __post_init__(self):
         self.task_names = [str(name) for name in self.task_names]
@@ -140,6 +154,10 @@ class Result:
             for task, names in self.class_names.items()
             if task in self.task_names
         }
+        kinds = (_nan_for_none, _curve, _count)
+        for field, kind in zip(_BY_TASK, kinds, strict=True):
+            if len(getattr(self, field)):
+                setattr(self, field, self._per_task(field, kind, None))
 
     def _per_task(self, field: str, kind: type, default: Any) -> list:
         values = getattr(self, field)
@@ -220,6 +238,39 @@ class Result:
         return measures.forgetting_ratio(self.matrix, peaks, self.scored())
 
     @property
+    def multi_task_gain(self) -> float:
+        """Gain over `single_by_task` in percent; NaN where it is unknown."""
+        if not len(self.single_by_task):
+            return math.nan
+        single = np.array(self.single_by_task, dtype="float64")[self.scored()]
+        if not single.size or (single == 0).any():
+            return math.nan
+        ours = self.matrix[-1][self.scored()]
+        return measures.multi_task_gain(
+            ours, single, higher_is_better=self.higher_is_better()
+        )
+
+    @property
+    def forward_transfer(self) -> float:
+        """See `metrics.forward_transfer`; NaN without `single_by_task`."""
+        if not len(self.single_by_task):
+            return math.nan
+        return transfer.forward_transfer(
+            self.matrix, self.single_by_task, self.higher_is_better(), self.scored()
+        )
+
+    @property
+    def learning_area(self) -> float:
+        """See `metrics.learning_area`; NaN without `learning_curves`."""
+        return transfer.learning_area(self.learning_curves)
+
+    @property
+    def flops(self) -> float:
+        """Mean of `flops_by_task`; NaN if one is unknown."""
+        known = [math.nan if n is None else float(n) for n in self.flops_by_task]
+        return sum(known) / len(known) if known else math.nan
+
+    @property
     def params_total(self) -> int:
         """Parameters of the whole model after the last task, all heads."""
         return self.params_by_task[-1]
@@ -261,7 +312,12 @@ class Result:
             "versions": self.versions,
         }
         fields |= {k: v for k in _IF_ANY if (v := getattr(self, k))}
-        return {key: _plain(value, key) for key, value in fields.items()}
+        if self.single_by_task:
+            fields["multi_task_gain"] = self.multi_task_gain
+            fields["forward_transfer"] = self.forward_transfer
+        if self.learning_curves:
+            fields["learning_area"] = self.learning_area
+        return {key: plain_json.plain(value, key) for key, value in fields.items()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Result:
@@ -289,7 +345,7 @@ class Result:
 
     def to_json(self) -> str:
         """Returns the text of `results.json`: same result, same text."""
-        return _pretty(self.to_dict()) + "\n"
+        return plain_json.pretty(self.to_dict()) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Result:
@@ -335,31 +391,9 @@ def _nan_for_none(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _plain(value: Any, where: str) -> Any:
-    """`value` in plain JSON types; numbers that are not finite become None."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if value is None or isinstance(value, bool | str | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
-    raise ValueError(
-        f"`{where}` can't be written as JSON: use numbers, strings, booleans, "
-        f"None, lists and dicts. Received: {value!r} of type {type(value).__name__}"
-    )
+def _curve(values: Sequence[float]) -> list[float]:
+    return [float(value) for value in values]
 
 
-def _pretty(value: Any, indent: str = "") -> str:
-    """JSON with one line for each row of a matrix, entry of a log, leaf of a dict."""
-    inner = indent + "  "
-    if isinstance(value, dict) and value:
-        parts = [f"{json.dumps(k)}: {_pretty(v, inner)}" for k, v in value.items()]
-        return "{\n" + ",\n".join(inner + p for p in parts) + f"\n{indent}}}"
-    if isinstance(value, list) and any(isinstance(v, list | dict) for v in value):
-        parts = [json.dumps(v, allow_nan=False) for v in value]
-        return "[\n" + ",\n".join(inner + p for p in parts) + f"\n{indent}]"
-    return json.dumps(value, allow_nan=False)
+def _count(value: int | None) -> int | None:
+    return None if value is None else int(value)

@@ -40,7 +40,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def _grid(rows: list[list[str]]) -> list[str]:
+def grid(rows: list[list[str]]) -> list[str]:
     """Lines of a table: first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
@@ -59,7 +59,7 @@ def _matrix_lines(result: Any) -> list[str]:
     for i, values in enumerate(result.matrix):
         label = names[i] if tasks <= 10 else f"{i} {names[i]}"
         rows.append([f"after {label}", *(number(v, digits) for v in values)])
-    return _grid(rows)
+    return grid(rows)
 
 
 def _task_lines(result: Any) -> list[str]:
@@ -68,7 +68,7 @@ def _task_lines(result: Any) -> list[str]:
     for j, name in enumerate(result.task_names):
         change = number(last[j] - learned[j], sign=True)
         rows.append([clip(name), number(learned[j]), number(last[j]), change])
-    return _grid(rows)
+    return grid(rows)
 
 
 def result_table(result: Any) -> str:
@@ -97,6 +97,15 @@ def result_table(result: Any) -> str:
         if name == result.metric and not np.isnan(result.forgetting_ratio):
             line += f"  forgetting ratio {number(result.forgetting_ratio)}"
         lines.append(line)
+    more = []
+    if result.single_by_task:
+        more.append(f"gain {number(result.multi_task_gain, 2, sign=True)} %")
+        transfer = number(result.forward_transfer, sign=True)
+        more.append(f"forward transfer {transfer} (over a network for each task)")
+    if result.learning_curves:
+        more.append(f"learning area {number(result.learning_area)}")
+    if more:
+        lines.append("  ".join(more))
     lines.append(
         f"size: {result.params_total:,} parameters, capacity "
         f"{number(result.capacity, 3)}x the base network's {result.params_base:,}"

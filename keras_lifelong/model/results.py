@@ -23,6 +23,7 @@ class Measured:
         self.peaks: list[float | None] = []
         self.params: list[int] = []
         self.seconds: list[float] = []
+        self.curves: list[list[float]] = []  # main metric by epoch, on validation data
         self.wall = 0.0
         self.compile_count = 0
         self._wall_before = 0.0
@@ -39,7 +40,7 @@ class Measured:
 
     def to_config(self) -> dict:
         keys = ("rows", "names", "peaks", "params", "seconds", "wall", "compile_count")
-        return {key: getattr(self, key) for key in keys}
+        return {key: getattr(self, key) for key in (*keys, "curves")}
 
     def check_name(self, index, name):
         if self.names[index] != name:
@@ -63,6 +64,12 @@ class Measured:
         self.seconds.append(seconds)
         self.wall = self._wall_before + wall
         self.compile_count = self._compiles_before + model.trainer.compile_count
+
+    def learned(self, history: dict[str, list[float]]) -> None:
+        """Keeps what the history of all epochs has of the last task."""
+        scores = history.get(f"val_{self.model.main_metric.name}", [])
+        new = scores[sum(map(len, self.curves)) :]
+        self.curves.append([float(score) for score in new])
 
     def result(self, stream, wall) -> metrics_lib.Result:
         model = self.model
@@ -92,8 +99,16 @@ class Measured:
             config={"stream": stream.config},
             versions=versions(),
             class_names={n: s for n in self.names if (s := _class_names(model, n))},
+            learning_curves=[thinned(curve) for curve in self.curves],
             directions={m.name: m.higher_is_better for m in model._scored_by},
         )
+
+
+def thinned(curve: list[float], most: int = 200) -> list[float]:
+    """A curve of at most so many numbers: means of parts, if there are more epochs."""
+    if len(curve) <= most:
+        return curve
+    return [float(np.mean(part)) for part in np.array_split(curve, most)]
 
 
 def _class_names(model, name: str) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
+from keras_lifelong import flops
 from keras_lifelong import networks
 from keras_lifelong.graph import Graph
 from keras_lifelong.layers import head as heads
@@ -184,6 +185,14 @@ class UsingMixin(keras.Model):
         head.set_weights([kernel[rows], bias])
         model(zeros(self.backbone_input_shape, 1))  # `export` asks for a call
         return model
+
+    def flops(self, name: str) -> int | None:
+        """Operations of using a task for one example; see `flops.count`.
+
+        Args:
+            name: of a learned task.
+        """
+        return flops.count(self.task_model(name))
 
     def plain_layers(self, body: Any, stage: int) -> Any:
         """What `plain_network` makes a plain model of: layers, and the arrays of them.

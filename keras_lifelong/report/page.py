@@ -17,6 +17,8 @@ import numpy as np
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import Result
+from keras_lifelong.metrics import gain_by_step
+from keras_lifelong.metrics import learning_area
 from keras_lifelong.metrics.table import duration
 from keras_lifelong.metrics.table import number
 from keras_lifelong.report import registry
@@ -68,20 +70,24 @@ def html(result: Result, pictures: dict[str, bytes]) -> str:
         f"{escape(result.metric)} · {duration(result.wall_seconds)} in all</p>",
         _cards(result),
     ]
-    for name, content in pictures.items():
-        figure = registry.get(name)
-        title, caption = escape(figure.title), escape(figure.explain(result))
-        data = base64.b64encode(content).decode()
-        parts.append(
-            f'<h2>{title}</h2><figure><img alt="{title}: {caption}" '
-            f'src="data:image/png;base64,{data}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+    parts += [shown_figure(result, *picture) for picture in pictures.items()]
     parts += ["<h2>The numbers</h2>", _matrices(result)]
     parts += ["<h2>Task by task</h2>", _tasks(result)]
     parts += ["<h2>Growth log</h2>", _growth_log(result)]
     parts += ["<h2>Configuration</h2>", _config(result)]
     parts += ["<h2>Versions</h2>", _versions(result)]
+    note = "Written by keras-lifelong from results.json, which lies beside this page."
+    return document(heading, parts, note)
+
+
+def document(heading: str, parts: Sequence[str], note: str) -> str:
+    """A whole page of parts that are HTML already; it fetches and runs nothing.
+
+    Args:
+        heading: of the window; a text, which is escaped.
+        parts: of the body, in order.
+        note: its last line; a text, which is escaped.
+    """
     body = "\n".join(parts)
     css = resources.files(__package__).joinpath("page.css").read_text("utf-8")
     return (
@@ -89,8 +95,20 @@ def html(result: Result, pictures: dict[str, bytes]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(heading)}</title>\n<style>\n{css}</style></head>\n"
-        f"<body><main>\n{body}\n<footer>Written by keras-lifelong from results.json, "
-        "which lies beside this page.</footer>\n</main></body></html>\n"
+        f"<body><main>\n{body}\n<footer>{escape(note)}</footer>\n"
+        "</main></body></html>\n"
+    )
+
+
+def shown_figure(result: Any, name: str, content: bytes) -> str:
+    """A picture with its title and caption, for a result or comparison."""
+    figure = registry.get(name)
+    title, caption = escape(figure.title), escape(figure.explain(result))
+    data = base64.b64encode(content).decode()
+    return (
+        f'<h2>{title}</h2><figure><img alt="{title}: {caption}" '
+        f'src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
@@ -103,6 +121,12 @@ def _cards(result: Result) -> str:
         ("Capacity", number(result.capacity, 2) + "×", "size over the base network's"),
         ("Parameters", f"{result.params_total:,}", f"base: {result.params_base:,}"),
     ]
+    if result.single_by_task:
+        gain = number(result.multi_task_gain, 2, sign=True) + " %"
+        cards.append(("Gain", gain, "over a network for each task"))
+    if result.learning_curves:
+        area = number(result.learning_area)
+        cards.append(("Learning area", area, "mean validation score while learning"))
     return (
         '<div class="cards">'
         + "".join(
@@ -114,7 +138,7 @@ def _cards(result: Result) -> str:
     )
 
 
-def _table(
+def table(
     heads: Iterable[str],
     rows: Iterable[Iterable[Any]],
     left: tuple[int, ...] = (0,),
@@ -157,11 +181,11 @@ def _matrices(result: Result) -> str:
                 f", AF {number(result.af, sign=True)}, forgetting ratio "
                 f"{number(result.forgetting_ratio)}"
             )
-        table = _matrix(result, name)
+        numbers = _matrix(result, name)
         parts.append(
-            f"<p>{escape(summary)}</p>{table}"
+            f"<p>{escape(summary)}</p>{numbers}"
             if name == result.metric
-            else f"<details><summary>{escape(summary)}</summary>{table}</details>"
+            else f"<details><summary>{escape(summary)}</summary>{numbers}</details>"
         )
     note = (
         '<p class="note">ACC: mean of the last row. BWT: mean change of the earlier '
@@ -190,7 +214,7 @@ def _matrix(result: Result, name: str) -> str:
         [f"after {task}", *(number(value) for value in R[i])]
         for i, task in enumerate(result.task_names)
     ]
-    return _table([name, *result.task_names], rows, attributes=tint)
+    return table([name, *result.task_names], rows, attributes=tint)
 
 
 def _tasks(result: Result) -> str:
@@ -210,6 +234,10 @@ def _tasks(result: Result) -> str:
     ]
     heads = ["task", "learned", "peak", "in the end", "change", "training time"]
     heads.append("parameters")
+    for head, cells in _more_by_task(result):
+        heads.append(head)
+        for row, cell in zip(rows, cells, strict=True):
+            row.append(cell)
     if result.class_names:
         heads.append("classes")
         for row, task in zip(rows, result.task_names, strict=True):
@@ -221,9 +249,49 @@ def _tasks(result: Result) -> str:
         f"{escape(duration(sum(result.train_seconds_by_task)))} of "
         f"{escape(duration(result.wall_seconds))}, with "
         f"{escape(str(result.compile_count))} compilations and at most "
-        f"{escape(f'{result.peak_rss_mib:,.0f}')} MiB of memory.</p>"
-        + _table(heads, rows)
+        f"{escape(f'{result.peak_rss_mib:,.0f}')} MiB of memory.{_more_note(result)}</p>"
+        + table(heads, rows)
     )
+
+
+def _more_by_task(result: Result) -> list[tuple[str, list[str]]]:
+    """Columns of what not every run has measured: headings and cells."""
+    columns = [
+        (f"{name} in the end", [number(v) for v in result.matrices[name][-1]])
+        for name in result.matrices
+        if name != result.metric
+    ]
+    if result.single_by_task:
+        single = list(result.single_by_task)
+        gains = gain_by_step(result.matrix, single, result.higher_is_better())
+        columns.append(("alone", [number(value) for value in single]))
+        columns.append(("gain so far, %", [number(g, 2, sign=True) for g in gains]))
+    if result.learning_curves:
+        areas = [learning_area([curve]) for curve in result.learning_curves]
+        columns.append(("learning area", [number(area) for area in areas]))
+    if result.flops_by_task:
+        flops = ["·" if n is None else f"{n:,}" for n in result.flops_by_task]
+        columns.append(("FLOPs", flops))
+    return columns
+
+
+def _more_note(result: Result) -> str:
+    """What these columns are; plain text."""
+    notes = []
+    if result.single_by_task:
+        notes.append(
+            "Alone: a network of its own, learned by Independent. Gain so far: over "
+            "these, mean over the tasks learned. Forward transfer, how much better a "
+            f"task is when learned than alone: {number(result.forward_transfer, sign=True)}."
+        )
+    if result.learning_curves:
+        notes.append(
+            "Learning area: mean of the validation scores over the epochs in which the "
+            "task was learned."
+        )
+    if result.flops_by_task:
+        notes.append("FLOPs: of using the task for one example.")
+    return escape("".join(f" {note}" for note in notes))
 
 
 def _classes(names: Sequence[str]) -> str:
@@ -245,7 +313,7 @@ def _growth_log(result: Result) -> str:
         "copies of units that drifted. select: existing units that were retrained "
         "(no growth). share and own: layers that a task shares, or has for itself. "
         "configuration: how its layers were chosen.</p>"
-        + _table(["task", "layer", "kind", "count", "why"], rows, left=(0, 1, 2, 4))
+        + table(["task", "layer", "kind", "count", "why"], rows, left=(0, 1, 2, 4))
     )
 
 
@@ -277,4 +345,4 @@ def _config(result: Result) -> str:
 def _versions(result: Result) -> str:
     if not result.versions:
         return '<p class="note">Not recorded.</p>'
-    return _table(["package", "version"], result.versions.items(), left=(0, 1))
+    return table(["package", "version"], result.versions.items(), left=(0, 1))

@@ -1,4 +1,4 @@
-"""The figures of the page: each registers itself, a method's in the method's folder."""
+"""The figures of pages: each registers itself, a method's in the method's folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pathlib
 import pkgutil
 from collections.abc import Callable
 from typing import Any
+from typing import Literal
 
+from keras_lifelong.metrics import Comparison
 from keras_lifelong.metrics import Result
 from keras_lifelong.report import style
 
@@ -29,28 +31,34 @@ class Registered:
         title: its heading.
         caption: how to read it: text, or a function of the `Result` that gives it.
         when: function of a `Result`: whether there is something to draw; or None.
+        of: what it draws: a "result", or a "comparison" of several.
     """
 
     name: str
-    draw: Callable[[Result], Any]
+    draw: Callable[[Any], Any]
     title: str
-    caption: str | Callable[[Result], str]
-    when: Callable[[Result], Any] | None
+    caption: str | Callable[[Any], str]
+    when: Callable[[Any], Any] | None
+    of: str = "result"
 
-    def is_for(self, result: Result) -> bool:
-        """Whether the page of this result shows it."""
+    def is_for(self, result: Any) -> bool:
+        """Whether the page of this result or comparison shows it."""
+        is_comparison = isinstance(result, Comparison)
+        if is_comparison != (self.of == "comparison"):
+            return False
         return self.when is None or bool(self.when(result))
 
-    def explain(self, result: Result) -> str:
+    def explain(self, result: Any) -> str:
         """The caption, for this result."""
         return self.caption if isinstance(self.caption, str) else self.caption(result)
 
 
 def figure(
     title: str,
-    caption: str | Callable[[Result], str],
-    when: Callable[[Result], Any] | None = None,
+    caption: str | Callable[[Any], str],
+    when: Callable[[Any], Any] | None = None,
     name: str | None = None,
+    of: Literal["result", "comparison"] = "result",
 ) -> Callable[[Callable], Callable]:
     """Decorator: makes a function that draws a `Result` a figure of the page.
 
@@ -64,6 +72,8 @@ def figure(
         when: function of the result whose value is true where there is something to
             draw. None: always.
         name: of its file, a Python identifier. None: the function's name.
+        of: what it draws: a `Result`, or a `Comparison` of several, on whose page it
+            is shown then.
 
     Raises:
         ValueError: if the name is no identifier, or another figure has it.
@@ -88,7 +98,7 @@ def figure(
                 f"Received: {_place(draw)}"
             )
         draw = style.styled(draw)
-        _REGISTERED[known] = Registered(known, draw, title, caption, when)
+        _REGISTERED[known] = Registered(known, draw, title, caption, when, of)
         return draw
 
     return register
@@ -114,13 +124,14 @@ def get(name: str) -> Registered:
     return _REGISTERED[name]
 
 
-def figures_for(result: Result) -> list[Registered]:
-    """The figures that the page of a result shows, those of all methods first.
+def figures_for(result: Result | Comparison) -> list[Registered]:
+    """The figures that the page of a result or comparison shows, shared ones first.
 
     Within a file they keep their order; files come by name, whichever was imported
     first, so that pages are the same.
     """
-    discover()
+    if isinstance(result, Result):  # a comparison's are of no method
+        discover()
     known = sorted(
         _REGISTERED.values(),
         key=lambda f: (

@@ -1,4 +1,4 @@
-"""The program `keras-lifelong`: run, tune, report, compare, publish, list, export.
+"""The program `keras-lifelong`, whose commands are in `COMMANDS`.
 
 It leaves with 0 only when what was asked for was done, with 2 when it was asked for
 something that can't be (a wrong flag or configuration), with 1 when it failed on the
@@ -170,7 +170,7 @@ def _fail(error: BaseException, status: int, verbose: bool) -> int:
 
 
 def _how_to_resume(argv: list[str]) -> str:
-    if argv[:1] not in (["run"], ["tune"]):
+    if argv[:1] not in (["run"], ["tune"], ["reproduce"]):
         return ""
     again = shlex.join([PROGRAM, *(word for word in argv if word != "--overwrite")])
     return f" What is learned is kept. To go on from there:\n  {again}"
@@ -391,6 +391,59 @@ def _compare(arguments: SimpleNamespace) -> None:
         print(f"Written: {path}, and beside it .md, .csv and figures/")
 
 
+# === reproduce ===
+
+
+def _reproduce_flags(values: flags.FlagValues) -> None:
+    text = "Share of the published schedule, above 0 and at most 1."
+    flags.DEFINE_float("fast", 1.0, text, flag_values=values)
+    text = "Names of rows to run, separated by commas; all by default."
+    flags.DEFINE_list("rows", None, text, flag_values=values)
+    text = "Seeds to run each row with, such as 0,1,2 or 0-4."
+    flags.DEFINE_string("seeds", "0", text, flag_values=values)
+    text = "Directory of the runs and the table; runs/TABLE by default."
+    flags.DEFINE_string("out", None, text, flag_values=values)
+
+
+def _reproduce(arguments: SimpleNamespace) -> None:
+    from keras_lifelong import checks
+    from keras_lifelong import papers
+    from keras_lifelong import reproduce
+    from keras_lifelong import runs
+
+    if len(arguments.words) > 1:
+        raise UsageError(f"reproduce takes one TABLE. Received: {arguments.words}")
+    _import_keras(arguments.verbose)
+    with _asked_wrongly(FileNotFoundError):
+        path, name = papers.find(arguments.words[0])
+        table = papers.load(path, name)
+        fast = checks.check("--fast", arguments.fast, papers.Share)
+        rows = arguments.rows or list(table.rows)
+        for row in rows:
+            if row not in table.rows:
+                near = checks.nearest(row, table.rows)
+                known = ", ".join(table.rows)
+                raise ValueError(
+                    f"There is no row {row!r}. Nearest: {near}. All: {known}"
+                )
+        seeds = runs.seeds_of(arguments.seeds)
+        out = Path(arguments.out or Path("runs", name))
+        command = [PROGRAM, "reproduce", name]
+        command += ["--fast", f"{fast:g}"] if fast < 1 else []
+        command += ["--rows", ",".join(rows)] if arguments.rows else []
+        command += ["--seeds", arguments.seeds]
+        work = reproduce.Reproduction(table, out, fast, shlex.join(command))
+        work.check(rows, seeds)
+    out.mkdir(parents=True, exist_ok=True)
+    work.run(rows, seeds)
+    page = work.write()
+    print(page.read_text(encoding="utf-8"))
+    print(f"Written: {page} and {reproduce.TABLE}; runs in {out}/ROW/{runs.SEED}N")
+    if work.failed:
+        reasons = [f"{row}: {reason}" for row, reason in work.failed.items()]
+        raise OSError(f"Rows that failed: {'; '.join(reasons)}")
+
+
 # === publish ===
 
 
@@ -435,6 +488,7 @@ def _publish(arguments: SimpleNamespace) -> None:
 
 def _list(arguments: SimpleNamespace) -> None:
     from keras_lifelong import backbones
+    from keras_lifelong import papers
     from keras_lifelong import streams
     from keras_lifelong import zoo
     from keras_lifelong.model import registry
@@ -452,6 +506,9 @@ def _list(arguments: SimpleNamespace) -> None:
     _print_table("Streams", {name: streams.describe(name) for name in streams.names()})
     _print_table("Backbones", {name: _first_line(f) for name, f in functions.items()})
     _print_table("Configurations", dict(_configs()))
+    _print_table(
+        "Tables of papers", {n: _opening(f) for n, f in papers.names().items()}
+    )
     _print_table("Presets", {name: _preset_line(name) for name in zoo.names()})
 
 
@@ -477,8 +534,14 @@ def _configs() -> Iterable[tuple[str, str]]:
     if folder is None:
         return
     for path in sorted(folder.rglob("*.yaml")):
-        with path.open(encoding="utf-8") as file:
-            yield str(path), file.readline().lstrip("# ").strip()
+        if path.relative_to(folder).parts[0] != "papers":
+            yield str(path), _opening(path)
+
+
+def _opening(path: Path) -> str:
+    """The first comment of a file."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().lstrip("# ").strip()
 
 
 def _print_table(title: str, rows: dict[str, str]) -> None:
@@ -580,6 +643,13 @@ COMMANDS = {
         optional=_compare_flags,
         usage="[--out DIRECTORY] [--metric NAME] [--against GROUP] [--format FORMAT]",
         words="RUN...",
+    ),
+    "reproduce": Command(
+        "Run a paper's table, as it stands in zoo_configs/papers; goes on likewise.",
+        _reproduce,
+        optional=_reproduce_flags,
+        usage="[--fast SHARE] [--rows ROW,...] [--seeds 0,1,2] [--out DIRECTORY]",
+        words="TABLE",
     ),
     "publish": Command(
         "Check a preset and upload it to a hub, with its model card.",

@@ -95,7 +95,7 @@ def with_single(
     directory: RunDirectory,
     verbose: int | str = "auto",
 ) -> Result:
-    """A result with the scores of a network for each task, which are learned if missing.
+    """A result with the scores of a network for each task, learned if missing.
 
     They are learned by `Independent` with the same backbone, stream and training, in
     `single/` of the directory, where an interrupted run goes on.

@@ -23,7 +23,7 @@ stream: {name: digits, num_tasks: 2}
 
 @pytest.fixture
 def run(tmp_path, fake_method, monkeypatch):
-    """Calls `keras-lifelong run` in `tmp_path / "out"`, whose scores follow the seed."""
+    """Calls `keras-lifelong run` in a directory; its scores follow the seed."""
     fit_stream = fake_method.fit_stream
 
     def scored(self, *args, **kwargs):

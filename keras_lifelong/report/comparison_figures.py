@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_lifelong.metrics.comparison import MEASURES
 from keras_lifelong.metrics.comparison import Comparison
 from keras_lifelong.metrics.comparison import Group
 from keras_lifelong.metrics.intervals import interval
+from keras_lifelong.metrics.measures import MEASURES
 from keras_lifelong.metrics.table import duration
 from keras_lifelong.metrics.table import number
 from keras_lifelong.report import registry
@@ -97,7 +97,7 @@ def accuracy_by_tasks_seen(comparison: Comparison) -> Figure:
         if best is None
         else f"{_name(best)} ends best, at "
         f"{number(best.interval('acc').mean)} {style.plain(comparison.metric)}",
-        "Mean test score of the tasks so far, after each task; bands are 95 % intervals",
+        "Mean test score of the tasks so far, after each; bands are 95 % intervals",
     )
     return figure
 

@@ -249,8 +249,8 @@ def _tasks(result: Result) -> str:
         f"{escape(duration(sum(result.train_seconds_by_task)))} of "
         f"{escape(duration(result.wall_seconds))}, with "
         f"{escape(str(result.compile_count))} compilations and at most "
-        f"{escape(f'{result.peak_rss_mib:,.0f}')} MiB of memory.{_more_note(result)}</p>"
-        + table(heads, rows)
+        f"{escape(f'{result.peak_rss_mib:,.0f}')} MiB of memory."
+        f"{_more_note(result)}</p>" + table(heads, rows)
     )
 
 
@@ -279,10 +279,11 @@ def _more_note(result: Result) -> str:
     """What these columns are; plain text."""
     notes = []
     if result.single_by_task:
+        transfer = number(result.forward_transfer, sign=True)
         notes.append(
             "Alone: a network of its own, learned by Independent. Gain so far: over "
             "these, mean over the tasks learned. Forward transfer, how much better a "
-            f"task is when learned than alone: {number(result.forward_transfer, sign=True)}."
+            f"task is when learned than alone: {transfer}."
         )
     if result.learning_curves:
         notes.append(

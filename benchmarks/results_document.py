@@ -2,9 +2,9 @@
 
     python benchmarks/results_document.py
 
-A file is either a `table.json` of `keras-lifelong reproduce`, copied there, or a record:
-title, what was measured, command, seeds, version, kind of machine and where it is from.
-Tables of papers without a file are shown as not measured.
+A file is either a `table.json` of `keras-lifelong reproduce`, copied there, or a
+record: title, what was measured, command, seeds, version, kind of machine and where it
+is from. Tables of papers without a file are shown as not measured.
 """
 
 import json

@@ -11,6 +11,7 @@ SHOWN = {  # words of the output, and the files it leaves
     "lasem_cifar100.py": ("Figures:", {"lasem_cifar100_report"}),
     "par_cifar100_groups.py": ("Numbers held:", {"par_cifar100_report"}),
     "pareto_digits.py": ("uses the layers of", {"pareto_digits"}),
+    "one_head_of_all_classes.py": ("Joint ", set()),
     "den_digits.py": ("task_2 as a plain Keras model", {"den_digits_report"}),
     "your_own_tasks.py": ("DEN on npz, 2 tasks", set()),
     "zoo_digits.py": ("Task 'upside down' is removed", set()),

@@ -50,12 +50,15 @@ def record(name, content):
 def numbers(rows):
     """A table of measured and published numbers, headings first."""
     keys = list(dict.fromkeys(k for row in rows for k in row["measured"]))
-    heads = [h for key in keys for h in (key, f"{key}, published")]
+    sides = ["measured"]
+    sides += ["published"] if any(row["published"] for row in rows) else []
+    ends = {"measured": "", "published": ", published"}
+    heads = [f"{key}{ends[side]}" for key in keys for side in sides]
     table = [["row", *heads]]
     for row in rows:
         cells = []
         for key in keys:
-            for side in ("measured", "published"):
+            for side in sides:
                 value = row[side].get(key)
                 cells.append("·" if value is None else f"{value:,}")
         table.append([row["name"], *cells])

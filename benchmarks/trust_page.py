@@ -125,10 +125,20 @@ def _grammar(found: dict[str, Any]) -> str:
         "every file that is opened and every process that is started: one that is not "
         f"on the list ends it. {found['presets']:,} were written: "
         f"{found['refused']:,} refused, {found['loaded']:,} loaded, nothing off the "
-        f"list among {found['looked_up']:,} look-ups; the slowest took "
+        f"list{_looked_up(found)}; the slowest took "
         f"{found['seconds']} s of a processor, the process (TensorFlow included) "
         f"at most {found['mib']:,} MiB."
+        + (
+            ""
+            if "looked_up" in found
+            else " (Of these, calls of functions were not listened to yet.)"
+        )
     )
+
+
+def _looked_up(found: dict[str, Any]) -> str:
+    number = found.get("looked_up")
+    return "" if number is None else f" among {number:,} look-ups"
 
 
 def _writers(found: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ def learn(model, index, trained):
     task = kl.Task(f"t{index}", train=(X, RNG.permutation(np.arange(16) % 2)))
     if trained:
         return model.fit(task, verbose=0, batch_size=16)
-    return model.fit(task, learn=lambda loaded: iter(()), verbose=0)
+    return model.fit(task, learn=lambda loaded: (x for x in ()), verbose=0)
 
 
 def seconds(call):

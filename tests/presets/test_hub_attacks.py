@@ -56,27 +56,32 @@ class Line:
 
 def test_publishing_is_killed_at_any_byte(hub, tmp_path, monkeypatch):
     """Then the hub has the earlier preset, and the next try publishes all."""
-    files = {**FILES, LARGE: FILES[LARGE][: 2**18]}
-    with monkeypatch.context() as patch:
-        line = Line(patch, hub)
-        hubs.upload(hub.uri, write(tmp_path / "all", files))
-        whole = line.sent
-    assert whole > 2**18
-    rng, old = random.Random(0), {SMALL: b"old"}
-    places = [0, 1, whole // 2, whole - 100, *(rng.randrange(whole) for _ in range(6))]
-    for i, place in enumerate(places):
-        hub.repo = f"user/killed_{i}"
+    old = {SMALL: b"old"}
+
+    def publish(number, limit):
+        """An upload of what was never stored before; the bytes that were sent."""
+        content = {**FILES, LARGE: bytes([number]) + FILES[LARGE][: 2**18]}
+        directory = write(tmp_path / f"{number}", content)
+        hub.repo = f"user/killed_{number:02}"
         repository = hub.repositories[hub.repo] = hub_server.Repository()
         repository.push(old)
-        content = {**files, LARGE: bytes([i]) + files[LARGE]}  # nothing stored before
-        directory = write(tmp_path / f"{i}", content)
         with monkeypatch.context() as patch:
-            Line(patch, hub, place)
+            line = Line(patch, hub, limit)
+            if limit is None:
+                hubs.upload(f"hf://{hub.repo}", directory)
+                return line.sent
             with pytest.raises(Kill):
                 hubs.upload(f"hf://{hub.repo}", directory)
-        assert [each[1] for each in repository.commits] == [old], place
+        assert [each[1] for each in repository.commits] == [old], limit
         hubs.upload(f"hf://{hub.repo}", directory)
         assert repository.commits[-1][1] == content
+
+    whole = publish(0, None)
+    assert whole > 2**18
+    rng = random.Random(0)
+    places = [0, 1, whole // 2, *(rng.randrange(whole - 300) for _ in range(7))]
+    for number, place in enumerate(places, 1):
+        publish(number, place)
 
 
 @pytest.mark.parametrize("name", [SMALL, LARGE])

@@ -101,6 +101,10 @@ def run(model, tasks, watch=True):
         "params": result.params_total,
         "seconds": float(np.sum(result.train_seconds_by_task)),
         "backend": keras.backend.backend(),
+        "tasks": len(tasks),
+        "images": [len(tasks[0].train[0]), len(tasks[0].test[0])],
+        "epochs": epochs(),
+        "batch": BATCH.value,
         "matrix": [[float(v) for v in r[: i + 1]] for i, r in enumerate(result.matrix)],
     }
     if watch:

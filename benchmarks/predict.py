@@ -43,8 +43,8 @@ METHODS = flags.DEFINE_list(
 )
 GRAPH_METHODS = flags.DEFINE_list(
     "graph_methods",
-    ["Finetune", "BindAndGrow", "DEN", "LASEM", "PAR"],
-    "of the part graph",
+    ["Finetune", "BindAndGrow", "DEN", "DEN/8", "LASEM", "PAR"],
+    "of the part graph; DEN with its bucket",
 )
 COUNTS = flags.DEFINE_list("counts", ["10", "50", "100", "200"], "of the part many")
 JSON = flags.DEFINE_string("json", None, "file for the ratios")
@@ -92,8 +92,8 @@ def tiny(name, inputs=16, classes=3, rows=24, seed=0):
     return kl.Task(name, train=split, validation=split, test=split)
 
 
-def compiled(name, backbone, run_eagerly=False):
-    model = getattr(kl, name)(backbone, **OPTIONS.get(name, {}))
+def compiled(name, backbone, run_eagerly=False, **options):
+    model = getattr(kl, name)(backbone, **{**OPTIONS.get(name, {}), **options})
     model.compile(keras.optimizers.SGD(0.01), run_eagerly=run_eagerly)
     return model
 
@@ -162,7 +162,9 @@ def graph():
     for network in (resnet, branches):
         for method in GRAPH_METHODS.value:
             # nothing of the training is measured, so it isn't compiled
-            model = compiled(method, network(), run_eagerly=True)
+            name, _, bucket = method.partition("/")
+            options = {"bucket": int(bucket)} if bucket else {}
+            model = compiled(name, network(), run_eagerly=True, **options)
             shape = model.backbone_input_shape
             for i, name in enumerate(("a", "b")):
                 task = tiny(name, shape, seed=i)

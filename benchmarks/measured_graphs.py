@@ -111,13 +111,14 @@ def den(path):
         lines += ["Tried on validation images:", ""]
         lines += table(tried, ["acc", "forgetting", "capacity"], "settings")
     exact = results_file.read(path, part="exact")
-    if exact:
-        same = "the same" if exact[0]["exported_as_learned"] else "not the same"
+    for r in exact:
+        same = "the same" if r["exported_as_learned"] else "not the same"
         lines += [
-            "Growing alone, four tasks that add units while no old weight is trained: "
-            f"{exact[0]['added']} units were added, the first task's outputs changed "
-            f"by {exact[0]['moved']:.1e}, and its exported network has {same} weights "
-            "as before.",
+            f"Growing alone, `{r['row'].replace(' ', '=')}`: later tasks added "
+            f"{r['added']} units while no old weight was trained. The first task's "
+            f"outputs changed by at most {r['moved']:.1e} (storage of another size is "
+            f"summed in another order), and its exported network has {same} weights as "
+            "before.",
             "",
         ]
     return lines

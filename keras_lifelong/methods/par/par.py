@@ -14,7 +14,6 @@ from typing import Annotated
 from typing import Any
 from typing import Literal
 
-import keras
 import numpy as np
 from keras import ops
 

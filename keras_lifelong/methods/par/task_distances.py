@@ -272,8 +272,8 @@ class ExpertBody(extractors.Body):
         if not keras.tree.is_nested(images):
             return super().__call__(images)
         found = []
-        for start in range(0, _count(images), extractors.ROWS):
-            part = slice(start, start + extractors.ROWS)
+        for start in range(0, _count(images), self.rows):
+            part = slice(start, start + self.rows)
             rows = keras.tree.map_structure(lambda x, part=part: x[part], images)
             found.append(self.features(rows))
         return np.concatenate(found)

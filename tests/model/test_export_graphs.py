@@ -12,12 +12,12 @@ from keras_lifelong.model import registry
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+# `vit_small` is not among them: tf2onnx has no operator for its exact GELU (Erfc).
 CASES = [
     *(("resnet_light", "DEN"), ("resnet_light", "LASEM")),
     *(("mobilenet_like", "DEN"), ("mobilenet_like", "BindAndGrow")),
     *(("two_branch_shared", "BindAndGrow"), ("two_branch_shared", "ARI")),
     *(("conv1d", "Finetune"), ("conv1d", "PAR")),
-    *(("vit_small", "BindAndGrow"), ("vit_small", "Independent")),
     *(("two_inputs", "BindAndGrow"), ("two_inputs", "PAR")),
 ]
 

@@ -53,7 +53,8 @@ def _of(step: Step) -> int | None:
     layer: Any = step.layer
     if isinstance(layer, layers.Embedding) or not getattr(layer, "weights", ()):
         return 0
-    given, made = step.inputs[0].shape[1:], step.outputs[0].shape[1:]
+    given: Any = step.inputs[0].shape[1:]
+    made: Any = step.outputs[0].shape[1:]
     if None in given or None in made:
         return None
     size = math.prod(made)

@@ -184,11 +184,18 @@ class Graph:
     # Use
 
     def symbolic_inputs(self) -> Any:
-        """A `keras.Input` for each input, in the structure of `self.inputs`."""
-        return keras.tree.map_structure(
-            lambda wire: keras.Input(wire.shape[1:], wire.shape[0], wire.dtype),
-            self.inputs,
-        )
+        """A `keras.Input` for each input, in the structure of `self.inputs`.
+
+        Those of a dict are called by their keys, as Keras would have it.
+        """
+
+        def made(wire, name=None):
+            return keras.Input(wire.shape[1:], wire.shape[0], wire.dtype, name=name)
+
+        if not isinstance(self.inputs, dict):
+            return keras.tree.map_structure(made, self.inputs)
+        names = {key: None if "/" in key else key for key in self.inputs}
+        return {key: made(wire, names[key]) for key, wire in self.inputs.items()}
 
     def bound(self, inputs: Any) -> dict[Wire, Any]:
         """The inputs' wires with their values.

@@ -29,15 +29,27 @@ def deserialized(config: dict[str, Any]) -> keras.Model:
     Args:
         config: a dict of "class_name", "config" and "module". It is not changed.
 
+    Raises:
+        ValueError: naming the layer, if one cannot be made.
+
     Example:
 
     >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     >>> deserialized(keras.saving.serialize_keras_object(network)).output_shape
     (None, 3)
     """
-    if not _is_sequential(config) and not _is_functional(config):
+    if _is_sequential(config) or _is_functional(config):
+        return from_config(config["config"])
+    try:
         return keras.saving.deserialize_keras_object(config)
-    return from_config(config["config"])
+    except TypeError as error:
+        kind, inner = config.get("class_name"), config.get("config")
+        name = inner.get("name") if isinstance(inner, dict) else None
+        raise ValueError(
+            f"The layer {name!r} ({kind}) cannot be made of its configuration, as it "
+            "is wherever a network is copied. Its class must be registered with Keras "
+            f"and take what its `get_config` gives. Keras says: {error}"
+        ) from error
 
 
 def from_config(config: dict[str, Any]) -> keras.Model:

@@ -108,7 +108,7 @@ class Reproduction:
 
     def _row(self, name: str) -> dict[str, Any]:
         row, seeds = self.table.rows[name], self.seeds(name)
-        published = {}
+        published: dict[str, dict[str, Any]] = {}
         for measure in row.published:
             value, half = row.number(measure)
             published[measure] = {"value": value, "plus_minus": half}

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_lifelong.backbones import pooled
 from keras_lifelong.graph import Graph
 
 IMAGE = (8, 8, 2)
@@ -163,6 +164,17 @@ NETWORKS = {
         *(two_branch_shared, conv1d, embedding_lstm, vit_small, nested, two_inputs),
     )
 }
+
+
+def hub_vgg():
+    """A backbone of keras-hub, of random weights, pooled."""
+    import keras_hub
+
+    backbone = keras_hub.models.VGGBackbone([1, 1], [4, 6], image_shape=IMAGE)
+    return pooled(backbone)
+
+
+FROM_HUB = {"hub_vgg": hub_vgg}  # they need keras-hub
 
 
 def examples(network, rows=24, seed=0):

@@ -115,7 +115,7 @@ def test_module_is_the_program():
         (["run", "--config", "x", "--output_dir", "y", "--seed", "z"], "--seed=z"),
         (["run", "--config", "nowhere.yaml", "--output_dir", "y"], "nowhere.yaml"),
         (["report", "--run", "a", "b"], "report takes flags only. Received: b"),
-        (["compare"], "compare needs RUN... See compare --help"),
+        (["compare"], "compare needs RUN. See compare --help"),
         (["compare", "nowhere"], "There is no results.json in nowhere"),
         (["run", "--config", "x", "--output_dir", "y", "--seeds", "0,0"], "each once"),
         (["run", "--config", "x", "--output_dir", "y", "--seeds", "a"], "'a'"),

@@ -163,7 +163,7 @@ def test_fast_shortens_the_schedule_and_says_so(call, capsys):
         ("acc: 0.5", "ac: 0.5", "Unknown key `rows.two.published.ac`"),
         ("acc: 0.5", "acc: half", "`rows.two.published.acc` must be a list"),
         ("acc: 0.5", "acc: [1, 2, 3]", "must be a number, or two"),
-        ("relative_to: one", "relative_to: on", "must name a row"),
+        ("relative_to: one", "relative_to: onne", "must name a row"),
         ("    relative_to: one\n", "", "go together"),
         ("growth: 3", "grwth: 3", "row 'two': Unknown key `method.grwth`"),
         ("epochs: 40", "epochs: 0", "row 'one': `training.epochs` must be"),

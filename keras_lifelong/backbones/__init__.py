@@ -10,8 +10,9 @@ so that results and presets of two runs name the same layer alike. `without_head
     ['flatten', 'dense', 'dense_1']
 """
 
-from keras_lifelong.backbones import composite  # noqa: F401 - registers its own
+from keras_lifelong.backbones import cells  # noqa: F401 - registers its own
 from keras_lifelong.backbones import efficientnet  # noqa: F401 - registers its own
+from keras_lifelong.backbones import residual  # noqa: F401 - registers its own
 from keras_lifelong.backbones import sequential  # noqa: F401 - registers its own
 from keras_lifelong.backbones.cutting import pooled
 from keras_lifelong.backbones.cutting import without_head

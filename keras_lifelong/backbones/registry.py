@@ -35,7 +35,7 @@ def names() -> list[str]:
     return _BACKBONES.names()
 
 
-def function(name: str) -> Callable[..., keras.Sequential]:
+def function(name: str) -> Callable[..., keras.Model]:
     """The function behind a name; its signature says what it accepts.
 
     Raises:
@@ -44,7 +44,7 @@ def function(name: str) -> Callable[..., keras.Sequential]:
     return _BACKBONES.get(name)
 
 
-def get(name: str, input_shape: Sequence[int], **arguments: Any) -> keras.Sequential:
+def get(name: str, input_shape: Sequence[int], **arguments: Any) -> keras.Model:
     """Builds the backbone `name` for inputs of `input_shape` (without the batch).
 
     Example:

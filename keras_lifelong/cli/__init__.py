@@ -129,7 +129,7 @@ def _parse(
     parsed = values.flag_values_dict()
     missing = [f"--{flag}" for flag in COMMANDS[name].required if not parsed[flag]]
     if words and not left:
-        missing.insert(0, words)
+        missing.insert(0, words.rstrip("."))
     if missing:
         raise UsageError(f"{name} needs {' and '.join(missing)}. See {name} --help")
     return SimpleNamespace(**parsed, words=left)

@@ -1,4 +1,11 @@
-"""Residual blocks (He et al., CVPR 2016), with the padding and constants of PyTorch."""
+"""Residual blocks (He et al., CVPR 2016) as single layers.
+
+They stay so that presets and files that hold them can be read. `backbones.get` makes
+the same networks of Keras' own layers, inside which methods can grow and share; a block
+that is one layer grows, and is shared, as a whole or not at all.
+
+Padding and constants are PyTorch's.
+"""
 
 from __future__ import annotations
 

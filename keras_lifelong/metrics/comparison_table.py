@@ -1,19 +1,19 @@
-"""The tables of a comparison: for a terminal, as Markdown and as CSV."""
+"""The tables of a comparison: for a terminal, as Markdown and as CSV.
+
+A `Comparison` is printed by these, and so is not imported here.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 from keras_lifelong.metrics.intervals import Interval
 from keras_lifelong.metrics.table import clip
 from keras_lifelong.metrics.table import grid
 from keras_lifelong.metrics.table import number
-
-if TYPE_CHECKING:
-    from keras_lifelong.metrics.comparison import Comparison
 
 NOTE = (
     "± is half of a 95 % confidence interval by Student's t over runs; differences are "
@@ -43,7 +43,7 @@ def one(value: float, digits: int) -> str:
     return estimate(Interval(float(value), math.nan, 1), digits)
 
 
-def means(comparison: Comparison) -> list[list[str]]:
+def means(comparison: Any) -> list[list[str]]:
     """Rows of the first table, headings first: a group, its runs, its measures."""
     columns = comparison.columns
     rows = [[comparison.metric, "runs", *(measure.title for _, measure in columns)]]
@@ -53,7 +53,7 @@ def means(comparison: Comparison) -> list[list[str]]:
     return rows
 
 
-def differences(comparison: Comparison) -> list[list[str]]:
+def differences(comparison: Any) -> list[list[str]]:
     """Rows of the second table, headings first; no more than these without pairs."""
     columns = comparison.columns
     heading = f"less {comparison.reference.name}"
@@ -72,7 +72,7 @@ def differences(comparison: Comparison) -> list[list[str]]:
     return rows
 
 
-def text(comparison: Comparison) -> str:
+def text(comparison: Any) -> str:
     """The tables for a terminal."""
     parts = []
     for rows in (means(comparison), differences(comparison)):
@@ -81,7 +81,7 @@ def text(comparison: Comparison) -> str:
     return "\n".join([*parts, NOTE])
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: Any) -> str:
     """The tables as Markdown."""
     tables = [means(comparison), differences(comparison)]
     return (
@@ -113,7 +113,7 @@ def markdown_text(value: str) -> str:
     return line
 
 
-def csv_text(comparison: Comparison) -> str:
+def csv_text(comparison: Any) -> str:
     """A row for each group: seeds, and of each measure the mean, the half width, and
     the difference from the reference with its half width and number of pairs.
 

@@ -65,7 +65,9 @@ def gain_by_step(
     own = np.where(own == 0.0, np.nan, own)
     return [
         measures.multi_task_gain(
-            matrix[i, : i + 1], own[: i + 1], higher_is_better=higher_is_better
+            matrix[i, : i + 1].tolist(),
+            own[: i + 1].tolist(),
+            higher_is_better=higher_is_better,
         )
         for i in range(len(matrix))
     ]

@@ -14,7 +14,7 @@ K = keras.layers
 _TABLES = (K.StringLookup, K.IntegerLookup, K.TextVectorization)
 
 
-def check_backbone(backbone, graphs: bool, method: str) -> None:
+def checked_backbone(backbone, graphs: bool, method: str) -> Graph:
     """Raises a ValueError that names `backbone` if it is not what models are made of.
 
     It is to be a built Keras model of hidden layers that ends in features of shape
@@ -24,6 +24,9 @@ def check_backbone(backbone, graphs: bool, method: str) -> None:
         backbone: a `keras.Sequential` or, where `graphs`, a functional `keras.Model`.
         graphs: whether the method carries those.
         method: named in refusals.
+
+    Returns:
+        Its `Graph`.
     """
     kinds = "keras.Sequential or functional keras.Model"
     if not isinstance(backbone, keras.Model):
@@ -58,7 +61,8 @@ def check_backbone(backbone, graphs: bool, method: str) -> None:
             "`backbone` must end in features of shape (batch, width): add a Flatten or "
             f"a global pooling. Received an output of shape {backbone.output_shape}."
         )
-    paths = {id(layer): path for path, layer in Graph(backbone).layers.items()}
+    graph = Graph(backbone)
+    paths = {id(layer): path for path, layer in graph.layers.items()}
     for layer in backbone._flatten_layers():
         path = paths.get(id(layer), layer.name)
         if isinstance(layer, _TABLES):
@@ -67,13 +71,15 @@ def check_backbone(backbone, graphs: bool, method: str) -> None:
                 f"({type(layer).__name__}): its vocabulary is no weight. Look words up "
                 "before, in the data."
             )
+    return graph
 
 
-def input_shape_of(backbone: keras.Model, several: bool, method: str):
+def input_shape_of(graph: Graph, name: str, several: bool, method: str):
     """The shape of one example: a tuple; of several inputs a dict or tuple of such.
 
     Args:
-        backbone: that `check_backbone` has passed.
+        graph: of a backbone.
+        name: of the backbone, for refusals.
         several: whether the method carries several inputs.
         method: named in refusals.
 
@@ -81,7 +87,7 @@ def input_shape_of(backbone: keras.Model, several: bool, method: str):
         ValueError: if it has several and the method does not carry them, or they are
             in no plain dict or list.
     """
-    inputs = Graph(backbone).inputs
+    inputs = graph.inputs
     if isinstance(inputs, list | tuple) and len(inputs) == 1:
         (inputs,) = inputs
     if isinstance(inputs, Wire):
@@ -89,14 +95,14 @@ def input_shape_of(backbone: keras.Model, several: bool, method: str):
     if not several:
         raise ValueError(
             f"{method} carries a `backbone` that takes one input. Received: "
-            f"{backbone.name!r}, which takes {_inputs_text(inputs)}. Concatenate them "
-            "before, or use a baseline."
+            f"{name!r}, which takes {_inputs_text(inputs)}. Concatenate them before, "
+            "or use BindAndGrow, PAR or a baseline."
         )
     parts = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
     if not all(isinstance(part, Wire) for part in parts):
         raise ValueError(
             "`backbone` must take one input, or a dict or list of inputs. Received: "
-            f"{backbone.name!r}, whose inputs are nested deeper."
+            f"{name!r}, whose inputs are nested deeper."
         )
     if isinstance(inputs, dict):
         return {key: tuple(wire.shape[1:]) for key, wire in inputs.items()}

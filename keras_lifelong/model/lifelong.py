@@ -14,7 +14,7 @@ from keras_lifelong import checks
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong import networks
 from keras_lifelong.model.active import ActiveMixin
-from keras_lifelong.model.backbone import check_backbone
+from keras_lifelong.model.backbone import checked_backbone
 from keras_lifelong.model.backbone import input_shape_of
 from keras_lifelong.model.backbone import with_constants
 from keras_lifelong.model.compiling import CompilingMixin
@@ -105,9 +105,10 @@ class LifelongModel(
     ):
         given = checks.checked(LifelongModel, locals())
         super().__init__(name=given["name"])
-        check_backbone(backbone, self.carries_graphs, type(self).__name__)
+        method = type(self).__name__
+        graph = checked_backbone(backbone, self.carries_graphs, method)
         self.backbone_input_shape = input_shape_of(
-            backbone, self.carries_inputs, type(self).__name__
+            graph, backbone.name, self.carries_inputs, method
         )
         backbone = with_constants(backbone)
         self.seed, self.pretrained = given["seed"], given["pretrained"]

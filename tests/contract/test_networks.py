@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a program
+from networks import FROM_HUB
 from networks import NETWORKS
 from networks import examples
 from networks import labels
@@ -37,11 +38,12 @@ REFUSED = {
     ("DEN", "embedding_lstm"): "layer that can grow",
     ("LASEM", "embedding_lstm"): "of `keras.ops` it takes what is done element by",
 }
-CELLS = [(method, network) for method in registry.names() for network in NETWORKS]
+ALL = {**NETWORKS, **FROM_HUB}
+CELLS = [(method, network) for method in registry.names() for network in ALL]
 
 
 def made(method, network):
-    model = registry.get(method)(NETWORKS[network](), **OPTIONS.get(method, {}))
+    model = registry.get(method)(ALL[network](), **OPTIONS.get(method, {}))
     model.compile(keras.optimizers.Adam(0.01))
     return model
 
@@ -58,11 +60,13 @@ def plain(x):
 
 @pytest.mark.parametrize(("method", "network"), CELLS)
 def test_a_cell_is_learned_or_refused(eager, method, network, tmp_path):
+    if network in FROM_HUB:
+        pytest.importorskip("keras_hub", reason="gives the backbone")
     if (method, network) in REFUSED:
         with pytest.raises(ValueError, match=re.escape(REFUSED[method, network])):
             made(method, network)
         return
-    model, x = made(method, network), examples(NETWORKS[network](), ROWS)
+    model, x = made(method, network), examples(ALL[network](), ROWS)
     learn(model, x, 0)
     first = model.predict(x, task="t0")
     learn(model, x, 1)
@@ -129,20 +133,21 @@ def table():
         "learned, the first is kept as the method promises, saved and loaded to the",
         "last bit, given out as a plain Keras model, and removed; or the network is",
         "refused before anything is trained, with the reason that stands below. The",
-        "networks are those of `tests/networks.py`, a few hundred weights each.",
+        "networks are those of `tests/networks.py`, a few hundred weights each. Those",
+        "named `hub_…` are tested where keras-hub is installed.",
         "",
         f"| network | {' | '.join(methods)} |",
         f"|---{'|---' * len(methods)}|",
     ]
     reasons = list(dict.fromkeys(REFUSED.values()))
-    for network in NETWORKS:
+    for network in ALL:
         cells = [
             f"no ({reasons.index(REFUSED[m, network]) + 1})"
             if (m, network) in REFUSED
             else "yes"
             for m in methods
         ]
-        what = NETWORKS[network].__doc__.splitlines()[0].rstrip(".")
+        what = ALL[network].__doc__.splitlines()[0].rstrip(".")
         lines.append(f"| `{network}`: {what} | {' | '.join(cells)} |")
     lines += ["", "Refused, by what the message says:", ""]
     lines += [f"{i}. {reason}" for i, reason in enumerate(reasons, 1)]

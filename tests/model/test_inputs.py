@@ -72,6 +72,56 @@ def test_a_list_of_arrays():
     assert model.backbone_input_shape == ((3,), (2,))
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("BindAndGrow", {"samples": 20}),
+        ("BindAndGrow", {"samples": 20, "retention": "freeze"}),
+        ("PAR", {"alpha": 1.0}),
+        ("PAR", {"alpha": 0.0, "extractor": "first_expert"}),
+    ],
+    ids=["slow", "freeze", "shared", "apart"],
+)
+def test_methods_of_whole_layers_take_a_list(method, options):
+    """Examples are compared, shared layers trained on or kept, and tasks come back."""
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(40, 3)), rng.normal(size=(40, 2))]
+    model = new(listed(), method, **options)
+    model.fit(kl.Task("a", train=(x, Y)), verbose=0)
+    first = model.predict(x, task="a")
+    model.fit(kl.Task("b", train=(x, 1 - Y)), verbose=0)
+    second = model.predict(x, task="b")
+    if options.get("retention") == "freeze" or options.get("alpha") == 0.0:
+        assert_same({"a": model.predict(x, task="a")}, {"a": first})
+    found = model.task_model("b")([keras.ops.convert_to_tensor(p) for p in x])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), second, atol=1e-6)
+    model.fit(kl.Task("a", train=(x, Y)), verbose=0)
+    assert np.abs(model.predict(x, task="a") - first).max() > 0
+
+
+@pytest.mark.parametrize("method", ["BindAndGrow", "PAR"])
+def test_methods_of_whole_layers_take_data_sets_of_dicts(method):
+    tf = pytest.importorskip("tensorflow", reason="gives tf.data")
+    model = new(method=method)
+    for name, y in (("a", Y), ("b", 1 - Y)):
+        data = tf.data.Dataset.from_tensor_slices((X, y))
+        task = kl.Task(name, kl.TaskSpec(2), train=data, validation=data)
+        model.fit(task, verbose=0, batch_size=8)
+    assert model.predict(X, task="b").shape == (40, 2)
+
+
+def test_par_says_what_goes_with_images_alone():
+    with pytest.raises(ValueError, match="`augmentation` goes with one input"):
+        new(method="PAR", augmentation={"padding": 1})
+    image, numbers = keras.Input((8, 8, 2)), keras.Input((3,))
+    cells = kl.backbones.get("cells", (8, 8, 2), filters=4, cells=2)
+    y = layers.Concatenate()([cells.layers[-1](image), numbers])
+    network = keras.Model([image, numbers], y)
+    with pytest.raises(ValueError, match="`search=False`.*CellNetwork"):
+        new(network, "PAR")
+    assert new(network, "PAR", search=False).has_cells
+
+
 @pytest.mark.parametrize("form", ["examples", "batches"])
 def test_data_sets_of_dicts(form):
     tf = pytest.importorskip("tensorflow", reason="gives tf.data")

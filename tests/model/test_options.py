@@ -306,6 +306,7 @@ def accuracy(y, predictions):
         ("DEN", {"l1": 0.125, "growth": 2}),
         ("EWC", {"strength": 5.0}),
         ("LASEM", {"m_steps": 2}),
+        ("LASEM", {"posterior": "factorised"}),
         ("BindAndGrow", {"grow_coefficient": {"b": 1.0}}),
     ],
 )

@@ -346,5 +346,20 @@ def test_it_is_refused_as_a_preset(tmp_path):
 def test_the_number_of_calls_is_that_of_the_graph():
     description = described(residual())
     inner = 4 + len(description["config"]["layers"])
-    assert graphs._calls(description) > inner
-    assert graphs._calls(described(words())) == 5  # the model, three layers, a mask
+    assert graphs.calls(description) > inner
+    assert graphs.calls(described(words())) == 5  # the model, three layers, a mask
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class SaysTooMuch(layers.Identity):
+    """Its configuration holds what its constructor does not take."""
+
+    def get_config(self):
+        return {**super().get_config(), "more": 1}
+
+
+def test_a_layer_that_cannot_be_copied_is_named():
+    layer = SaysTooMuch(name="odd")
+    network = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"layer 'odd' \(SaysTooMuch\).*`get_config`"):
+        kl.Finetune(network)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from networks import two_branch_shared
 
 import keras_lifelong as kl
 from keras_lifelong.metrics import multi_task_gain
@@ -73,6 +74,35 @@ def test_a_trial_is_a_run_of_its_own_but_for_its_time(tmp_path):
             np.testing.assert_array_equal(
                 again.predict(X, task=task.name), model.predict(X, task=task.name)
             )
+
+
+def test_a_network_of_branches_is_searched(eager, tmp_path):
+    """What is kept of a trial is, to the last bit, what that trial alone learns."""
+
+    def of_branches():
+        model = kl.BindAndGrow(two_branch_shared(), samples=20)
+        model.compile(keras.optimizers.Adam(0.02), metrics=["accuracy"])
+        return model
+
+    tuner = GrowSequenceTuner(
+        of_branches,
+        tasks(2),
+        batch_size=40,
+        max_trials=2,
+        curated=[0.0, 1.0],
+        directory=str(tmp_path),
+        project_name="p",
+    )
+    tuner.search(verbose=0)
+    sizes = [row["params"] for row in sorted(tuner.rows(), key=lambda r: r["delta"])]
+    grown = 2 * (6 * 4 + 4) + (4 * 4 + 4) + (8 * 5 + 5)  # all four layers, once more
+    assert sizes[1] - sizes[0] == grown
+    kept = tuner.load_model(tuner.front()[0])
+    again = tuner.retrain(tuner.front()[0])
+    assert again.routing == kept.routing
+    np.testing.assert_array_equal(
+        again.predict(X, task="t1"), kept.predict(X, task="t1")
+    )
 
 
 def test_models_on_the_front_can_be_loaded(tmp_path):

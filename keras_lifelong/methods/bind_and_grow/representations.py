@@ -16,6 +16,7 @@ from keras_lifelong.methods.bind_and_grow.blocks import Said
 from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
 from keras_lifelong.methods.bind_and_grow.joint_net import Node
 from keras_lifelong.seeds import derive_seed
+from keras_lifelong.streams.columns import plain
 from keras_lifelong.streams.task import is_dataset
 
 FEWEST = 3  # examples whose dissimilarities can be compared
@@ -80,7 +81,7 @@ class Representations:
             data = task.train
         if is_dataset(data):
             data = next(data.batch(self.samples).as_numpy_iterator())
-        x = keras.tree.map_structure(np.asarray, data[0])
+        x = keras.tree.map_structure(np.asarray, plain(data[0]))
         seed = derive_seed(self.seed, "probes", task.name)
         rows = np.random.default_rng(seed).permutation(len(data[1]))
         rows = np.sort(rows[: self.samples])

@@ -22,6 +22,7 @@ class RoutedModel(LifelongModel):
     """
 
     carries_graphs = True
+    carries_inputs = True
 
     def build_network(self, backbone):
         o = self.options

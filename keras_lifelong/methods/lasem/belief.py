@@ -170,3 +170,27 @@ def belief_of(choices: int, posterior: str) -> Belief:
         )
     small = choices <= MOST and posterior != "factorised"
     return Exact(choices) if small else Factorised(choices)
+
+
+def choices_of(evidence: np.ndarray, choices: int) -> np.ndarray | None:
+    """The configuration (d,) of the most evidence, of either kind of belief.
+
+    Args:
+        evidence: of an exact belief (2^d,), or of a factorised one (d, 2).
+        choices: d.
+
+    Returns:
+        None if it is of neither shape.
+
+    >>> choices_of(np.array([0, 1, 0, 0]), 2).tolist()
+    [0, 1]
+    >>> choices_of(np.array([[0, 1], [2, 0]]), 2).tolist()
+    [0, 1]
+    """
+    if evidence.shape == (choices, 2):
+        belief: Belief = Factorised(choices)
+    elif choices <= MOST and evidence.shape == (2**choices,):
+        belief = Exact(choices)
+    else:
+        return None
+    return ops.convert_to_numpy(belief.best(ops.convert_to_tensor(evidence)))

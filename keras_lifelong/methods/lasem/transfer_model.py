@@ -15,6 +15,7 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.lasem.batch_statistics import Statistics
 from keras_lifelong.methods.lasem.belief import Exact
 from keras_lifelong.methods.lasem.belief import belief_of
+from keras_lifelong.methods.lasem.belief import choices_of
 from keras_lifelong.methods.lasem.stacks import union
 from keras_lifelong.methods.lasem.transfer_network import TransferNetwork
 from keras_lifelong.model.lifelong import LifelongModel
@@ -266,6 +267,22 @@ class TransferModel(LifelongModel):
     def initial_own(self, index, variable):
         del variable
         return self._fresh[index]
+
+    def set_structure(self, structure):
+        """Takes over what tasks kept under another `posterior`: what they chose."""
+        super().set_structure(structure)
+        place = len(self.own_variables()) - 1
+        for name, record in self.memory.records.items():
+            evidence = record.own.get(place)
+            if evidence is not None and evidence.shape != self.belief.shape:
+                choices = choices_of(evidence, self.network.choices)
+                if choices is None:
+                    raise ValueError(
+                        f"task {name!r} has evidence of shape {evidence.shape}, which "
+                        f"is not of {self.network.choices} choices: it was learned "
+                        "with other `searched` or `groups`"
+                    )
+                record.own[place] = self.belief.certain(choices)
 
     # As every model
 

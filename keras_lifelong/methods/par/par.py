@@ -14,7 +14,6 @@ from typing import Annotated
 from typing import Any
 from typing import Literal
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -35,6 +34,7 @@ from keras_lifelong.methods.par.task_distances import TaskDistances
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
+from keras_lifelong.streams.columns import are_several
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import distillation
 from keras_lifelong.training import schedules
@@ -127,6 +127,7 @@ class PAR(Deciding, ExpertsModel):
     """
 
     carries_graphs = True
+    carries_inputs = True
 
     def __init__(
         self,
@@ -158,9 +159,10 @@ class PAR(Deciding, ExpertsModel):
             raise ValueError("`weight_decay` must be one or more. Received: []")
         super().__init__(backbone, seed, pretrained, name, options)
         shape = self.backbone_input_shape
+        images = not are_several(shape) and len(shape) == 3
         self.distances = TaskDistances(
             options["extractor"],
-            len(shape) == 3 and not keras.tree.is_nested(shape[0]),
+            images,
             options["reference"],
             lambda: self.memory,
             self.make_network,
@@ -168,6 +170,12 @@ class PAR(Deciding, ExpertsModel):
         self._change_options(extractor=self.distances.config)
         self.augment = None
         if options["augmentation"] is not None:
+            if not images:
+                raise ValueError(
+                    "`augmentation` goes with one input, of images (height, width, "
+                    "channels): put layers that augment into the backbone. Received: "
+                    f"{options['augmentation']!r} and inputs of shape {shape}"
+                )
             seed = derive_seed(self.seed, "augmentation")
             self.augment = CropFlip(**options["augmentation"], seed=seed)
         self.expert_training = ExpertTraining(
@@ -179,7 +187,13 @@ class PAR(Deciding, ExpertsModel):
             self.augment,
         )
         cells = self.given_cells()
-        if cells is not None:
+        if cells is not None and options["search"]:
+            if not images:
+                raise ValueError(
+                    "Cells are searched for one input, of images (height, width, "
+                    "channels): pass `search=False`. Received: a backbone with a "
+                    f"CellNetwork that takes inputs of shape {shape}"
+                )
             settings = SearchSettings(
                 options["rule"],
                 filters=options["search_filters"] or cells.filters,

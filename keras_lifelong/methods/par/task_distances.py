@@ -17,6 +17,7 @@ from keras_lifelong.layers import extractors
 from keras_lifelong.metrics import task_distance
 from keras_lifelong.metrics.target_groups import groups_of
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.streams.columns import plain
 from keras_lifelong.streams.task import is_dataset
 
 FIRST_EXPERT = "first_expert"
@@ -271,8 +272,8 @@ class ExpertBody(extractors.Body):
         if not keras.tree.is_nested(images):
             return super().__call__(images)
         found = []
-        for start in range(0, _count(images), extractors.ROWS):
-            part = slice(start, start + extractors.ROWS)
+        for start in range(0, _count(images), self.rows):
+            part = slice(start, start + self.rows)
             rows = keras.tree.map_structure(lambda x, part=part: x[part], images)
             found.append(self.features(rows))
         return np.concatenate(found)
@@ -284,7 +285,10 @@ def _count(x) -> int:
 
 
 def _arrays(data) -> tuple:
-    """`(x, y)` of a split; of a dataset, its first rows."""
+    """`(x, y)` of a split, x in the structure of the network's inputs.
+
+    Of a dataset, its first rows.
+    """
     if is_dataset(data):
         return next(data.batch(ROWS).as_numpy_iterator())
-    return data
+    return plain(data[0]), data[1]

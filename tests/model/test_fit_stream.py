@@ -46,7 +46,10 @@ def test_a_stream_is_fit_after_fit(arguments):
     small.assert_same(small.predictions(model), small.predictions(alone))
     assert history == expected
     usual, _ = learned(tasks(), {})
-    same = [np.array_equal(a, b) for a, b in zip(*map(_weights, (model, usual)))]
+    same = [
+        np.array_equal(a, b)
+        for a, b in zip(*map(_weights, (model, usual)), strict=True)
+    ]
     validates_only = next(iter(arguments)).startswith("validation")
     assert all(same) == validates_only
 

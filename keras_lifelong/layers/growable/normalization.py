@@ -11,7 +11,6 @@ from keras_lifelong.layers.growable.table import ByChannel
 from keras_lifelong.layers.growable.table import grows
 from keras_lifelong.layers.growable.table import masked
 
-
 _INITIAL = (
     "beta_initializer",
     "gamma_initializer",

@@ -214,6 +214,7 @@ def grows(plain: type) -> Callable[[type], type]:
     @grows(keras.layers.Conv1D)
     @keras.saving.register_keras_serializable(package="mine")
     class GrowableConv1D(Growable):
+        translated = ("padding",)  # which `from_plain` sees to; its config lacks it
         ...
     ```
     """

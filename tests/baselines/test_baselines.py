@@ -141,6 +141,7 @@ def test_one_quadratic_is_the_sum_of_all_tasks():
         "curvature": [total],
         "centre": [centre],
     }
+    arguments = keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
     step = 1e-2
     for index in [(0, 0), (3, 4)]:
         plus, minus = w.copy(), w.copy()

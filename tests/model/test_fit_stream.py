@@ -1,6 +1,5 @@
 """What `fit` is asked of one task, `fit_stream` is asked of each."""
 
-import backends
 import keras
 import numpy as np
 import pytest
@@ -59,9 +58,7 @@ def _weights(model):
 
 
 def test_batches_are_those_of_the_data_unless_it_is_said():
-    backends.need("tensorflow")
-    import tensorflow as tf
-
+    tf = pytest.importorskip("tensorflow", reason="makes a tf.data.Dataset")
     data = tf.data.Dataset.from_tensor_slices((small.X, small.labels(1))).batch(12)
     task = kl.Task("t1", kl.TaskSpec(2), train=data, validation_split=0)
     steps = {}
@@ -145,9 +142,7 @@ def test_other_weights_of_examples_are_other_data(tmp_path):
 
 
 def test_endless_data_need_steps_and_no_checkpoint(tmp_path):
-    backends.need("tensorflow")
-    import tensorflow as tf
-
+    tf = pytest.importorskip("tensorflow", reason="makes a tf.data.Dataset")
     data = tf.data.Dataset.from_tensor_slices((small.X, small.labels(1))).repeat()
     task = kl.Task("t1", kl.TaskSpec(2), train=data, validation_split=0)
     with pytest.raises(ValueError, match="pass `steps_per_epoch`"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -198,8 +199,9 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
 
 
 def _text(value: Any) -> str:
-    """Of a part of a configuration; tuples and lists are alike."""
-    return json.dumps(value, sort_keys=True, default=repr)
+    """Of a part of a configuration, without the ids of a file that is being read."""
+    text = json.dumps(value, sort_keys=True, default=repr)
+    return re.sub(r', "shared_object_id": \d+', "", text)
 
 
 def grows(plain: type) -> Callable[[type], type]:

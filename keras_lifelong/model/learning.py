@@ -21,6 +21,8 @@ from keras_lifelong.model import arguments
 from keras_lifelong.model.results import Measured
 from keras_lifelong.model.results import versions
 from keras_lifelong.model.scoring import LoadedTask
+from keras_lifelong.model.testing import Testing
+from keras_lifelong.model.unnamed import unnamed
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
@@ -260,6 +262,8 @@ class LearningMixin(keras.Model):
         validation_freq: int | Sequence[int] = 1,
         checkpoint_dir: str | os.PathLike | None = None,
         accept_changed_data: bool = False,
+        evaluate_every: int = 1,
+        evaluate_last: int = 1,
         **given: Any,
     ) -> metrics_lib.Result:
         """Learns the tasks of a stream in order and tests all of them after each.
@@ -276,6 +280,10 @@ class LearningMixin(keras.Model):
             accept_changed_data: whether it goes on if the data of a task are no longer
                 those that it began with. (Of a `tf.data.Dataset` it knows the first
                 elements and how many there are.)
+            evaluate_every: all tasks are tested after every so many and after the last;
+                testing all after each takes time that grows with their square.
+            evaluate_last: in between the newest so many are. What is not tested is NaN
+                in the matrices, and so is a measure that needs it.
             given: nothing; what belongs to a `Task` is refused with the way to say it.
 
         Returns:
@@ -298,13 +306,15 @@ class LearningMixin(keras.Model):
         )
         if class_weight is not None:
             class_weight = checked_class_weight(class_weight)
+        testing = Testing(evaluate_every, evaluate_last)
         stream = TaskStream.of(stream)
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)
-        measured = Measured(self)
+        measured = Measured(self, testing)
         checkpoint = None
         if checkpoint_dir is not None:
             run = self._run(stream, settings, batch_size, class_weight)
+            run["testing"] = dataclasses.asdict(testing)
             checkpoint = Checkpoint(
                 checkpoint_dir, self, run, calls, accept_changed_data
             )
@@ -339,6 +349,7 @@ class LearningMixin(keras.Model):
                 break
         if not tasks:
             raise ValueError("`stream` gave no tasks.")
+        measured.after_last(tasks)
         calls.on_train_end()
         if checkpoint is not None:
             checkpoint.finish(len(tasks), measured.to_config())
@@ -354,39 +365,9 @@ class LearningMixin(keras.Model):
         return {
             "method": type(self).__name__,
             "arguments": {**self.options.as_dict(), "seed": self.seed},
-            "backbone": _unnamed(json.loads(self._backbone_config)),
-            "compile": _unnamed(self.get_compile_config()),
+            "backbone": unnamed(json.loads(self._backbone_config)),
+            "compile": unnamed(self.get_compile_config()),
             "stream": {"name": stream.name, "config": stream.config},
             "training": training,
             "versions": versions(),
         }
-
-
-def _unnamed(config, places=None):
-    """A Keras configuration without names, which Keras counts up in each process.
-
-    Where a graph says which layer a tensor comes from, its place is in the name's.
-    """
-    if isinstance(config, dict):
-        if "output_layers" in config:
-            places = {x["name"]: i for i, x in enumerate(config["layers"])}
-        return {
-            k: _placed(v, places) if k in _SOURCES and places else _unnamed(v, places)
-            for k, v in config.items()
-            if k != "name"
-        }
-    if isinstance(config, list):
-        return [_unnamed(v, places) for v in config]
-    return config
-
-
-_SOURCES = ("keras_history", "input_layers", "output_layers")
-
-
-def _placed(value, places):
-    """Names of layers replaced by their places, in lists and dicts."""
-    if isinstance(value, dict):
-        return {k: _placed(v, places) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_placed(v, places) for v in value]
-    return places.get(value, value) if isinstance(value, str) else value

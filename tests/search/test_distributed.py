@@ -25,7 +25,7 @@ class Slow(t.Tuner):
 
 oracle = ParetoOracle(t.OBJECTIVES, {trials}, t.space(), sampler="tpe")
 tuner = Slow(oracle, directory={path!r}, project_name="p", trial_timeout=3.0,
-             idle_timeout=30.0)
+             idle_timeout=120.0)
 tuner.search(verbose=0)
 """
 

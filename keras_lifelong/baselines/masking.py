@@ -40,13 +40,13 @@ class Masking(LifelongModel):
     def initial_own(self, index, variable):
         del variable
         if index < self.kernel_count:
-            return self.weights()[index].copy()
+            return self.all_weights()[index].copy()
         for record in reversed(self.memory.records.values()):
             if index in record.own:
                 return record.own[index].copy()
         return self._parts.first[index].copy()
 
-    def weights(self) -> list[np.ndarray]:
+    def all_weights(self) -> list[np.ndarray]:
         """Of each kernel all weights, of whatever task; at first those drawn."""
         first = self._parts.first[: self.kernel_count]
         return [self.memory.get(("weights", i), w) for i, w in enumerate(first)]

@@ -66,7 +66,7 @@ class PackNet(Masking):
             yield self.masked("retraining", mine, epochs=epochs)
             uses = [u | m for u, m in zip(used, mine, strict=True)]
         found = []
-        kernels = zip(self.weights(), self._parts.kernels, used, mine, strict=True)
+        kernels = zip(self.all_weights(), self._parts.kernels, used, mine, strict=True)
         for old, kernel, taken, hold in kernels:
             values = np.where(hold, ops.convert_to_numpy(kernel), old)
             found.append(np.where(taken | hold, values, 0))

@@ -5,6 +5,8 @@ No method of itself; see `experience_replay`, `derpp`, `agem` and `gem`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
@@ -36,7 +38,7 @@ class Replaying(LifelongModel):
         self.buffer = Buffer(options["budget"], options["max_bytes"], policy)
         self._draws = replay.Draws(0)  # each phase begins from a seed of its own
         self._stacks: dict[tuple, replay.HeadStack] = {}
-        self._stack: replay.HeadStack | None = None
+        self._stack: Any = None  # a `HeadStack`, once there are earlier tasks
 
     def active_variables(self):
         return [*super().active_variables(), self._draws.state]

@@ -49,7 +49,7 @@ class Subnetworks(Masking):
         search, used = self._searched, self.used(without=task.name)
         kernels = self._parts.kernels
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "scores"))
-        for i, weights in enumerate(self.weights()):
+        for i, weights in enumerate(self.all_weights()):
             search.weights[i].assign(weights)
             search.scores[i].assign(masks.drawn_scores(weights.shape, rng))
             kernels[i].assign(weights * self.found(i))
@@ -64,7 +64,7 @@ class Subnetworks(Masking):
             state=[*self.active_variables(), *search.weights],
             arguments={"free": [(~u).astype("float32") for u in used]},
         )
-        ends = zip(used, self.weights(), search.weights, strict=True)
+        ends = zip(used, self.all_weights(), search.weights, strict=True)
         weights = [np.where(u, w, ops.convert_to_numpy(v)) for u, w, v in ends]
         found = [self.found(i).astype(bool) for i in range(self.kernel_count)]
         self.settle(task.name, weights, found)

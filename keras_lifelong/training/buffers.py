@@ -101,7 +101,8 @@ class Buffer:
         if self.policy == "reservoir":
             ranks = [(rank, np.zeros(len(rank), int)) for _, rank in labels.values()]
             return dict(zip(labels, lowest(ranks, [room]), strict=True))
-        groups, sizes = [], []
+        groups: list[tuple] = []
+        sizes: list[int] = []
         for y, rank in labels.values():
             places, count = groups_of(y)
             groups.append((rank, places + len(sizes)))

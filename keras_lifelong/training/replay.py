@@ -6,6 +6,8 @@ by side in a `HeadStack`, and beside them the head of the task that is learned.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -113,7 +115,7 @@ class Replayed:
         self._model, self._mine = model, model.head_key(name)
         found = Buffer.names(model.memory)
         self.names = [other for other in found if other != name]
-        self.stack: HeadStack | None = None
+        self.stack: Any = None
         self.arguments: dict = {}
         if not self.names:
             return

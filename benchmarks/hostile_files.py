@@ -1,22 +1,26 @@
-"""What becomes of hostile configurations: here, and in Keras' own `load_model`.
+"""What becomes of hostile configurations: here, in keras-hub, and in `load_model`.
 
-    PYTHONPATH=tests/presets python benchmarks/hostile_files.py
+    PYTHONPATH=tests/presets python benchmarks/hostile_files.py [docs/trust.json]
 
-Each is one layer put into the backbone of a shipped preset, and into the same network
-as a `.keras` file, loaded with `safe_mode=True`. Prints a table: loaded or refused,
-seconds, MiB that the process grew by.
+Each is one layer put into the backbone of a shipped preset; into the same network as
+the `config.json` of a preset of keras-hub, where that is installed; and as a `.keras`
+file, loaded with `safe_mode=True`. Prints of each: loaded or refused, seconds, and MiB
+that the process grew by.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pathlib
 import resource
+import sys
 import tempfile
 import time
 import zipfile
 
 import keras
+import trust_page
 from broken import Broken
 from broken import entry
 
@@ -50,7 +54,7 @@ CASES = {
     "array of 400 MB, as a dtype": entry(
         "keras.layers", "Dense", {"units": 2, "bias_initializer": CONSTANT}
     ),
-    "activations of 10^9 numbers": entry("keras.layers", "UpSampling2D", WIDE),
+    "activations of 10^10 numbers": entry("keras.layers", "UpSampling2D", WIDE),
     "a model within the network": entry("keras.src.models.functional", "Functional"),
 }
 
@@ -68,13 +72,31 @@ def tried(load):
         what += ", **ran a function**"
         keras.config.set_epsilon(1e-7)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return f"{what} | {time.perf_counter() - start:.1f} | {grown / 1024:.0f}"
+    return [what, round(time.perf_counter() - start, 1), grown // 1024]
+
+
+def hub_preset(place, described):
+    """The same network as a preset of keras-hub, or None without it."""
+    if importlib.util.find_spec("keras_hub") is None:
+        return None
+    from keras_hub.src.utils import preset_utils
+
+    config = keras.saving.serialize_keras_object(network())
+    config = json.loads(json.dumps(config)) | {"registered_name": "Sequential"}
+    config["config"]["layers"].insert(1, described)
+    (place / "hub").mkdir()
+    (place / "hub" / "config.json").write_text(json.dumps(config))
+    loader = preset_utils.get_preset_loader(str(place / "hub"))
+    return lambda: loader.load_backbone(loader.check_backbone_class(), False)
+
+
+def network():
+    return kl.LifelongModel.from_preset("finetune_digits").backbone_copy()
 
 
 def keras_file(place, described):
     """The network of a shipped preset with another layer, as a `.keras` file."""
-    model = kl.LifelongModel.from_preset("finetune_digits")
-    model.backbone_copy().save(place / "plain.keras")
+    network().save(place / "plain.keras")
     with zipfile.ZipFile(place / "plain.keras") as plain:
         parts = {name: plain.read(name) for name in plain.namelist()}
     config = json.loads(parts["config.json"])
@@ -86,19 +108,23 @@ def keras_file(place, described):
     return place / "evil.keras"
 
 
-def main() -> None:
-    print("| file | here | s | MiB | Keras | s | MiB |")
-    print("|---|---|---|---|---|---|---|")
+def main(path: str | None = None) -> None:
+    rows = []
     for name, described in CASES.items():
         described["config"].setdefault("name", "h")
         place = pathlib.Path(tempfile.mkdtemp())
         preset = Broken(place / "preset")
         preset.layers.insert(1, described)
-        path, file = preset.save(), keras_file(place, described)
-        ours = tried(lambda path=path: kl.LifelongModel.from_preset(path))
-        theirs = tried(lambda file=file: keras.saving.load_model(file, safe_mode=True))
-        print(f"| {name} | {ours} | {theirs} |", flush=True)
+        ours, file = preset.save(), keras_file(place, described)
+        hub = hub_preset(place, described)
+        found = tried(lambda ours=ours: kl.LifelongModel.from_preset(ours))
+        found += ["not installed", None, None] if hub is None else tried(hub)
+        found += tried(lambda file=file: keras.saving.load_model(file, safe_mode=True))
+        rows.append([name, *found])
+        print(rows[-1], flush=True)
+        if path is not None:
+            trust_page.record(path, "hostile_files", rows)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

@@ -1,4 +1,4 @@
-"""What asking a model costs: one row, another task than before, many tasks.
+"""What asking a model costs: one row, a graph, another task than before, many tasks.
 
     python benchmarks/predict.py --json predict.json
 
@@ -6,6 +6,9 @@ Parts, all by default:
 
     one     `model.predict(x[:1], task=…)` of a Finetune MLP 784-100-100-10 over plain
             Keras' `predict_on_batch` of the same network
+    graph   an earlier task of two, of a small ResNet and of two branches that share a
+            layer, by method, over plain Keras' `predict` of what `task_model` gives:
+            one row, and batches; and one row over its `predict_on_batch`
     switch  one row each of two tasks in turns over as many of one task, by method
     many    tiny tasks, 200 in one Finetune model: seconds to learn a task, to predict
             one row of a task that was not the last, and to save, at 10, 50, 100 and 200
@@ -28,13 +31,20 @@ from absl import flags
 
 import keras_lifelong as kl
 
-PARTS = flags.DEFINE_list("parts", ["one", "switch", "many"], "which to measure")
+PARTS = flags.DEFINE_list(
+    "parts", ["one", "graph", "switch", "many"], "which to measure"
+)
 TURNS = flags.DEFINE_integer("turns", 15, "turns of each", lower_bound=1)
 CALLS = flags.DEFINE_integer("calls", 40, "predictions timed at once", lower_bound=2)
 METHODS = flags.DEFINE_list(
     "methods",
     ["Finetune", "DEN", "LASEM", "BindAndGrow", "PAR", "ARI"],
     "of the part switch",
+)
+GRAPH_METHODS = flags.DEFINE_list(
+    "graph_methods",
+    ["Finetune", "BindAndGrow", "DEN", "DEN/8", "LASEM", "PAR"],
+    "of the part graph; DEN with its bucket",
 )
 COUNTS = flags.DEFINE_list("counts", ["10", "50", "100", "200"], "of the part many")
 JSON = flags.DEFINE_string("json", None, "file for the ratios")
@@ -76,15 +86,43 @@ def mlp(inputs, units):
 def tiny(name, inputs=16, classes=3, rows=24, seed=0):
     """A task of a few random examples: what it costs is not its training."""
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, inputs)).astype("float32")
+    shape = inputs if isinstance(inputs, tuple) else (inputs,)
+    x = rng.normal(size=(rows, *shape)).astype("float32")
     split = x, np.arange(rows) % classes
     return kl.Task(name, train=split, validation=split, test=split)
 
 
-def compiled(name, backbone):
-    model = getattr(kl, name)(backbone, **OPTIONS.get(name, {}))
-    model.compile(keras.optimizers.SGD(0.01))
+def compiled(name, backbone, run_eagerly=False, **options):
+    model = getattr(kl, name)(backbone, **{**OPTIONS.get(name, {}), **options})
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=run_eagerly)
     return model
+
+
+def resnet():
+    """Three residual blocks of 8, 16 and 32 filters on images of 32 pixels."""
+
+    def convolved(x, filters, size=3, strides=1):
+        x = keras.layers.Conv2D(filters, size, strides, "same", use_bias=False)(x)
+        return keras.layers.BatchNormalization()(x)
+
+    images = keras.Input((32, 32, 3))
+    x = keras.layers.ReLU()(convolved(images, 8))
+    for filters, strides in ((8, 1), (16, 2), (32, 2)):
+        y = keras.layers.ReLU()(convolved(x, filters, 3, strides))
+        y = convolved(y, filters)
+        x = convolved(x, filters, 1, strides) if strides > 1 else x
+        x = keras.layers.ReLU()(keras.layers.Add()([x, y]))
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
+
+
+def branches():
+    """Two branches that share a layer."""
+    x = keras.Input((64,))
+    shared = keras.layers.Dense(64, activation="relu")
+    a = shared(keras.layers.Dense(64, activation="relu")(x))
+    b = shared(keras.layers.Dense(64, activation="tanh")(x))
+    y = keras.layers.Concatenate()([a + b, a * b])
+    return keras.Model(x, keras.layers.Dense(64, activation="relu")(y))
 
 
 def repeat(predict, names):
@@ -117,6 +155,66 @@ def one():
     found, text = shown(compared(ours, theirs))
     print(f"one row, over predict_on_batch      {text}", flush=True)
     return found
+
+
+def graph():
+    results = {}
+    for network in (resnet, branches):
+        for method in GRAPH_METHODS.value:
+            # nothing of the training is measured, so it isn't compiled
+            name, _, bucket = method.partition("/")
+            options = {"bucket": int(bucket)} if bucket else {}
+            model = compiled(name, network(), run_eagerly=True, **options)
+            shape = model.backbone_input_shape
+            for i, name in enumerate(("a", "b")):
+                task = tiny(name, shape, seed=i)
+                model.fit(task, epochs=1, batch_size=12, verbose=0)
+            model.compile(keras.optimizers.SGD(0.01))
+            plain = model.task_model("a")
+            rows = np.random.default_rng(0).normal(size=(256, *shape))
+            rows = rows.astype("float32")
+            np.testing.assert_allclose(
+                model.predict(rows, task="a"),
+                plain.predict(rows, verbose=0),
+                atol=1e-5,
+            )
+            for what, ratios in asked_graph(model, plain, rows).items():
+                found, text = shown(ratios)
+                results[f"{network.__name__} {method} {what}"] = found
+                print(f"{network.__name__:9s}{method:12s}{what:22s}{text}", flush=True)
+    return results
+
+
+def asked_graph(model, plain, rows):
+    """Ratios of the part graph, of one method."""
+
+    def ours(n, size, times):
+        for _ in range(times):
+            model.predict(rows[:n], batch_size=size, task="a")
+
+    def theirs(n, size, times):
+        for _ in range(times):
+            plain.predict(rows[:n], batch_size=size, verbose=0)
+
+    def at_once(n, times):
+        for _ in range(times):
+            plain.predict_on_batch(rows[:n])
+
+    calls = CALLS.value
+    part = functools.partial
+    few = max(1, calls // 10)  # Keras' `predict` of one row is slow
+    return {
+        "predict, one row": compared(part(ours, 1, 32, few), part(theirs, 1, 32, few)),
+        "predict, batches": compared(
+            part(ours, len(rows), 32, few), part(theirs, len(rows), 32, few)
+        ),
+        "on_batch, one row": compared(
+            part(ours, 1, 32, calls), part(at_once, 1, calls)
+        ),
+        "on_batch, 128 rows": compared(
+            part(ours, 128, 128, few), part(at_once, 128, few)
+        ),
+    }
 
 
 def switch():
@@ -184,7 +282,7 @@ def many():
 
 
 def main(_):
-    parts = {"one": one, "switch": switch, "many": many}
+    parts = {"one": one, "graph": graph, "switch": switch, "many": many}
     results = {part: parts[part]() for part in PARTS.value}
     if JSON.value:
         path = pathlib.Path(JSON.value)

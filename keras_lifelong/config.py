@@ -36,6 +36,7 @@ from keras_lifelong.messages import shown
 from keras_lifelong.strict_yaml import dump
 from keras_lifelong.strict_yaml import parse
 
+FIT_ARGUMENTS = ("epochs", "batch_size", "evaluate_every", "evaluate_last")
 SECTIONS = ("method", "backbone", "stream", "training", "seed", "search")
 
 
@@ -52,6 +53,8 @@ class Training:
             "rmsprop_from_one", TensorFlow 1's RMSprop.
         loss: "softmax" or "sigmoid"; None takes what fits the kind of the head.
         metrics: names; the first is the main one of `results.json`.
+        evaluate_every: all tasks are tested after every so many and after the last.
+        evaluate_last: in between the newest so many are.
     """
 
     epochs: Annotated[int, checks.AtLeast(1)] = 1
@@ -60,6 +63,8 @@ class Training:
     optimizer: str | dict = "adam"
     loss: Literal["softmax", "sigmoid"] | None = None
     metrics: Sequence[str] = ("accuracy",)
+    evaluate_every: Annotated[int, checks.AtLeast(1)] = 1
+    evaluate_last: Annotated[int, checks.AtLeast(0)] = 1
 
 
 # Arguments that the program gives: the seed is one for the whole configuration.
@@ -96,7 +101,7 @@ class Config:
     def fit_arguments(self) -> dict[str, int]:
         """What `fit_stream` takes from the configuration."""
         training = self.resolved["training"]
-        return {key: training[key] for key in ("epochs", "batch_size")}
+        return {key: training[key] for key in FIT_ARGUMENTS}
 
     def build_stream(self) -> Any:
         """The `TaskStream`."""

@@ -71,8 +71,10 @@ class FakeMethod:
         verbose,
         checkpoint_dir,
         accept_changed_data=False,
+        evaluate_every=1,
+        evaluate_last=1,
     ):
-        del accept_changed_data
+        del accept_changed_data, evaluate_every, evaluate_last
         from keras_lifelong.metrics import Result
 
         path = Path(checkpoint_dir) / "state.json"

@@ -36,6 +36,8 @@ def test_precedence_is_defaults_then_yaml_then_set():
         "optimizer": "adam",
         "loss": None,
         "metrics": ["accuracy"],
+        "evaluate_every": 1,
+        "evaluate_last": 1,
     }
     assert resolve("training.epochs=9").resolved["training"]["epochs"] == 9
 
@@ -228,7 +230,8 @@ def test_build_model_and_stream():
     assert model.optimizer.momentum == 0.9
     assert float(model.optimizer.learning_rate) == 0.5
     assert [layer.name for layer in model.backbone.layers] == ["flatten", "dense"]
-    assert config.fit_arguments == {"epochs": 3, "batch_size": 32}
+    testing = {"evaluate_every": 1, "evaluate_last": 1}
+    assert config.fit_arguments == {"epochs": 3, "batch_size": 32, **testing}
 
 
 def test_backbone_of_layers():

@@ -86,6 +86,37 @@ def test_an_interrupt_or_a_callback_that_fails_in_any_phase(model):
         assert (model.predict(X, task=name) == twin.predict(X, task=name)).all()
 
 
+HOOKS = """
+on_train_begin on_phase_begin on_epoch_begin on_train_batch_begin on_train_batch_end
+on_test_begin on_test_batch_begin on_test_batch_end on_test_end on_epoch_end
+on_phase_end on_train_end
+""".split()
+
+
+def failing(hook, error):
+    """A callback whose hook raises when it is first called."""
+
+    def fail(self, *args, **kwargs):
+        raise error
+
+    return type("Failing", (keras.callbacks.Callback,), {hook: fail})()
+
+
+def test_a_callback_that_fails_in_any_hook(model):
+    before, predictions = model.get_state(), model.predict(X, task="t0")
+    for i, hook in enumerate(HOOKS):
+        error = [KeyboardInterrupt(hook), RuntimeError(hook)][i % 2]
+        with pytest.raises(type(error), match=hook):
+            model.fit(
+                *(X, labels(1)),
+                task="t1",
+                callbacks=[failing(hook, error)],
+                validation_data=(X, labels(1)),
+                verbose=0,
+            )
+        assert_as_before(model, before, predictions)
+
+
 def test_a_loss_that_is_no_number_stops_the_phase_and_says_so(model):
     before, predictions = model.get_state(), model.predict(X, task="t0")
     good = model.get_compile_config()

@@ -169,8 +169,10 @@ def forgetting(
     if not mask.any():
         return 0.0
     signed = sign(higher_is_better) * matrix
-    # fmax passes over NaN (l before the task came) and says NaN if all are.
+    # fmax passes over NaN: before a task came. What was not tested since is unknown.
     best = np.fmax.reduce(signed[:-1, :-1], axis=0)
+    untested = np.tril(np.isnan(matrix[:-1, :-1])).any(axis=0)
+    best = np.where(untested, np.nan, best)
     return _mean(best - signed[-1, :-1], mask, 0.0)
 
 

@@ -97,6 +97,12 @@ def result_table(result: Any) -> str:
         if name == result.metric and not np.isnan(result.forgetting_ratio):
             line += f"  forgetting ratio {number(result.forgetting_ratio)}"
         lines.append(line)
+    untested = np.tril(np.isnan(result.matrix[:-1]))[:, result.scored()]
+    if np.isfinite(result.bwt) and np.isnan(result.forgetting):
+        lines.append(
+            f"{int(untested.sum())} scores of earlier tasks were not measured on the "
+            "way, which forgetting needs"
+        )
     lines.append(
         f"size: {result.params_total:,} parameters, capacity "
         f"{number(result.capacity, 3)}x the base network's {result.params_base:,}"

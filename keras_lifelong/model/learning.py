@@ -21,6 +21,7 @@ from keras_lifelong.model import arguments
 from keras_lifelong.model.results import Measured
 from keras_lifelong.model.results import versions
 from keras_lifelong.model.scoring import LoadedTask
+from keras_lifelong.model.testing import Testing
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
@@ -252,6 +253,8 @@ class LearningMixin(keras.Model):
         verbose: int | str = "auto",
         checkpoint_dir: str | os.PathLike | None = None,
         accept_changed_data: bool = False,
+        evaluate_every: int = 1,
+        evaluate_last: int = 1,
     ) -> metrics_lib.Result:
         """Learns the tasks of a stream in order and tests all of them after each.
 
@@ -263,18 +266,23 @@ class LearningMixin(keras.Model):
             accept_changed_data: whether it goes on if the data of a task are no longer
                 those that it began with. (Of a `tf.data.Dataset` it knows the first
                 elements and how many there are.)
+            evaluate_every: all tasks are tested after every so many and after the last;
+                testing all after each takes time that grows with their square.
+            evaluate_last: in between the newest so many are. What is not tested is NaN
+                in the matrices, and so is a measure that needs it.
 
         Returns:
             A `Result`: accuracy matrix, ACC, backward transfer, forgetting, size, time.
         """
         settings = self._settings(epochs=epochs, batch_size=batch_size)
+        testing = Testing(evaluate_every, evaluate_last)
         stream = TaskStream.of(stream)
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)
-        measured = Measured(self)
+        measured = Measured(self, testing)
         checkpoint = None
         if checkpoint_dir is not None:
-            run = self._run(stream, settings)
+            run = self._run(stream, settings) | {"testing": dataclasses.asdict(testing)}
             checkpoint = Checkpoint(
                 checkpoint_dir, self, run, calls, accept_changed_data
             )
@@ -305,6 +313,7 @@ class LearningMixin(keras.Model):
                 break
         if not tasks:
             raise ValueError("`stream` gave no tasks.")
+        measured.after_last(tasks)
         calls.on_train_end()
         if checkpoint is not None:
             checkpoint.finish(len(tasks), measured.to_config())

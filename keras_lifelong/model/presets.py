@@ -146,7 +146,7 @@ class PresetMixin(keras.Model):
         }
         users = Counter(key for keys in used.values() for key in keys)
         tasks: list[dict] = []
-        files: list[str] = []
+        files: set[str] = set()
         for name, keys in used.items():
             own = {key: arrays[key] for key in keys if users[key] == 1}
             file = None
@@ -154,7 +154,7 @@ class PresetMixin(keras.Model):
                 file = layout.task_file(name, files)
                 (place / file).parent.mkdir(exist_ok=True)
                 weights.write(place / file, own)
-                files.append(file)
+                files.add(file.casefold())
             tasks.append(
                 {
                     "name": name,
@@ -184,7 +184,7 @@ class PresetMixin(keras.Model):
         if known["id"] == identity:  # saved again
             return known["lineage"]
         parent = {key: known[key] for key in ("id", "preset", "tasks")}
-        return [*known["lineage"], parent]
+        return [*known["lineage"], parent][-origin.KEPT :]
 
     @classmethod
     def from_preset(

@@ -81,9 +81,16 @@ class RemovalMixin(keras.Model):
         Returns:
             How many numbers in memory were freed.
         """
-        others = [other for other in self.task_names if other != name]
-        kept = {key for other in others for key in self.task_keys(other)}
-        freed = self.task_keys(name) - kept
+        # What lies in its record is its alone. For the rest others are asked, until
+        # nothing is left to ask for: of many tasks each would ask all others.
+        own = set(self.memory.keys_of(name))
+        shared = self.task_keys(name) - own
+        for other in self.memory.records:
+            if not shared:
+                break
+            if other != name:
+                shared -= self.task_keys(other)
+        freed = own | shared
         numbers = sum(self.memory[key].size for key in freed if key in self.memory)
         for key in freed:  # first, for what stays may then move to these keys
             self.memory.shared.pop(key, None)

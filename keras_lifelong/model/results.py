@@ -11,14 +11,16 @@ import numpy as np
 
 from keras_lifelong import backend
 from keras_lifelong import metrics as metrics_lib
+from keras_lifelong.model.testing import Testing
 
 
 class Measured:
     """The results so far; stored with the checkpoint."""
 
-    def __init__(self, model):
-        self.model = model
-        self.rows: dict[str, list[list[float]]] = {}
+    def __init__(self, model, testing: Testing):
+        self.model, self.testing = model, testing
+        # metric -> of each row the first task tested, and scores from there on
+        self.rows: dict[str, list[tuple[int, list[float | None]]]] = {}
         self.names: list[str] = []
         self.peaks: list[float | None] = []
         self.params: list[int] = []
@@ -50,13 +52,10 @@ class Measured:
 
     def after_task(self, tasks, peak, seconds, wall):
         model = self.model
-        for task in tasks:
-            scores = model.evaluate(task) if task.test is not None else {}
-            for metric in model._scored_by:
-                rows = self.rows.setdefault(metric.name, [])
-                if task is tasks[0]:
-                    rows.append([])
-                rows[-1].append(scores.get(metric.name))
+        first = self.testing.first(len(tasks))
+        found = self._scores(tasks[first:])
+        for name, scores in found.items():
+            self.rows.setdefault(name, []).append((first, scores))
         self.names.append(tasks[-1].name)
         self.peaks.append(peak)
         self.params.append(model.count_params())
@@ -64,15 +63,33 @@ class Measured:
         self.wall = self._wall_before + wall
         self.compile_count = self._compiles_before + model.trainer.compile_count
 
-    def result(self, stream, wall) -> metrics_lib.Result:
-        model = self.model
-        size = len(self.names)
-        matrices = {}
+    def after_last(self, tasks) -> None:
+        """Tests those that were not tested after the last task."""
+        first = next((rows[-1][0] for rows in self.rows.values()), 0)
+        if first and len(tasks) == self.tasks_done:
+            for name, scores in self._scores(tasks[:first]).items():
+                rows = self.rows[name]
+                rows[-1] = (0, scores + rows[-1][1])
+
+    def _scores(self, tasks) -> dict[str, list[float | None]]:
+        """Each metric's scores of some tasks; None for what it is not for."""
+        found = [self.model.evaluate(t) if t.test is not None else {} for t in tasks]
+        names = [metric.name for metric in self.model._scored_by]
+        return {name: [scores.get(name) for scores in found] for name in names}
+
+    def matrices(self) -> dict[str, np.ndarray]:
+        """Each metric's matrix, (T, T)."""
+        size, matrices = len(self.names), {}
         for name, rows in self.rows.items():
             matrix = np.full((size, size), np.nan)
-            for i, row in enumerate(rows):
-                matrix[i, : len(row)] = [np.nan if v is None else v for v in row]
+            for i, (first, row) in enumerate(rows):
+                known = [np.nan if v is None else v for v in row]
+                matrix[i, first : first + len(row)] = known
             matrices[name] = matrix
+        return matrices
+
+    def result(self, stream, wall) -> metrics_lib.Result:
+        model = self.model
         return metrics_lib.Result(
             method=type(model).__name__,
             stream=stream.name,
@@ -80,7 +97,7 @@ class Measured:
             backend=backend.NAME,
             metric=model.main_metric.name,
             task_names=self.names,
-            matrices=matrices,
+            matrices=self.matrices(),
             peak_by_task=self.peaks,
             params_base=model.base_params(),
             params_by_task=self.params,

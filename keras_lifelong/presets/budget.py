@@ -16,9 +16,12 @@ from keras_lifelong.graph import Graph
 from keras_lifelong.graph import calls_of
 from keras_lifelong.graph import is_graph
 from keras_lifelong.presets import allowed
+from keras_lifelong.presets import graphs
 
 SLACK = 16_000_000  # numbers of a network that need no weights to be believed
 RATIO = 64  # numbers of a network for each stored one: hypernetworks compress
+LAYERS = 250  # and calls of them: two seconds of Keras' time, for a preset of any size
+A_LAYER = 128  # numbers that are stored for each more
 ACTIVATIONS = 2**25  # numbers that one layer makes of one example
 
 
@@ -34,10 +37,18 @@ def check_network(config: dict[str, Any], stored: Callable[[], int]) -> None:
 
     Raises:
         ValueError: if it holds more than `SLACK` numbers and `RATIO` times the stored,
-            or a layer makes more than `ACTIVATIONS` numbers of one example.
+            more than `LAYERS` layers and one for each `A_LAYER` stored, or a layer that
+            makes more than `ACTIVATIONS` numbers of one example.
     """
     if not isinstance(config, dict) or "class_name" not in config:
         raise ValueError("config.backbone must be a Sequential or a functional model")
+    calls = graphs.calls(config)
+    if calls > LAYERS and calls > LAYERS + stored() // A_LAYER:
+        raise ValueError(
+            f"config.backbone makes {calls:,} calls of layers, where {LAYERS} are the "
+            f"most, and one more for each {A_LAYER} numbers that the preset stores: it "
+            f"stores {stored():,}"
+        )
     with keras.StatelessScope(initialize_variables=False):
         network = networks.deserialized(config)
         if not is_graph(network):

@@ -306,7 +306,7 @@ def check_calls(where: str, config: Any) -> None:
     Raises:
         ValueError: with the number.
     """
-    made = _calls(config)
+    made = calls(config)
     if made > MOST_CALLS:
         raise ValueError(
             f"{where} asks for {short(made)} calls of layers, where "
@@ -314,9 +314,13 @@ def check_calls(where: str, config: Any) -> None:
         )
 
 
-def _calls(value: Any) -> int:
+def calls(value: Any) -> int:
+    """How many calls of layers and operations a configuration that was checked makes.
+
+    A nested model's are counted as often as it is called.
+    """
     if isinstance(value, list | tuple):
-        return sum(map(_calls, value))
+        return sum(map(calls, value))
     if not isinstance(value, dict):
         return 0
     module, name = value.get("module"), value.get("class_name")
@@ -324,5 +328,5 @@ def _calls(value: Any) -> int:
     if isinstance(module, str) and isinstance(name, str):
         kind = allowed.CLASSES.get((module, name), allowed.LAYER)
     count = int(kind in (allowed.LAYER, allowed.OPERATION))
-    count += sum(_calls(v) for k, v in value.items() if k != "inbound_nodes")
+    count += sum(calls(v) for k, v in value.items() if k != "inbound_nodes")
     return count * max(1, len(value.get("inbound_nodes") or ()))

@@ -59,7 +59,7 @@ class Source:
         self.uri, self._place, self.version = uri, place, version
         self._pinned = None  # what all files are of, once one has been fetched
 
-    def file(self, name: str) -> pathlib.Path:
+    def file(self, name: str, largest: int | None = None) -> pathlib.Path:
         """A regular file here that holds one file of the preset.
 
         It is fetched only now: who reads two tasks fetches those. All files of one
@@ -67,16 +67,17 @@ class Source:
 
         Args:
             name: path within the preset, with `/`, as `"tasks/one.weights.h5"`.
+            largest: bytes above which Hugging Face is not asked for it.
 
         Raises:
             ValueError: if `name` leads out of the preset.
             FileNotFoundError: if the preset has no such file.
-            HubError: if a hub does not give it; a later call may.
+            HubError: if a hub does not give it, or it is too large; a later call may.
             ImportError: if the hub's client is not installed.
         """
         raise NotImplementedError  # there is one class for each place
 
-    def open(self, name: str) -> int:
+    def open(self, name: str, largest: int | None = None) -> int:
         """A descriptor of one file of the preset, for reading; see `file`.
 
         What is open stays what it is, whatever takes the file's name meanwhile.
@@ -85,7 +86,7 @@ class Source:
             ValueError: if it is a link or leads out of the preset.
             OSError: as `file`.
         """
-        return _opened(self.file(name))
+        return _opened(self.file(name, largest))
 
     def replaced(self) -> bool:
         """Whether another preset has taken this one's place since it was opened."""
@@ -193,7 +194,7 @@ class _Directory(Source):
 
     _folder: int | None = None
 
-    def open(self, name):
+    def open(self, name, largest=None):
         if self._folder is None:
             self._folder = os.open(self._place, _FOLDER)
         *parents, last = _inside(name).split("/")
@@ -229,7 +230,7 @@ class _Directory(Source):
             os.close(self._folder)
             self._folder = None
 
-    def file(self, name):
+    def file(self, name, largest=None):
         path = self._place / _inside(name)
         if not path.is_file():
             raise FileNotFoundError(f"{self.uri!r} has no file {name!r} ({path}).")
@@ -239,7 +240,7 @@ class _Directory(Source):
 class _HuggingFace(Source):
     """A preset in a model repository of Hugging Face."""
 
-    def file(self, name):
+    def file(self, name, largest=None):
         _inside(name)
         hub = _client("huggingface_hub")
         revision = self._pinned or self.version or "main"
@@ -251,10 +252,15 @@ class _HuggingFace(Source):
             found = _patiently(lambda: hub.get_hf_file_metadata(url))
             commit, checksum = found.commit_hash, found.etag
             known = _ANSWER.fullmatch(f"{commit} {checksum}")
-            if not known or (exact and commit != revision):
+            if not known or found.size is None or (exact and commit != revision):
                 raise _Reason(
-                    "the answer names no checksum or not the commit, so it is not the "
-                    "hub's. Look at HF_ENDPOINT and at proxies"
+                    "the answer names no checksum, no size or not the commit, so it is "
+                    "not the hub's. Look at HF_ENDPOINT and at proxies"
+                )
+            if largest is not None and found.size > largest:
+                raise _Reason(
+                    f"it is too large: {found.size:,} bytes, where {largest:,} are "
+                    "expected"
                 )
             self._pinned = commit
             if (kept := self._kept(hub, commit, name)).is_file():
@@ -308,7 +314,7 @@ class _HuggingFace(Source):
 class _Kaggle(Source):
     """A preset in a model of Kaggle."""
 
-    def file(self, name):
+    def file(self, name, largest=None):
         _inside(name)
         hub = _client("kagglehub")
         handle = f"{self._place}/{self.version}" if self.version else self._place

@@ -28,7 +28,7 @@ import re
 import shutil
 import tempfile
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 
@@ -51,19 +51,18 @@ _TOP |= {TASK_FOLDER, FIGURE_FOLDER}
 _LONGEST = 120  # of a file's name; file systems take 255 bytes
 
 
-def task_file(name: str, taken: Iterable[str] = ()) -> str:
+def task_file(name: str, taken: Collection[str] = ()) -> str:
     """Path within a preset of a task's arrays.
 
     Args:
         name: of the task; any text.
-        taken: paths of other tasks. Of two that differ in case alone, which are one to
-            some file systems, the later gets a digest of its name.
+        taken: paths of other tasks, casefolded. Of two that differ in case alone, which
+            are one to some file systems, the later gets a digest of its name.
 
     >>> task_file("odd/name 0")
     'tasks/odd%2Fname%200.weights.h5'
     """
     quoted = urllib.parse.quote(name, safe="")
-    taken = {path.casefold() for path in taken}
     path = f"{TASK_FOLDER}/{quoted}.weights.h5"
     if len(quoted) > _LONGEST or path.casefold() in taken or name in (".", ".."):
         digest = hashlib.sha256(name.encode()).hexdigest()[:12]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST = 1000  # presets that one goes back to
+KEPT = 100  # of them that a new one names, each with all its tasks: the newest
 _IDENTITY = re.compile("[0-9a-f]{64}")
 
 

@@ -159,7 +159,8 @@ class Preset:
         found = 0
         for file in self.metadata["files"]:
             if file.endswith(".h5"):
-                with self.reading(file), self._open(file) as opened:
+                expected = self.metadata["files"][file]["bytes"]
+                with self.reading(file), self._open(file, expected) as opened:
                     found += os.fstat(opened.fileno()).st_size
         return found
 
@@ -179,7 +180,7 @@ class Preset:
         return self.uri if "://" in self.uri else pathlib.Path(self.uri).name
 
     def _bytes(self, file: str, limit: int) -> bytes:
-        with self._open(file) as opened:
+        with self._open(file, limit) as opened:
             found = os.fstat(opened.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise ValueError("it is a link, or no file")
@@ -190,9 +191,9 @@ class Preset:
                 )
             return opened.read(limit)
 
-    def _open(self, file: str):
+    def _open(self, file: str, largest: int | None = None):
         try:
-            return open(self.source.open(file), "rb")
+            return open(self.source.open(file, largest), "rb")
         except FileNotFoundError as error:
             raise PresetError(
                 f"{self.uri!r} is no preset that can be loaded: it has no {file}"

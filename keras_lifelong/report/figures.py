@@ -86,14 +86,16 @@ def accuracy_over_tasks(result: Result) -> Figure:
         colour, width, z = (style.LINE, 1.1, 2)
         if j == worst:
             colour, width, z = (style.RED, 1.8, 4)
-        axes.plot(x[j:], R[j:, j], color=colour, lw=width, zorder=z)
+        tested = j + np.flatnonzero(np.isfinite(R[j:, j]))
+        axes.plot(x[tested], R[tested, j], color=colour, lw=width, zorder=z)
         axes.plot(x[j], R[j, j], "o", color=colour, ms=dot, mec="white", zorder=z)
         if not np.isfinite(R[:-1, j]).any():  # measured in the end only
             axes.plot(x[-1], R[-1, j], "o", color=colour, ms=dot, mec="white", zorder=z)
     mean = np.array([R[i, : i + 1].mean() for i in range(tasks)])
+    known = np.isfinite(mean)
     if tasks > 1:
-        axes.plot(x, mean, color="white", lw=5.0, zorder=5)
-        axes.plot(x, mean, color=style.BLUE, lw=2.6, zorder=6)
+        axes.plot(x[known], mean[known], color="white", lw=5.0, zorder=5)
+        axes.plot(x[known], mean[known], color=style.BLUE, lw=2.6, zorder=6)
         if tasks <= 12:
             axes.plot(x, mean, "o", color=style.BLUE, ms=4.5, zorder=6)
     else:

@@ -165,7 +165,7 @@ def both(
     key = model.head_key("a")
     head.set_weights([model.memory[*key, part] for part in ("kernel", "bias")])
     plain_loss = make_loss() or "sparse_categorical_crossentropy"
-    plain.compile(optimizer(), plain_loss, metrics=metrics())
+    plain.compile(optimizer(), plain_loss, metrics=metrics(), run_eagerly=True)
     plain.optimizer.build(plain.trainable_variables)
     task = kl.Task("a", train=(X, Y), validation_split=0)
     found = model.fit(task, epochs=EPOCHS, batch_size=BATCH, verbose=0)

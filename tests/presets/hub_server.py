@@ -51,7 +51,8 @@ class Fault:
     `kind`: "break" (half of the content, then nothing; with `ranges=False` a request
     to go on is answered from the start again), "refuse" (no content at all), "bytes"
     (others, as many), "short" (too few, said to be all), "status" (an HTTP state),
-    "push" (somebody else makes a commit before the answer).
+    "push" (somebody else makes a commit before the answer), "endless" (zeros, without a
+    length).
     """
 
     kind: str
@@ -75,6 +76,7 @@ class HubServer:
 
     def __init__(self):
         self.repositories, self.stored, self.log, self.faults = {}, {}, [], []
+        self.sent = 0  # bytes of endless answers
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._servers = [
@@ -136,7 +138,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         authorised = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         self.hub.log.append((self.command, path, authorised))
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:  # whoever sent it is gone
+            self.close_connection = True
+            return None
         self.fault = self.hub.fault(self.command, path)
         if self.fault and self.fault.kind == "status":
             return self._json(
@@ -209,6 +215,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             content = bytes(255 - byte for byte in content)
         elif kind == "short":
             content = content[: len(content) // 2]
+        if kind == "endless":
+            return self._endless(headers)
         start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(start[1]) if start and (fault is None or fault.ranges) else 0
         self.send_response(206 if start else 200)
@@ -222,6 +230,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "GET":
             end = {"break": len(content) // 2, "refuse": 0}.get(kind, len(content))
             self.wfile.write(content[start:end])
+
+    def _endless(self, headers):
+        """Sends bytes until nobody takes them, and says of no length."""
+        self.send_response(200)
+        for item in headers.items():
+            self.send_header(*item)
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            while self.hub.sent < 2**26:
+                self.wfile.write(bytes(2**16))
+                self.hub.sent += 2**16
 
     # Writing
 

@@ -346,5 +346,5 @@ def test_it_is_refused_as_a_preset(tmp_path):
 def test_the_number_of_calls_is_that_of_the_graph():
     description = described(residual())
     inner = 4 + len(description["config"]["layers"])
-    assert graphs._calls(description) > inner
-    assert graphs._calls(described(words())) == 5  # the model, three layers, a mask
+    assert graphs.calls(description) > inner
+    assert graphs.calls(described(words())) == 5  # the model, three layers, a mask

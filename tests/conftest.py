@@ -152,7 +152,9 @@ def pytest_collection_modifyitems(items):
     listed = slow.listed()
     elsewhere = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
     for item in items:
-        compiles_long = "[ARI" in item.name or item.path.name == "test_networks.py"
+        compiles_long = item.path.name == "test_networks.py" or any(
+            f"[{name}{end}" in item.name for name in slow.ELSEWHERE for end in "]- "
+        )
         if item.nodeid in listed or (elsewhere and compiles_long):
             item.add_marker("slow")
     place = {ROOT / "tests" / name: i for i, name in enumerate(LONGEST)}

@@ -1,8 +1,8 @@
-"""How much each weight matters: squared gradients of single examples.
+"""How much each weight matters, by gradients of single examples, and how it is held.
 
 Methods that hold weights by their importance differ in the objective whose gradient
-they square (EWC: the log-likelihood of a label; MAS: the norm of the outputs), not in
-how the squares are summed.
+they take and in what they take of it (EWC: the square, of the log-likelihood of a
+label; MAS: the magnitude, of the norm of the outputs), not in how these are summed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,7 @@ def squared_gradients(
     The square of a batch's mean gradient is another, much smaller quantity.
 
     Args:
-        objective: `objective(x, y) -> scalar` of one example, x (1, …) and y (1, …).
-        x, y: arrays (n, …) of the examples, n at least 1; x may be `Columns`.
-        variables: those the gradient is taken by.
-        state: every variable that `objective` reads.
-        xla: whether to compile with XLA. None: nothing is compiled.
+        objective, x, y, variables, state, xla: see `mean_of_gradients`.
 
     Returns:
         An array for each of `variables`, of its shape.
@@ -49,6 +45,40 @@ def squared_gradients(
     >>> found[0].tolist()    # (1 + 9) / 2
     [5.0]
     """
+    return mean_of_gradients(ops.square, objective, x, y, variables, state, xla)
+
+
+def mean_of_gradients(
+    of: Callable,
+    objective: Callable,
+    x,
+    y,
+    variables: list,
+    state: list,
+    xla: bool | None = False,
+) -> list[np.ndarray]:
+    """The mean over examples of a function of the gradient of each by itself.
+
+    Args:
+        of: of a gradient, element by element: `ops.square`, or `ops.abs`.
+        objective: `objective(x, y) -> scalar` of one example, x (1, …) and y (1, …).
+        x, y: arrays (n, …) of the examples, n at least 1; x may be `Columns`.
+        variables: those the gradient is taken by.
+        state: every variable that `objective` reads.
+        xla: whether to compile with XLA. None: nothing is compiled.
+
+    Returns:
+        An array for each of `variables`, of its shape.
+
+    Example:
+
+    >>> import keras
+    >>> w = keras.Variable([2.0])
+    >>> x = np.array([[1.0], [-3.0]], "float32")
+    >>> cost = lambda x, y: ops.sum(w * x)
+    >>> mean_of_gradients(ops.abs, cost, x, x, [w], [w])[0].tolist()    # (1 + 3) / 2
+    [2.0]
+    """
 
     def step(gradients_of, i, carry, x, y):
         def cost():
@@ -57,7 +87,7 @@ def squared_gradients(
             return value, value
 
         _, gradients = gradients_of(cost, variables)
-        return [c + ops.square(g) for c, g in zip(carry, gradients, strict=True)]
+        return [c + of(g) for c, g in zip(carry, gradients, strict=True)]
 
     run = backend.compile_loop(step, state, xla, _ignore)
     total = run(
@@ -118,6 +148,50 @@ def log_likelihood_scale(kind: str, units: int) -> float:
     The log-likelihood sums over outputs, where the sigmoid and squared losses average.
     """
     return {"softmax": 1.0, "sigmoid": units, "squared": units / 2}[kind]
+
+
+# What holds weights by their importance: a penalty whose arguments are "strength" (λ),
+# and of each weight its "importance" (Ω) and "anchor" (θ*). A head, which comes after
+# the weights that tasks share, has neither.
+
+
+def quadratic(weights, arguments):
+    """The penalty λ/2 Σ Ω (θ - θ*)².
+
+    Args:
+        weights: list of variables or tensors (θ).
+        arguments: dict with "strength", and "importance" and "anchor", lists of arrays
+            of the first of the weights.
+
+    >>> held = {"strength": 3.0, "importance": [np.ones(2)], "anchor": [np.zeros(2)]}
+    >>> float(quadratic([np.array([1.0, 2.0]), np.ones(9)], held))    # 3/2 · (1 + 4)
+    7.5
+    """
+    triples = zip(weights, arguments["importance"], arguments["anchor"], strict=False)
+    cost = sum(ops.sum(omega * ops.square(w - anchor)) for w, omega, anchor in triples)
+    return 0.5 * arguments["strength"] * cost
+
+
+def pull(weights, arguments) -> list:
+    """The gradient λ Ω (θ - θ*) of `quadratic`, of the weights that it holds."""
+    triples = zip(weights, arguments["importance"], arguments["anchor"], strict=False)
+    return [
+        arguments["strength"] * omega * (ops.convert_to_tensor(w) - anchor)
+        for w, omega, anchor in triples
+    ]
+
+
+def kept(memory, prefix: str, variables: list) -> list[np.ndarray]:
+    """What a memory has under `(prefix, i)` for each variable; zeros at first."""
+    return [
+        memory.get((prefix, i), np.zeros(v.shape, "float32"))
+        for i, v in enumerate(variables)
+    ]
+
+
+def values_of(variables: list) -> list[np.ndarray]:
+    """Copies of their values."""
+    return [ops.convert_to_numpy(v).copy() for v in variables]
 
 
 def _ignore():

@@ -33,6 +33,10 @@ class Phase:
             part of its regularizer that is added to the loss, a scalar in [0, 1], or
             None for all of it. None: all of all.
         gradients: `gradients(gradients, weights, arguments) -> gradients`, or None.
+        gradients_with: `gradients_with(gradients, weights, arguments, gradients_of)`,
+            as `gradients` and before it, for what compares the gradients with those of
+            other losses: `gradients_of(objective, weights)` gives
+            `((cost, aux), gradients)` of `objective() -> (cost, aux)`.
         after_step: `after_step(before, weights, arguments, learning_rate) -> values`:
             the values to assign after the optimizer's step, given the weights before
             and after it, or None. Proximal steps live here, and whatever restores
@@ -77,6 +81,7 @@ class Phase:
     penalty: Callable | None = None
     shares: Callable | None = None
     gradients: Callable | None = None
+    gradients_with: Callable | None = None
     after_step: Callable | None = None
     publish: Callable | None = None
     data: tuple | None = None

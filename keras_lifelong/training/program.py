@@ -48,8 +48,12 @@ class Program:
         loss, penalty, layer_losses = phase.loss, phase.penalty, self._layer_losses
         followed, noting = self.followed, self._noting
         change_gradients, after_step = phase.gradients, phase.after_step
-        if change_gradients is not None and optimizers.scales_loss(optimizer):
-            change_gradients = _of_unscaled(change_gradients, optimizer)
+        compare = phase.gradients_with
+        if optimizers.scales_loss(optimizer):
+            if change_gradients is not None:
+                change_gradients = _of_unscaled(change_gradients, optimizer)
+            if compare is not None:
+                compare = _of_unscaled(compare, optimizer)
 
         def step(gradients_of, i, carry, x, y, weights, rows, valid, arguments):
             batch = rows[i]
@@ -76,6 +80,8 @@ class Program:
             (_, (cost, value, noted)), gradients = gradients_of(objective, variables)
             if len(noted) == 1:  # else nobody could say of which outputs
                 followed.update(*noted[0], is_row)
+            if compare is not None:
+                gradients = compare(gradients, variables, arguments, gradients_of)
             if change_gradients is not None:
                 gradients = change_gradients(gradients, variables, arguments)
             rate = ops.convert_to_tensor(optimizer.learning_rate)
@@ -152,10 +158,10 @@ class Programs:
 def _of_unscaled(change, optimizer):
     """A `gradients` hook that sees gradients as they are, where the loss is scaled."""
 
-    def changed(gradients, variables, arguments):
+    def changed(gradients, variables, *others):
         scale = optimizer.scale_loss(ops.ones((), "float32"))
         gradients = [g / ops.cast(scale, g.dtype) for g in gradients]
-        gradients = change(gradients, variables, arguments)
+        gradients = change(gradients, variables, *others)
         return [g * ops.cast(scale, g.dtype) for g in gradients]
 
     return changed

@@ -262,6 +262,7 @@ class Trainer:
         key = (
             *hooks,
             *map(id, scores),
+            phase.gradients_with,
             phase.after_step,
             loss_key,
             *(id(v) for v in [*phase.variables, *state]),

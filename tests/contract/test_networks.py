@@ -26,7 +26,7 @@ from keras_lifelong.model import registry
 TABLE = Path(__file__).parents[2] / "docs" / "networks.md"
 ROWS = 24
 # Predictions of a first task are then to the last bit what they were.
-EXACT = ("Independent",)
+EXACT = ("Independent", "PackNet", "SupSup", "WSN")
 
 # (method, network) -> what the refusal says
 REFUSED = {
@@ -34,6 +34,15 @@ REFUSED = {
         (method, "two_inputs"): "takes one input"
         for method in registry.names()
         if not registry.get(method).carries_inputs
+    },
+    **{
+        ("GPM", network): "it projects the steps of Dense, Conv1D and Conv2D layers"
+        for network in (
+            "mobilenet_like",
+            "squeeze_excite",
+            "embedding_lstm",
+            "vit_small",
+        )
     },
     ("DEN", "embedding_lstm"): "layer that can grow",
     ("LASEM", "embedding_lstm"): "of `keras.ops` it takes what is done element by",

@@ -64,9 +64,15 @@ def saved(method, directory):
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory):
-    """What the presets were in processes that had imported nothing, by method."""
-    directories = {name: tmp_path_factory.mktemp(name) for name in METHODS}
+def fresh(request, tmp_path_factory):
+    """What the presets were in processes that had imported nothing, by method.
+
+    Of the methods whose tests are run.
+    """
+    mine = [item for item in request.session.items if item.path == request.path]
+    params = [item.callspec.params for item in mine if hasattr(item, "callspec")]
+    wanted = [p["method"] for p in params if "method" in p]
+    directories = {name: tmp_path_factory.mktemp(name) for name in wanted}
     for name, directory in directories.items():
         saved(name, directory)
     words = [sys.executable, "-c", FRESH, *map(str, directories.values())]

@@ -75,6 +75,37 @@ ARGUMENTS = {
     },
     "L2": {"amount": "strength", "switch": "pretrained"},
     "EWC": {"amount": "strength", "count": "fisher_samples", "switch": "pretrained"},
+    "OnlineEWC": {
+        "amount": "strength",
+        "part": "decay",
+        "count": "fisher_samples",
+        "switch": "pretrained",
+    },
+    "SI": {"amount": "strength", "positive": "damping", "switch": "pretrained"},
+    "MAS": {"amount": "strength", "count": "samples", "switch": "pretrained"},
+    **{
+        method: {
+            "count": "budget" if method == "GEM" else "budget replay_batch",
+            "count or None": "max_bytes",
+            "amount": amounts,
+            "switch": "pretrained",
+        }
+        for method, amounts in (
+            ("ExperienceReplay", ""),
+            ("DERPP", "alpha beta"),
+            ("AGEM", ""),
+            ("GEM", "margin"),
+        )
+    },
+    "GPM": {
+        "part": "threshold",
+        "amount": "increase",
+        "count": "samples",
+        "switch": "pretrained",
+    },
+    "PackNet": {"count or None": "retrain_epochs", "switch": "pretrained"},
+    "WSN": {"some part": "capacity", "switch": "pretrained"},
+    "SupSup": {"some part": "capacity", "switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
     "Finetune": {"switch": "pretrained"},
     "Independent": {"switch": "pretrained"},
@@ -110,8 +141,16 @@ CHOICES = {
         "keep": "one of 'one', 'each' or 'sum'",
     },
     "EWC": {"fisher": "'sampled' or 'empirical'"},
+    "OnlineEWC": {
+        "fisher": "'sampled' or 'empirical'",
+        "running": "'sum' or 'mean'",
+    },
+    "ExperienceReplay": {
+        "policy": "one of 'reservoir', 'balanced' or 'herding'",
+    },
 }
 OTHERS = [
+    ("PackNet", "prune", "a number in (0, 1)", [0, 1, 1.5, NAN, True, "a", None]),
     ("LASEM", "prune", "a number in [0, 1)", [1, 1.0, -0.1, NAN, "a", True, None]),
     ("LASEM", "probability", "a number in (0, 1], or None", [0, 1.5, "a", True]),
     ("LASEM", "searched", "a list, each a string, or None", ["a", [1]]),

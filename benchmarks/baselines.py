@@ -1,0 +1,123 @@
+"""Baselines on ten permutations of MNIST, 784-100-100-10 without biases.
+
+    TFDS_DATA_DIR=... python benchmarks/baselines.py --out FILE [--fast] [--rows GPM]
+
+The network and the tasks are those of WSN's Table 1 (Kang et al., ICML 2022), a head
+for each task; ACC there: one net a task 97.37, WSN 96.41 (c = .3) and 96.14 (c = .1),
+PackNet 96.37, TRGP 96.34, SupSup 96.31, GPM 94.96, EWC 92.01, Finetune 78.22. Every row
+has the same epochs, batches and optimizer (PackNet's are halved: it trains twice).
+Results are added to FILE as lines of JSON, and what is there already is not computed
+again. `docs/baselines.md` is written from such a file (--table).
+"""
+
+import keras
+import numpy as np
+import results_file
+from absl import app
+from absl import flags
+
+import keras_lifelong as kl
+
+SEEDS = flags.DEFINE_integer("seeds", 1, "number of seeds")
+ROWS = flags.DEFINE_list("rows", None, "names of rows; all by default")
+EPOCHS = flags.DEFINE_integer("epochs", 5, "epochs of a task")
+BATCH = flags.DEFINE_integer("batch_size", 64, "batch size")
+IMAGES = flags.DEFINE_integer("images", None, "training images a task; all by default")
+RATE = flags.DEFINE_float("learning_rate", 1e-3, "of Adam")
+FAST = flags.DEFINE_bool("fast", False, "1,000 images a task, 5 epochs, batch 32")
+TABLE = flags.DEFINE_bool("table", False, "print the rows as Markdown, and do no more")
+OUT = flags.DEFINE_string("out", None, "file of results", required=True)
+
+# name: (method, its options, the published ACC)
+METHODS = {
+    "Independent": ("Independent", {}, 97.37),
+    "Finetune": ("Finetune", {}, 78.22),
+    "EWC": ("EWC", {"strength": 1000.0}, 92.01),
+    "OnlineEWC": ("OnlineEWC", {"strength": 1000.0}, None),
+    "SI": ("SI", {"strength": 1.0, "damping": 0.01}, None),
+    "MAS": ("MAS", {"strength": 0.1}, None),
+    "ExperienceReplay": (
+        "ExperienceReplay",
+        {"budget": 1000, "replay_batch": 64},
+        None,
+    ),
+    "DERPP": ("DERPP", {"budget": 1000, "replay_batch": 64}, None),
+    "AGEM": ("AGEM", {"budget": 1000, "replay_batch": 256}, None),
+    "GEM": ("GEM", {"budget": 1000}, None),
+    "GPM": ("GPM", {"threshold": 0.95, "increase": 0.0}, 94.96),
+    "PackNet": ("PackNet", {"prune": 0.75}, 96.37),
+    "WSN c=.1": ("WSN", {"capacity": 0.1}, 96.14),
+    "WSN c=.3": ("WSN", {"capacity": 0.3}, 96.41),
+    "SupSup": ("SupSup", {"capacity": 0.5}, 96.31),
+}
+
+
+def schedule():
+    """Epochs, batch size and images of a task."""
+    if FAST.value:
+        return {"epochs": 5, "batch_size": 32, "images": 1000}
+    return {
+        "epochs": EPOCHS.value,
+        "batch_size": BATCH.value,
+        "images": IMAGES.value,
+    }
+
+
+def run(row, seed):
+    """One row: ten tasks, learned in order and all tested at the end."""
+    plan = schedule()
+    stream = kl.streams.get("permuted_mnist", seed=seed, train_per_task=plan["images"])
+    name, options, _ = METHODS[row]
+    backbone = kl.backbones.get("mlp_100_100", (28, 28, 1))
+    model = getattr(kl, name)(backbone, seed=seed, **options)
+    model.compile(keras.optimizers.Adam(RATE.value), metrics=["accuracy"])
+    epochs = plan["epochs"] if name != "PackNet" else -(-plan["epochs"] // 2)
+    result = model.fit_stream(
+        stream, epochs=epochs, batch_size=plan["batch_size"], verbose=0
+    )
+    return {
+        "acc": result.acc,
+        "bwt": result.bwt,
+        "parameters": model.count_params(),
+        "learned": float(np.mean(result.matrix.diagonal())),
+        "fit_seconds": result.wall_seconds,
+        "compile_count": result.compile_count,
+    }
+
+
+def table(rows):
+    """Rows as Markdown, the published number beside each."""
+    lines = [
+        "| row | ACC | published | as learned | BWT | parameters | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (*_, published) in METHODS.items():
+        mine = [r for r in rows if r["row"] == name]
+        if not mine:
+            shown = "" if published is None else f"{published:.2f}"
+            lines.append(f"| {name} | not measured | {shown} | | | | |")
+            continue
+        acc, learned, bwt = (
+            100 * np.mean([r[key] for r in mine]) for key in ("acc", "learned", "bwt")
+        )
+        shown = "none found" if published is None else f"{published:.2f}"
+        lines.append(
+            f"| {name} | {acc:.2f} | {shown} | {learned:.2f} | {bwt:+.2f} | "
+            f"{mine[0]['parameters']:,} | {len(mine)} |"
+        )
+    return "\n".join(lines)
+
+
+def main(_):
+    plan = schedule()
+    names = {**plan, "learning_rate": RATE.value}
+    if TABLE.value:
+        print(table(results_file.read(OUT.value, **names)))
+        return
+    rows = ROWS.value or METHODS
+    done = results_file.run(OUT.value, names, METHODS, range(SEEDS.value), run, rows)
+    print(table(done))
+
+
+if __name__ == "__main__":
+    app.run(main)

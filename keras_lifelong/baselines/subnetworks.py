@@ -1,0 +1,116 @@
+"""What the methods that search a task's subnetwork by scores have in common.
+
+No method of itself; see `wsn` and `supsup`. Every weight has a score, and a task uses
+those of the largest scores: in the forward pass the mask is 0 or 1, and its gradient
+goes to the scores as it is (Ramanujan et al., CVPR 2020, "edge-popup").
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lifelong.baselines.masking import Masking
+from keras_lifelong.seeds import derive_seed
+from keras_lifelong.training import masks
+
+
+class Searched:
+    """Where a subnetwork is trained: weights and scores of each kernel."""
+
+    def __init__(self, kernels):
+        def zeros(name):
+            return [keras.Variable(ops.zeros(v.shape), name=name) for v in kernels]
+
+        self.weights, self.scores = zeros("weight"), zeros("score")
+        for weight, kernel in zip(self.weights, kernels, strict=True):
+            weight.regularizer, weight.constraint = (
+                kernel.regularizer,
+                kernel.constraint,
+            )
+
+
+class Subnetworks(Masking):
+    """Finds a subnetwork for each task; its options have `capacity`.
+
+    While a task is learned, the network's kernels hold weights times mask after every
+    step, so that whoever reads them reads the subnetwork.
+    """
+
+    trains_weights = True
+
+    def build_network(self, backbone):
+        network = super().build_network(backbone)
+        self._searched = Searched(self._parts.kernels)
+        return network
+
+    def learn(self, task):
+        search, used = self._searched, self.used(without=task.name)
+        kernels = self._parts.kernels
+        rng = np.random.default_rng(derive_seed(self.seed, task.name, "scores"))
+        for i, weights in enumerate(self.all_weights()):
+            search.weights[i].assign(weights)
+            search.scores[i].assign(masks.drawn_scores(weights.shape, rng))
+            kernels[i].assign(weights * self.found(i))
+        others = [v for v in self._parts.others if v.trainable]
+        trained = [*(search.weights if self.trains_weights else []), *search.scores]
+        yield self.phase(
+            "training a subnetwork",
+            [*trained, *others],
+            loss=self.subnetwork_loss,
+            gradients=self.of_free,
+            after_step=self.held,
+            state=[*self.active_variables(), *search.weights],
+            arguments={"free": [(~u).astype("float32") for u in used]},
+        )
+        ends = zip(used, self.all_weights(), search.weights, strict=True)
+        weights = [np.where(u, w, ops.convert_to_numpy(v)) for u, w, v in ends]
+        found = [self.found(i).astype(bool) for i in range(self.kernel_count)]
+        self.settle(task.name, weights, found)
+
+    def found(self, index) -> np.ndarray:
+        """The mask of a kernel by its scores, 0 and 1."""
+        scores = self._searched.scores[index]
+        return ops.convert_to_numpy(masks.chosen(scores, self.options.capacity))
+
+    def subnetwork_loss(self, x, y, weight, arguments):
+        """The task's loss under θ ⊙ m."""
+        del arguments
+        share, replaced = self.options.capacity, {}
+        parts = zip(
+            self._parts.kernels,
+            self._searched.weights,
+            self._searched.scores,
+            strict=True,
+        )
+        for kernel, values, scores in parts:
+            mask = masks.straight_through(scores, share)
+            replaced[id(kernel)] = ops.convert_to_tensor(values) * mask
+        features = masks.call_with(self.network, replaced, x, training=True)
+        return self.head_loss(y, self.head(features), weight)
+
+    def of_free(self, gradients, weights, arguments):
+        """∂L/∂θ ⊙ (1 - M): weights that other tasks use have no gradient."""
+        del weights
+        count = self.kernel_count if self.trains_weights else 0
+        pairs = zip(gradients[:count], arguments["free"], strict=False)
+        return [*(g * free for g, free in pairs), *gradients[count:]]
+
+    def held(self, before, weights, arguments, learning_rate):
+        """Those weights are what they were, and the network's kernels θ ⊙ m."""
+        del learning_rate
+        after, count = [ops.convert_to_tensor(w) for w in weights], self.kernel_count
+        values = [ops.convert_to_tensor(w) for w in self._searched.weights]
+        if self.trains_weights:
+            triples = zip(before, after[:count], arguments["free"], strict=False)
+            values = [ops.where(free > 0, new, old) for old, new, free in triples]
+            after = [*values, *after[count:]]
+            scores = after[count : 2 * count]
+        else:
+            scores = after[:count]
+        for kernel, value, score in zip(
+            self._parts.kernels, values, scores, strict=True
+        ):
+            kernel.assign(value * masks.chosen(score, self.options.capacity))
+        return after

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -187,6 +188,28 @@ def xla_where_it_is_tested():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "prefers_xla", prefers)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def arrays_of_tensors():
+    """Lets tests, and tests alone, say `np.asarray(layer(x))` on PyTorch, too."""
+    from keras_lifelong import backend
+
+    if backend.NAME != "torch":
+        yield
+        return
+    import torch
+
+    as_array = torch.Tensor.__array__
+
+    def __array__(self, *args, **kwargs):
+        caller = sys._getframe(1).f_code.co_filename
+        of_test = caller.startswith(str(ROOT / "tests"))
+        return as_array(self.detach() if of_test else self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "__array__", __array__)
         yield
 
 

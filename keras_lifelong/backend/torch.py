@@ -3,9 +3,11 @@
 Nothing is compiled: what the other seams trace, this one calls.
 """
 
+import contextlib
 import functools
 
 import keras
+import numpy as np
 import torch
 
 from keras_lifelong.backend.scope import ValuesScope
@@ -65,12 +67,38 @@ def beside_call(forward):
     return either
 
 
+class _FewerPlaces(torch.overrides.TorchFunctionMode):
+    """Takes 1 x 1 convolutions with strides as such without them, of fewer places.
+
+    That is the same. Of less than 8 channels PyTorch 2.13 ends the process instead: on
+    a CPU its gradient by the kernel writes outside its memory.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is torch.conv2d and len(args) == 2:
+            x, kernel = args
+            padding = kwargs.get("padding", 0)
+            if kernel.shape[-2:] == (1, 1) and padding in (0, (0, 0), [0, 0]):
+                high, wide = np.broadcast_to(kwargs.pop("stride", 1), 2).tolist()
+                args = (x[..., ::high, ::wide], kernel)
+        return func(*args, **kwargs)
+
+
+def _around(variables):
+    """What steps that read such variables are to be taken in."""
+    small = [v for v in variables if v.shape[-4:-2] == (1, 1) and v.shape[-2] < 8]
+    on_cpu = any(v.value.device.type == "cpu" for v in small)
+    return _FewerPlaces if on_cpu else contextlib.nullcontext
+
+
 def compile_loop(step, variables, xla, on_trace):
     """See the TensorFlow seam; `step` is called for each int i, and never traced."""
-    del variables, xla, on_trace  # updated in place
+    del xla, on_trace
+    around = _around(variables)  # which are updated in place
 
     def run(count, carry, *args):
-        with torch.no_grad():
+        with torch.no_grad(), around():
             for i in range(int(count)):
                 carry = step(_gradients_of, i, carry, *args)
         return carry

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Container
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -277,16 +278,52 @@ def _spec_of_dataset(data, input_shape, what):
     return dataclasses.replace(spec, input_shape=None)
 
 
-def limit(loaded: Any, settings: Settings) -> None:
-    """Cuts a `LoadedTask`'s data to the steps asked for; endless data need them.
+_OF_TASKS = {
+    "x": "train=(x, y)",
+    "y": "train=(x, y)",
+    "validation_data": "validation=(x, y)",
+    "validation_split": "validation_split=0.2",
+    "sample_weight": "sample_weight=weights",
+}
+
+
+def refuse_of_tasks(method: str, given: Mapping[str, Any]) -> None:
+    """Refuses what each `Task` of a stream says itself, and what nothing takes.
 
     Raises:
-        ValueError: if data repeat for ever and no steps are said.
+        ValueError: naming the argument, and how a task says it.
+        TypeError: if `fit` has no such argument either.
+    """
+    for name in given:
+        if name not in _OF_TASKS:
+            raise TypeError(f"{method}() got an unexpected keyword argument {name!r}")
+        raise ValueError(
+            f"`{name}` belongs to each task of a stream: Task(name, spec, …, "
+            f"{_OF_TASKS[name]}). Received: {method}(…, {name}=…)."
+        )
+
+
+def limit(loaded: Any, settings: Settings, resumable: bool = False) -> None:
+    """Cuts a `LoadedTask`'s data to the steps asked for; endless data need them.
+
+    Args:
+        loaded: changed in place.
+        settings: those of the fit.
+        resumable: whether a run that is killed is to go on as if it had not been.
+
+    Raises:
+        ValueError: if data repeat for ever and no steps are said, or it is to go on.
     """
     name, size = loaded.name, settings.batch_size
     if forms.is_endless(loaded.train):
         if settings.steps_per_epoch is None:
             raise _endless("train", name, "steps_per_epoch")
+        if resumable:
+            raise ValueError(
+                f"train of task {name!r} repeats for ever, and a checkpoint does not "
+                "keep how far it was read: leave out `repeat()`, or `checkpoint_dir`. "
+                "Received: an endless tf.data.Dataset and a `checkpoint_dir`."
+            )
         loaded.train = forms.by_epoch(loaded.train, size, settings.steps_per_epoch)
     count = settings.validation_steps
     if count is not None and loaded.validation is not None:

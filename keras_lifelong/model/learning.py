@@ -22,12 +22,14 @@ from keras_lifelong.model.results import Measured
 from keras_lifelong.model.results import versions
 from keras_lifelong.model.scoring import LoadedTask
 from keras_lifelong.model.testing import Testing
+from keras_lifelong.model.unnamed import unnamed
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
 from keras_lifelong.streams import check_split
 from keras_lifelong.streams import forms
 from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.weights import checked_class_weight
 from keras_lifelong.training.callbacks import Callbacks
 from keras_lifelong.training.checkpoint import Checkpoint
 from keras_lifelong.training.checkpoint import NoRecorder
@@ -173,7 +175,7 @@ class LearningMixin(keras.Model):
     def _learn(self, task, settings, callbacks, recorder, learn=None):
         """Learns one task or leaves the model as it was; returns the task's peak."""
         loaded = self.load_task(task)
-        arguments.limit(loaded, settings)
+        arguments.limit(loaded, settings, isinstance(recorder, Checkpoint))
         self.check_settings(loaded, settings)
         with self.training_on(loaded.name, loaded.spec):
             peak = self.trainer.learn(
@@ -248,19 +250,31 @@ class LearningMixin(keras.Model):
         stream: TaskStream | Iterable[Task],
         *,
         epochs: int = 1,
-        batch_size: int = 32,
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        batch_size: int | None = None,
         verbose: int | str = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int | str, float] | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
         checkpoint_dir: str | os.PathLike | None = None,
         accept_changed_data: bool = False,
         evaluate_every: int = 1,
         evaluate_last: int = 1,
+        **given: Any,
     ) -> metrics_lib.Result:
         """Learns the tasks of a stream in order and tests all of them after each.
 
         Args:
             stream: a `TaskStream`, or any iterable of `Task`.
-            epochs, batch_size, callbacks, verbose: as in `fit`.
+            epochs, batch_size, verbose, shuffle, initial_epoch, steps_per_epoch,
+                validation_steps, validation_batch_size, validation_freq: as in `fit`,
+                for every task.
+            callbacks: as in `fit`, once for the whole stream.
+            class_weight: as in `fit`, in place of that of each task.
             checkpoint_dir: a directory in which every finished phase is stored. If it
                 holds an interrupted run of this model and stream, that run goes on.
             accept_changed_data: whether it goes on if the data of a task are no longer
@@ -270,11 +284,28 @@ class LearningMixin(keras.Model):
                 testing all after each takes time that grows with their square.
             evaluate_last: in between the newest so many are. What is not tested is NaN
                 in the matrices, and so is a measure that needs it.
+            given: nothing; what belongs to a `Task` is refused with the way to say it.
 
         Returns:
             A `Result`: accuracy matrix, ACC, backward transfer, forgetting, size, time.
+
+        Raises:
+            ValueError: if an argument or a task's data is bad, or `checkpoint_dir` is
+                of another run; before that task is trained.
         """
-        settings = self._settings(epochs=epochs, batch_size=batch_size)
+        arguments.refuse_of_tasks("fit_stream", given)
+        settings = self._settings(
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_freq=validation_freq,
+            validation_batch_size=validation_batch_size,
+            validation_steps=validation_steps,
+        )
+        if class_weight is not None:
+            class_weight = checked_class_weight(class_weight)
         testing = Testing(evaluate_every, evaluate_last)
         stream = TaskStream.of(stream)
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
@@ -282,7 +313,8 @@ class LearningMixin(keras.Model):
         measured = Measured(self, testing)
         checkpoint = None
         if checkpoint_dir is not None:
-            run = self._run(stream, settings) | {"testing": dataclasses.asdict(testing)}
+            run = self._run(stream, settings, batch_size, class_weight)
+            run["testing"] = dataclasses.asdict(testing)
             checkpoint = Checkpoint(
                 checkpoint_dir, self, run, calls, accept_changed_data
             )
@@ -292,6 +324,8 @@ class LearningMixin(keras.Model):
         calls.on_train_begin()
         tasks = []
         for index, task in enumerate(stream):
+            if class_weight is not None:
+                task = task.with_class_weight(class_weight)
             tasks.append(task)
             is_done = index < measured.tasks_done
             if is_done:
@@ -305,7 +339,9 @@ class LearningMixin(keras.Model):
             if checkpoint is not None:
                 checkpoint.begin_task(index, measured.to_config())
             task_start = time.perf_counter()
-            peak = self._learn(task, settings, calls, recorder)
+            own = self._batch_size(task, batch_size) or settings.batch_size
+            own_settings = dataclasses.replace(settings, batch_size=own)
+            peak = self._learn(task, own_settings, calls, recorder)
             self._session.last = None  # a task of a stream stays learned
             seconds = time.perf_counter() - task_start
             measured.after_task(tasks, peak, seconds, time.perf_counter() - start)
@@ -322,44 +358,17 @@ class LearningMixin(keras.Model):
         self.results.append(result)
         return result
 
-    def _run(self, stream, settings) -> dict:
+    def _run(self, stream, settings, batch_size, class_weight) -> dict:
         """What makes a run what it is: a checkpoint of another one is refused."""
+        training = {**dataclasses.asdict(settings), "batch_size": batch_size}
+        if class_weight is not None:
+            training["class_weight"] = {repr(k): v for k, v in class_weight.items()}
         return {
             "method": type(self).__name__,
             "arguments": {**self.options.as_dict(), "seed": self.seed},
-            "backbone": _unnamed(json.loads(self._backbone_config)),
-            "compile": _unnamed(self.get_compile_config()),
+            "backbone": unnamed(json.loads(self._backbone_config)),
+            "compile": unnamed(self.get_compile_config()),
             "stream": {"name": stream.name, "config": stream.config},
-            "training": dataclasses.asdict(settings),
+            "training": training,
             "versions": versions(),
         }
-
-
-def _unnamed(config, places=None):
-    """A Keras configuration without names, which Keras counts up in each process.
-
-    Where a graph says which layer a tensor comes from, its place is in the name's.
-    """
-    if isinstance(config, dict):
-        if "output_layers" in config:
-            places = {x["name"]: i for i, x in enumerate(config["layers"])}
-        return {
-            k: _placed(v, places) if k in _SOURCES and places else _unnamed(v, places)
-            for k, v in config.items()
-            if k != "name"
-        }
-    if isinstance(config, list):
-        return [_unnamed(v, places) for v in config]
-    return config
-
-
-_SOURCES = ("keras_history", "input_layers", "output_layers")
-
-
-def _placed(value, places):
-    """Names of layers replaced by their places, in lists and dicts."""
-    if isinstance(value, dict):
-        return {k: _placed(v, places) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_placed(v, places) for v in value]
-    return places.get(value, value) if isinstance(value, str) else value

@@ -84,7 +84,8 @@ class ScoringMixin(keras.Model):
         scores = {m.name: float(m(y, predictions, task.spec)) for m in metrics}
         if not (main_only and metrics):
             loss = heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
-            loss = loss if weight is None else loss * weight
+            if weight is not None:
+                loss = loss * ops.convert_to_tensor(weight)
             scores = {"loss": float(ops.mean(loss)), **scores}
         return scores
 

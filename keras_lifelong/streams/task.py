@@ -208,6 +208,10 @@ class Task:
         Functions are called for it, as whenever a split is read.
         """
         splits = {split: self._read(split) for split in self._splits}
+        weights = {**self._weights, "class": self._class_weight}
+        for of, value in weights.items():
+            if value is not None:
+                splits[f"weights: {of}"] = value
         return of_task(self.name, splits, [self._validation_split, self._seed])
 
     def _read(self, split):

@@ -141,13 +141,15 @@ def test_one_quadratic_is_the_sum_of_all_tasks():
         "curvature": [total],
         "centre": [centre],
     }
+    arguments = keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
     step = 1e-2
     for index in [(0, 0), (3, 4)]:
         plus, minus = w.copy(), w.copy()
         plus[index] += step
         minus[index] -= step
-        slope = float(model.penalty([plus], arguments)) - float(
-            model.penalty([minus], arguments)
+        above, below = map(keras.ops.convert_to_tensor, (plus, minus))
+        slope = float(model.penalty([above], arguments)) - float(
+            model.penalty([below], arguments)
         )
         expected = (2 * f * (w - theta)).sum(0)[index]
         assert slope / (2 * step) == pytest.approx(expected, rel=1e-2, abs=1e-2)

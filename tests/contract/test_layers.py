@@ -61,3 +61,25 @@ def test_it_learns_and_is_saved(case, tmp_path):
     assert np.isfinite(list(found.values())).all()
     model.save_to_preset(tmp_path / "preset")
     small.assert_same(small.predictions(small.loaded(tmp_path / "preset"), x), found)
+
+
+def test_a_small_convolution_with_strides_is_one_of_fewer_places():
+    """PyTorch's own gradient of it ends the process."""
+    x = np.random.default_rng(0).normal(size=(24, 8, 8, 3)).astype("float32")
+    found = []
+    for strides, images in ((2, x), (1, x[:, ::2, ::2])):
+        draw = keras.initializers.GlorotUniform(seed=3)
+        convolution = layers.Conv2D(
+            6, 1, strides=strides, padding="same", kernel_initializer=draw
+        )
+        network = keras.Sequential(
+            [keras.Input(images.shape[1:]), convolution, layers.GlobalMaxPooling2D()]
+        )
+        model = kl.Finetune(network, pretrained=True)
+        model.compile(keras.optimizers.SGD(0.5))
+        task = kl.Task("t", train=(images, small.labels(1)[:24]), validation_split=0)
+        model.fit(task, epochs=2, batch_size=8, verbose=0)
+        found.append(model.network.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert np.abs(found[0][1]).max() > 0.01  # the biases have moved

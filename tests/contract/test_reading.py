@@ -185,3 +185,13 @@ def test_forward_gives_a_tensor_of_the_same(learned, model):
         assert ops.is_tensor(found)
         found = ops.convert_to_numpy(found)
         np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
+
+
+def test_weights_of_examples_count_in_the_loss_that_is_measured():
+    """The mean of each row's -log p, times its weight, as Keras has it."""
+    model = small.learned("Finetune", tasks=1)
+    x, y = small.X, small.labels(0)
+    weight = np.arange(len(y)) % 3
+    p = model.predict(x, task="t0")[np.arange(len(y)), y]
+    found = model.evaluate(x, y, task="t0", sample_weight=weight)
+    np.testing.assert_allclose(found["loss"], (-np.log(p) * weight).mean(), rtol=1e-5)

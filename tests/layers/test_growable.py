@@ -275,6 +275,7 @@ def growable_conv1d(monkeypatch):
     @keras.saving.register_keras_serializable(package="test_growable")
     class GrowableConv1D(Growable):
         spatial = groups_filters = True
+        translated = ("kernel_size", "padding")
 
         @classmethod
         def from_plain(cls, layer, bucket):

@@ -10,7 +10,6 @@ from keras import ops
 
 from keras_lifelong.layers.growable.resizing import resize_inputs
 from keras_lifelong.layers.growable.resizing import resize_last
-from keras_lifelong.layers.growable.table import refuse_terms
 from keras_lifelong.seeds import reseeded
 
 # A timestamp holds the stage of birth below this, and that of retirement above it.
@@ -39,6 +38,7 @@ class Growable(keras.layers.Layer):
         spatial: whether its inputs keep their places: it may follow only such layers.
         groups_filters: whether DEN thins it out by the (2,1)-norm, a group being a
             filter, in place of the l1 norm (Yoon et al., ICLR 2018, section 3).
+        translated: what `from_plain` reads of a configuration and has in other words.
 
     Args:
         units: units that exist at stage 1, a positive integer.
@@ -56,6 +56,7 @@ class Growable(keras.layers.Layer):
 
     spatial = False
     groups_filters = False
+    translated: tuple[str, ...] = ("units",)
 
     def __init__(
         self,
@@ -113,13 +114,8 @@ class Growable(keras.layers.Layer):
 
     @staticmethod
     def shared_arguments(layer: keras.layers.Layer) -> dict:
-        """What a layer and its growable counterpart are both given.
-
-        Raises:
-            ValueError: if a regularizer or constraint is among it.
-        """
+        """What a layer and its growable counterpart are both given."""
         config = layer.get_config()
-        refuse_terms(config)
         return {key: config[key] for key in _SHARED}
 
     def plain(self, inputs, units) -> tuple[keras.layers.Layer, list[np.ndarray]]:

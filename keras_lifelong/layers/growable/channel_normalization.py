@@ -6,9 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong.layers.growable.normalization import check_axis
+from keras_lifelong.layers.growable.normalization import serialized_initializers
 from keras_lifelong.layers.growable.table import ByChannel
 from keras_lifelong.layers.growable.table import grows
 from keras_lifelong.layers.growable.table import masked
+
+_INITIAL = ("beta_initializer", "gamma_initializer")
 
 
 @grows(keras.layers.GroupNormalization)
@@ -23,6 +27,7 @@ class GrowableGroupNormalization(ByChannel):
     Args:
         groups: how many; -1: as many as there are units.
         epsilon, center, scale: as in `keras.layers.GroupNormalization`.
+        beta_initializer, gamma_initializer: likewise; also of channels that are new.
         over_places: whether statistics are of all places of an example; otherwise each
             place has its own.
 
@@ -32,6 +37,8 @@ class GrowableGroupNormalization(ByChannel):
         training: has no effect.
     """
 
+    translated = ("axis", "groups")
+
     def __init__(
         self,
         groups=32,
@@ -39,20 +46,25 @@ class GrowableGroupNormalization(ByChannel):
         center=True,
         scale=True,
         over_places=True,
+        beta_initializer="zeros",
+        gamma_initializer="ones",
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.groups, self.epsilon = groups, epsilon
         self.center, self.scale, self.over_places = center, scale, over_places
+        self.initializers = {
+            "beta": keras.initializers.get(beta_initializer),
+            "gamma": keras.initializers.get(gamma_initializer),
+        }
 
     @classmethod
     def from_plain(cls, layer, bucket):
         del bucket
-        keys = ("name", "dtype", "groups", "epsilon", "center", "scale")
+        check_axis(layer)
+        keys = ("name", "dtype", "groups", "epsilon", "center", "scale", *_INITIAL)
         config = layer.get_config()
-        groups = config["groups"]
-        width = getattr(layer, "gamma", None) if layer.scale else layer.beta
-        if width is not None and groups == width.shape[0]:
+        if layer.built and config["groups"] == layer.input_spec.axes[layer.axis]:
             config["groups"] = -1  # one for each unit, whatever their number
         return cls.from_config({key: config[key] for key in keys})
 
@@ -63,11 +75,16 @@ class GrowableGroupNormalization(ByChannel):
     def build(self, input_shape):
         shape = (int(input_shape[-1]),)
 
-        def weight(name, initializer):
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
+        def weight(name):
+            return self.add_weight(
+                name=name,
+                shape=shape,
+                initializer=self.initializers[name],
+                autocast=False,
+            )
 
-        self.gamma = weight("gamma", "ones") if self.scale else None
-        self.beta = weight("beta", "zeros") if self.center else None
+        self.gamma = weight("gamma") if self.scale else None
+        self.beta = weight("beta") if self.center else None
 
     def call(self, x, alive=None, training=False):
         del training
@@ -151,6 +168,7 @@ class GrowableGroupNormalization(ByChannel):
             "center": self.center,
             "scale": self.scale,
             "over_places": self.over_places,
+            **serialized_initializers(self),
         }
 
 
@@ -198,10 +216,9 @@ class GrowableLayerNormalization(GrowableGroupNormalization):
     @classmethod
     def from_plain(cls, layer, bucket):
         del bucket
-        keys = ("name", "dtype", "epsilon", "center", "scale")
+        check_axis(layer)
+        keys = ("name", "dtype", "epsilon", "center", "scale", *_INITIAL)
         config = layer.get_config()
-        if config.get("rms_scaling"):
-            raise ValueError("its `rms_scaling` is not carried.")
         return cls.from_config({key: config[key] for key in keys})
 
     def plain_layer(self, groups, **kwargs):

@@ -30,6 +30,7 @@ class GrowableConv2D(Growable):
 
     spatial = True
     groups_filters = True
+    translated = ("filters", "groups", "data_format")
     rank = 2  # dimensions of the window
     plain_class: type = keras.layers.Conv2D
 

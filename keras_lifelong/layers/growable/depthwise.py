@@ -11,7 +11,6 @@ from keras import ops
 from keras_lifelong.layers.growable.table import PerUnit
 from keras_lifelong.layers.growable.table import grows
 from keras_lifelong.layers.growable.table import masked
-from keras_lifelong.layers.growable.table import refuse_terms
 from keras_lifelong.layers.growable.window import WINDOW
 from keras_lifelong.layers.growable.window import by_dimension
 from keras_lifelong.layers.growable.window import window_of
@@ -48,6 +47,7 @@ class GrowableDepthwiseConv2D(PerUnit):
 
     rank = 2
     plain_class: type = keras.layers.DepthwiseConv2D
+    translated = ("depth_multiplier", "data_format")
 
     def __init__(
         self,
@@ -77,7 +77,6 @@ class GrowableDepthwiseConv2D(PerUnit):
         config: dict[str, Any] = layer.get_config()
         if config["depth_multiplier"] != 1:
             raise ValueError("a channel may have one filter (`depth_multiplier=1`).")
-        refuse_terms(config)
         return cls.from_config({key: config[key] for key in _KEPT})
 
     def build(self, input_shape):

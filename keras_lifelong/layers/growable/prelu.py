@@ -8,7 +8,6 @@ from keras import ops
 from keras_lifelong.layers.growable.table import ByChannel
 from keras_lifelong.layers.growable.table import grows
 from keras_lifelong.layers.growable.table import masked
-from keras_lifelong.layers.growable.table import refuse_terms
 
 
 @grows(keras.layers.PReLU)
@@ -26,6 +25,7 @@ class GrowablePReLU(ByChannel):
     """
 
     params_by_channel = 1
+    translated = ("shared_axes",)
 
     def __init__(self, alpha_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
@@ -40,7 +40,6 @@ class GrowablePReLU(ByChannel):
                 "batch's and the channels'."
             )
         config = layer.get_config()
-        refuse_terms(config)
         keys = ("name", "dtype", "alpha_initializer")
         return cls.from_config({key: config[key] for key in keys})
 

@@ -9,6 +9,9 @@ kind of layer is one file that says here, by `@grows` or `carries`, what it is.
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
+import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -52,9 +55,11 @@ class ByChannel(keras.layers.Layer):
 
     Attributes:
         params_by_channel: how many of its numbers a channel is trained with.
+        translated: what `from_plain` reads of a configuration and has in other words.
     """
 
     params_by_channel: int = 0
+    translated: tuple[str, ...] = ()
 
     @classmethod
     def from_plain(cls, layer: keras.layers.Layer, bucket: int) -> ByChannel:
@@ -104,9 +109,11 @@ class PerUnit(keras.layers.Layer):
     Attributes:
         kernel: (..., 1, channels).
         bias: (channels,), or None.
+        translated: what `from_plain` reads of a configuration and has in other words.
     """
 
     groups_filters = True
+    translated: tuple[str, ...] = ()
     kernel: Any = None
     bias: Any = None
 
@@ -165,11 +172,36 @@ def masked(x, alive):
     return x if alive is None else ops.where(alive > 0, x, ops.zeros((), x.dtype))
 
 
-def refuse_terms(config: Mapping[str, Any]) -> None:
+def _refuse_terms(config: Mapping[str, Any]) -> None:
     """Raises a ValueError if a layer's configuration has a regularizer or the like."""
     for key, value in config.items():
         if key.endswith(("regularizer", "constraint")) and value is not None:
             raise ValueError(f"its {key} would act on units that do not exist yet.")
+
+
+def _refuse_lost(layer: keras.layers.Layer, twin: Any) -> None:
+    """Raises a ValueError if something that a layer was given is not its twin's.
+
+    What the twin's configuration lacks must be as Keras has it by default.
+    """
+    given, kept = layer.get_config(), twin.get_config()
+    parameters = inspect.signature(type(layer).__init__).parameters
+    needed = [k for k in given if k in parameters and _is_needed(parameters[k])]
+    default = type(layer).from_config({k: given[k] for k in needed}).get_config()
+    for key, value in given.items():
+        expected = kept[key] if key in kept else default.get(key)
+        if key not in twin.translated and _text(value) != _text(expected):
+            raise ValueError(f"its `{key}` is not carried. Received: {value!r}.")
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty
+
+
+def _text(value: Any) -> str:
+    """Of a part of a configuration, without the ids of a file that is being read."""
+    text = json.dumps(value, sort_keys=True, default=repr)
+    return re.sub(r', "shared_object_id": \d+', "", text)
 
 
 def grows(plain: type) -> Callable[[type], type]:
@@ -184,6 +216,7 @@ def grows(plain: type) -> Callable[[type], type]:
     @grows(keras.layers.Conv1D)
     @keras.saving.register_keras_serializable(package="mine")
     class GrowableConv1D(Growable):
+        translated = ("padding",)  # which `from_plain` sees to; its config lacks it
         ...
     ```
     """
@@ -347,7 +380,10 @@ def grown(
         if soft and not fixed:
             raise ValueError(_MIXED)
         if type(layer) in _GROWN and not fixed:
-            return _GROWN[type(layer)].from_plain(layer, bucket)
+            _refuse_terms(layer.get_config())
+            twin = _GROWN[type(layer)].from_plain(layer, bucket)
+            _refuse_lost(layer, twin)
+            return twin
     except ValueError as error:
         raise refusal(method, path or layer.name, layer, str(error)) from error
     copy = type(layer).from_config(layer.get_config())

@@ -28,6 +28,7 @@ _GIVEN = {
     "pointwise_constraint": (1, "kernel_constraint"),
     "bias_regularizer": (1, "bias_regularizer"),
     "bias_constraint": (1, "bias_constraint"),
+    "activity_regularizer": (1, "activity_regularizer"),
 }
 
 

@@ -475,7 +475,7 @@ def test_without_search_cells_are_the_backbones():
 
 
 def test_a_dataset_cannot_be_searched_on():
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow", reason="makes a tf.data.Dataset")
 
     x, y = pictures("a", [0, 1]).train
     dataset = tf.data.Dataset.from_tensor_slices((x, y))

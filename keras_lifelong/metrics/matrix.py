@@ -172,13 +172,9 @@ def forgetting(
     signed = sign(higher_is_better) * matrix
     # fmax passes over NaN: before a task came. What was not tested since is unknown.
     best = np.fmax.reduce(signed[:-1, :-1], axis=0)
-<<<<<<< HEAD
-    return mean(best - signed[-1, :-1], mask, 0.0)
-=======
     untested = np.tril(np.isnan(matrix[:-1, :-1])).any(axis=0)
     best = np.where(untested, np.nan, best)
-    return _mean(best - signed[-1, :-1], mask, 0.0)
->>>>>>> main
+    return mean(best - signed[-1, :-1], mask, 0.0)
 
 
 def af(R: np.ndarray, tasks: Mask = None) -> float:

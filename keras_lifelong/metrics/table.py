@@ -97,7 +97,12 @@ def result_table(result: Any) -> str:
         if name == result.metric and not np.isnan(result.forgetting_ratio):
             line += f"  forgetting ratio {number(result.forgetting_ratio)}"
         lines.append(line)
-<<<<<<< HEAD
+    untested = np.tril(np.isnan(result.matrix[:-1]))[:, result.scored()]
+    if np.isfinite(result.bwt) and np.isnan(result.forgetting):
+        lines.append(
+            f"{int(untested.sum())} scores of earlier tasks were not measured on the "
+            "way, which forgetting needs"
+        )
     more = []
     if result.single_by_task:
         more.append(f"gain {number(result.multi_task_gain, 2, sign=True)} %")
@@ -107,14 +112,6 @@ def result_table(result: Any) -> str:
         more.append(f"learning area {number(result.learning_area)}")
     if more:
         lines.append("  ".join(more))
-=======
-    untested = np.tril(np.isnan(result.matrix[:-1]))[:, result.scored()]
-    if np.isfinite(result.bwt) and np.isnan(result.forgetting):
-        lines.append(
-            f"{int(untested.sum())} scores of earlier tasks were not measured on the "
-            "way, which forgetting needs"
-        )
->>>>>>> main
     lines.append(
         f"size: {result.params_total:,} parameters, capacity "
         f"{number(result.capacity, 3)}x the base network's {result.params_base:,}"

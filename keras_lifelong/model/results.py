@@ -64,18 +64,12 @@ class Measured:
         self.wall = self._wall_before + wall
         self.compile_count = self._compiles_before + model.trainer.compile_count
 
-<<<<<<< HEAD
     def learned(self, history: dict[str, list[float]]) -> None:
         """Keeps what the history of all epochs has of the last task."""
         scores = history.get(f"val_{self.model.main_metric.name}", [])
         new = scores[sum(map(len, self.curves)) :]
         self.curves.append([float(score) for score in new])
 
-    def result(self, stream, wall) -> metrics_lib.Result:
-        model = self.model
-        size = len(self.names)
-        matrices = {}
-=======
     def after_last(self, tasks) -> None:
         """Tests those that were not tested after the last task."""
         first = next((rows[-1][0] for rows in self.rows.values()), 0)
@@ -93,7 +87,6 @@ class Measured:
     def matrices(self) -> dict[str, np.ndarray]:
         """Each metric's matrix, (T, T)."""
         size, matrices = len(self.names), {}
->>>>>>> main
         for name, rows in self.rows.items():
             matrix = np.full((size, size), np.nan)
             for i, (first, row) in enumerate(rows):

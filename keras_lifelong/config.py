@@ -2,9 +2,8 @@
 
 Every section of a configuration is a call: `method` of a method's constructor,
 `backbone` of a backbone function, `stream` of a stream's factory, `training` of
-`Training`, `training.optimizer` of a Keras optimizer. So one check serves all: the keys
-are compared with the callee's signature and the values with its annotations, and a new
-method needs no second list of its arguments here.
+`Training`, `training.optimizer` of a Keras optimizer. So one check serves all: of keys
+by the callee's signature, of values by its annotations.
 
 Precedence: defaults of the signatures < the YAML file < `--set`, in order.
 
@@ -100,8 +99,7 @@ class Config:
     @property
     def fit_arguments(self) -> dict[str, int]:
         """What `fit_stream` takes from the configuration."""
-        training = self.resolved["training"]
-        return {key: training[key] for key in FIT_ARGUMENTS}
+        return {key: self.resolved["training"][key] for key in FIT_ARGUMENTS}
 
     def build_stream(self) -> Any:
         """The `TaskStream`."""

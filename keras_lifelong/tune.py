@@ -45,6 +45,7 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
     """
     method = config.resolved["method"]["name"]
     cls = tuner_class(method)
+    given = _fit_arguments(config)
     settings = checks.arguments("search", config.resolved["search"], cls, skip=GIVEN)
     stream = config.build_stream()
     shape = stream.input_shape  # may read data: once, not for every trial
@@ -56,7 +57,7 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
     tuner = cls(
         build,
         stream,
-        **config.fit_arguments,
+        **given,
         **settings,
         seed=config.seed,
         directory=str(directory),
@@ -65,6 +66,21 @@ def make_tuner(config, directory: Path, overwrite: bool = False):
     )
     tuner.own_oracle.meant = config.to_yaml()  # chief and workers of one search
     return tuner
+
+
+def _fit_arguments(config) -> dict[str, int]:
+    """Those of `training` that a tuner takes; what is changed of the others is refused.
+
+    A search compares models by their scores on all tasks.
+    """
+    given = dict(config.fit_arguments)
+    for key, default in (("evaluate_every", 1), ("evaluate_last", 1)):
+        if (value := given.pop(key)) != default:
+            raise ValueError(
+                f"`training.{key}` must be {default} in a search, which tests all "
+                f"tasks. Received: {value}"
+            )
+    return given
 
 
 def draw(tuner, directory: Path) -> list[str]:

@@ -135,6 +135,7 @@ def test_par_is_tuned_by_its_thresholds(tmp_path):
         ("search.sampler=best", "no sampler 'best'. Known: ehvi"),
         ("search.space=all", "`space` must be one of"),
         ("search.max_trials=0", "`max_trials`"),
+        ("training.evaluate_every=2", "`training.evaluate_every` must be 1"),
         ("search={space: staged, max_trials: 4}", "`shared_trials` must be"),
         ("method={name: DEN}", "`tune` knows what to search for BindAndGrow and PAR"),
     ],

@@ -55,8 +55,8 @@ def interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Inte
     Raises:
         ValueError: if there is no value, or `level` is out of range.
 
-    >>> interval([1.0, 2.0, 3.0])  # t of two degrees of freedom is 4.303
-    Interval(mean=2.0, half=2.4841377117503577, count=3)
+    >>> round(interval([1.0, 2.0, 3.0]).half, 3)  # 4.303 / sqrt(3)
+    2.484
     """
     given = np.array(values, dtype="float64")
     if given.ndim != 1 or not given.size:

@@ -345,7 +345,7 @@ class LearningMixin(keras.Model):
             self._session.last = None  # a task of a stream stays learned
             seconds = time.perf_counter() - task_start
             measured.after_task(tasks, peak, seconds, time.perf_counter() - start)
-            measured.learned(calls.history.history)
+            measured.learned(calls.seen)
             if calls.stops:
                 break
         if not tasks:

@@ -216,7 +216,7 @@ def herded_ranks(features: np.ndarray, y: np.ndarray) -> np.ndarray:
         Floats (n,): 0 for the first of its class, 1 for the next, …
 
     >>> herded_ranks(np.array([[0.0], [1.0], [5.0]]), np.zeros(3, int)).tolist()
-    [1.0, 0.0, 2.0]
+    [2.0, 0.0, 1.0]
     """
     places, count = groups_of(y)
     ranks = np.empty(len(features))

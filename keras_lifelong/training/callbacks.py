@@ -138,6 +138,14 @@ class Callbacks:
             self._begin()
         self._call("on_train_end", self._logs(), of=self._once)
 
+    @property
+    def seen(self) -> dict[str, list]:
+        """The history of all epochs, those before a checkpoint included."""
+        for number, callback in enumerate(self._once):
+            if callback is self.history and self._kept is not None:
+                return self._kept.get(_key(number, callback), {}).get("history", {})
+        return self.history.history
+
     def _logs(self):
         """The last logs, as `Model.fit` hands them to `on_train_end`."""
         return {k: v[-1] for k, v in self.history.history.items() if v} or None
@@ -244,6 +252,8 @@ class Callbacks:
 
     def get_state(self) -> dict[str, Any]:
         """The number of the next epoch and what the callbacks keep, as JSON."""
+        if self._kept is not None:  # nothing was learned since they were given
+            return {"epoch": self.epoch, "states": self._kept}
         states = {}
         for number, callback in enumerate(self._once):
             state = callback_state.state_of(callback)

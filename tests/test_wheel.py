@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    words = ["wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder)]
+    words = ["wheel", "--no-deps", "-q", "-w", str(folder)]
     run(sys.executable, "-m", "pip", *words, str(ROOT))
     return next(folder.glob("*.whl"))
 

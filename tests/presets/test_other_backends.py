@@ -7,7 +7,7 @@ import sys
 import backends
 import pytest
 
-FILES = ("test_trust.py", "test_graphs.py", "test_weights.py", "test_layers.py")
+FILES = ("test_trust.py", "test_graphs.py", "test_weights.py", "test_many_layers.py")
 
 
 @pytest.mark.skipif(

@@ -31,11 +31,13 @@ from typing import Any
 from typing import Literal
 
 from keras_lifelong import checks
+from keras_lifelong import dotted
 from keras_lifelong.messages import shown
 from keras_lifelong.strict_yaml import dump
 from keras_lifelong.strict_yaml import parse
 
-FIT_ARGUMENTS = ("epochs", "batch_size", "evaluate_every", "evaluate_last")
+TESTING = ("evaluate_every", "evaluate_last")
+FIT_ARGUMENTS = ("epochs", "batch_size", *TESTING)
 SECTIONS = ("method", "backbone", "stream", "training", "seed", "search")
 
 
@@ -149,7 +151,7 @@ class Config:
 
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """Each key whose value differs -> (value here, value in `other`)."""
-        mine, theirs = flatten(self.resolved), flatten(other.resolved)
+        mine, theirs = (dotted.flatten(c.resolved) for c in (self, other))
         return {
             key: (mine.get(key), theirs.get(key))
             for key in {**mine, **theirs}
@@ -226,21 +228,16 @@ def override(raw: Any, overrides: Iterable[str]) -> dict[str, Any]:
     raw = copy.deepcopy(raw)
     for text in overrides:
         path, equals, value = text.partition("=")
-        *parents, last = path.strip().split(".")
-        if not equals or not value.strip() or not all([*parents, last]):
+        if not equals or not value.strip() or not all(path.strip().split(".")):
             raise ValueError(
                 "--set takes KEY=VALUE, such as training.epochs=1 or "
                 f"training.loss=null. Received: {shown(text)}"
             )
-        section = raw
-        for depth, key in enumerate(parents, 1):
-            section = section.setdefault(key, {})
-            if not isinstance(section, dict):
-                raise ValueError(
-                    f"`{path}` can't be set: `{'.'.join(parents[:depth])}` is "
-                    f"{shown(section)}, not a mapping. Received: --set {text}"
-                )
-        section[last] = parse(value)
+        found = parse(value)
+        try:
+            dotted.put(raw, path.strip(), found)
+        except ValueError as error:
+            raise ValueError(f"{error}. Received: --set {text}") from error
     return raw
 
 
@@ -387,14 +384,3 @@ def _call(
         "name": name,
         **checks.arguments(path, given, callee(name), _NOT_SET, _ELSEWHERE),
     }
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted path."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

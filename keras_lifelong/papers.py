@@ -23,6 +23,7 @@ from typing import Any
 
 from keras_lifelong import checks
 from keras_lifelong import config as config_lib
+from keras_lifelong import dotted
 from keras_lifelong.metrics.measures import MEASURES
 from keras_lifelong.strict_yaml import parse
 
@@ -118,14 +119,14 @@ class Table:
         raw = copy.deepcopy({**self.base, **row.config})
         try:
             for key, value in row.set.items():
-                _put(raw, key, value)
+                dotted.put(raw, key, copy.deepcopy(value))
             if fast < 1:
                 for key, value in self.fast.items():
-                    _put(raw, key, value)
+                    dotted.put(raw, key, copy.deepcopy(value))
                 for key in self.scaled:
-                    found = _get(raw, key)
+                    found = dotted.get(raw, key)
                     if isinstance(found, int):
-                        _put(raw, key, max(1, round(found * fast)))
+                        dotted.put(raw, key, max(1, round(found * fast)))
             return config_lib.resolve({**raw, "seed": seed})
         except ValueError as error:
             raise ValueError(f"row {name!r}: {error}") from error
@@ -230,23 +231,6 @@ def _row(key: str, given: Mapping[str, Any]) -> Row:
     return row
 
 
-def _put(raw: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    section = raw
-    for key in parents:
-        section = section.setdefault(key, {})
-        if not isinstance(section, dict):
-            raise ValueError(f"`{path}` can't be set: `{key}` is {section!r}")
-    section[last] = copy.deepcopy(value)
-
-
-def _get(raw: dict[str, Any], path: str) -> Any:
-    found: Any = raw
-    for key in path.split("."):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
-
-
 Share = Annotated[float, checks.In(0, 1, open_low=True)]
 
 
@@ -272,10 +256,19 @@ def find(name: str) -> tuple[Path, str]:
 
 def names() -> dict[str, Path]:
     """The tables that ship: name -> file."""
-    here = Path(__file__).parent  # a wheel holds them, a checkout has them beside
-    places = (Path("zoo_configs"), here / "zoo_configs", here.parent / "zoo_configs")
-    folder = next((f for f in places if (f / FOLDER).is_dir()), None)
+    folder = shipped(FOLDER)
     if folder is None:
         return {}
     files = sorted((folder / FOLDER).rglob("*.yaml"))
     return {str(f.relative_to(folder).with_suffix("")): f for f in files}
+
+
+def shipped(holding: str = "") -> Path | None:
+    """The folder `zoo_configs`, here or with the package; None if there is none.
+
+    Args:
+        holding: a folder that it is to have.
+    """
+    here = Path(__file__).parent  # a wheel holds them, a checkout has them beside
+    places = (Path("zoo_configs"), here / "zoo_configs", here.parent / "zoo_configs")
+    return next((f for f in places if (f / holding).is_dir()), None)

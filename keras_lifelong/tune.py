@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_lifelong import checks
+from keras_lifelong import config as config_lib
 from keras_lifelong.files import write_atomic
 
 PROJECT = "search"
@@ -74,8 +75,9 @@ def _fit_arguments(config) -> dict[str, int]:
     A search compares models by their scores on all tasks.
     """
     given = dict(config.fit_arguments)
-    for key, default in (("evaluate_every", 1), ("evaluate_last", 1)):
-        if (value := given.pop(key)) != default:
+    for key in config_lib.TESTING:
+        value, default = given.pop(key), getattr(config_lib.Training, key)
+        if value != default:
             raise ValueError(
                 f"`training.{key}` must be {default} in a search, which tests all "
                 f"tasks. Received: {value}"

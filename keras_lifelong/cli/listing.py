@@ -52,13 +52,13 @@ def _preset_line(name: str) -> str:
 
 def _configs() -> Iterable[tuple[str, str]]:
     """Path and first comment of each configuration, here or beside the package."""
-    here = Path(__file__).parents[1]  # a wheel holds them, a checkout has them beside
-    places = (Path("zoo_configs"), here / "zoo_configs", here.parent / "zoo_configs")
-    folder = next((f for f in places if f.is_dir()), None)
+    from keras_lifelong import papers
+
+    folder = papers.shipped()
     if folder is None:
         return
     for path in sorted(folder.rglob("*.yaml")):
-        if path.relative_to(folder).parts[0] != "papers":
+        if path.relative_to(folder).parts[0] != papers.FOLDER:
             yield str(path), _opening(path)
 
 

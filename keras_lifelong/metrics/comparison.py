@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong.dotted import flatten
 from keras_lifelong.metrics import comparison_table
 from keras_lifelong.metrics.intervals import Interval
 from keras_lifelong.metrics.intervals import interval
@@ -236,20 +237,10 @@ def _grouped(results: list[Result]) -> dict[str, list[Result]]:
 def _identity(result: Result) -> dict[str, Any]:
     """What makes a run what it is but for its seed, by dotted path."""
     config = {k: v for k, v in result.to_dict()["config"].items() if k != "seed"}
-    flat = _flat(config)
+    flat = flatten(config)
     flat.pop("stream.seed", None)
     own = {"method": result.method, "stream": result.stream, "backend": result.backend}
     return {**flat, "tasks": len(result.task_names), **own}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _names(identities: list[dict[str, Any]]) -> list[str]:

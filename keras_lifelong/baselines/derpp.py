@@ -61,14 +61,8 @@ class DERPP(Replaying):
         super().__init__(backbone, seed, pretrained, name, options)
 
     def replaying(self, past, shared):
-        variables = past.stack.variables
-        return self.phase(
-            "training with dark experience",
-            [*shared, *variables],
-            loss=self.dark_loss,
-            state=[*self.active_variables(), *variables],
-            arguments=past.arguments,
-            publish=past.publish,
+        return self.joint_phase(
+            "training with dark experience", past, shared, self.dark_loss
         )
 
     def dark_loss(self, x, y, weight, arguments):

@@ -19,7 +19,9 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.importance import drawn_labels
+from keras_lifelong.training.importance import kept
 from keras_lifelong.training.importance import log_likelihood_scale
+from keras_lifelong.training.importance import quadratic
 from keras_lifelong.training.importance import some_examples
 from keras_lifelong.training.importance import squared_gradients
 
@@ -49,6 +51,7 @@ class EWC(LifelongModel):
     """
 
     carries_inputs = True
+    penalty = staticmethod(quadratic)
 
     def __init__(
         self,
@@ -74,30 +77,22 @@ class EWC(LifelongModel):
 
     def learn(self, task):
         shared = self.network.trainable_variables
-        zeros = [np.zeros(v.shape, "float32") for v in shared]
-        curvature = [self.memory.get(("ewc", "f", i), z) for i, z in enumerate(zeros)]
-        pull = [self.memory.get(("ewc", "f_theta", i), z) for i, z in enumerate(zeros)]
+        curvature = kept(self.memory, ("ewc", "f"), shared)
+        pull = kept(self.memory, ("ewc", "f_theta"), shared)
         centre = [
             np.divide(p, f, out=np.zeros_like(p), where=f > 0)
             for p, f in zip(pull, curvature, strict=True)
         ]
         arguments = {
             "strength": np.float32(self.options.strength),
-            "curvature": curvature,
-            "centre": centre,
+            "importance": curvature,
+            "anchor": centre,
         }
         yield self.phase("training", shared, penalty=self.penalty, arguments=arguments)
 
         for i, (v, f) in enumerate(zip(shared, self.fisher(task), strict=True)):
             self.memory["ewc", "f", i] = curvature[i] + f
             self.memory["ewc", "f_theta", i] = pull[i] + f * ops.convert_to_numpy(v)
-
-    def penalty(self, weights, arguments):
-        triples = zip(
-            weights, arguments["curvature"], arguments["centre"], strict=False
-        )  # not the head
-        cost = sum(ops.sum(f * ops.square(w - centre)) for w, f, centre in triples)
-        return 0.5 * arguments["strength"] * cost
 
     def fisher(self, task) -> list[np.ndarray]:
         """F: diagonal Fisher information of the shared weights on training data.

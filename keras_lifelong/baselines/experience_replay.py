@@ -58,15 +58,7 @@ class ExperienceReplay(Replaying):
         super().__init__(backbone, seed, pretrained, name, options)
 
     def replaying(self, past, shared):
-        variables = past.stack.variables
-        return self.phase(
-            "training with replay",
-            [*shared, *variables],
-            loss=self.replay_loss,
-            state=[*self.active_variables(), *variables],
-            arguments=past.arguments,
-            publish=past.publish,
-        )
+        return self.joint_phase("training with replay", past, shared, self.replay_loss)
 
     def replay_loss(self, x, y, weight, arguments):
         """The mean loss over B_n ∪ B_M."""

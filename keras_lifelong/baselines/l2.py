@@ -12,6 +12,7 @@ from keras_lifelong.checks import Seed
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
+from keras_lifelong.training.importance import values_of
 
 
 @register
@@ -45,7 +46,7 @@ class L2(LifelongModel):
         first = self.task_names == [task.name]
         arguments = {
             "strength": np.float32(0 if first else self.options.strength),
-            "anchor": [ops.convert_to_numpy(v).copy() for v in shared],
+            "anchor": values_of(shared),
         }
         yield self.phase("training", shared, penalty=self.penalty, arguments=arguments)
 

@@ -58,7 +58,7 @@ class MAS(LifelongModel):
 
     def learn(self, task):
         shared = self.network.trainable_variables
-        omega = kept(self.memory, "mas", shared)
+        omega = kept(self.memory, ("mas",), shared)
         arguments = {
             "strength": np.float32(2 * self.options.strength),
             "importance": omega,

@@ -62,7 +62,7 @@ class OnlineEWC(EWC):
 
     def learn(self, task):
         shared, decay = self.network.trainable_variables, self.options.decay
-        past = kept(self.memory, "online_ewc", shared)  # F*
+        past = kept(self.memory, ("online_ewc",), shared)  # F*
         faded = [np.float32(decay) * f for f in past]  # γF*
         arguments = {
             "strength": np.float32(self.options.strength),

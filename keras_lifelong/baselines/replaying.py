@@ -63,6 +63,18 @@ class Replaying(LifelongModel):
         """The phase of a task that has others before it."""
         raise NotImplementedError
 
+    def joint_phase(self, name: str, past: replay.Replayed, shared: list, loss):
+        """A phase whose loss is of both: it trains the heads of earlier tasks, too."""
+        variables = past.stack.variables
+        return self.phase(
+            name,
+            [*shared, *variables],
+            loss=loss,
+            state=[*self.active_variables(), *variables],
+            arguments=past.arguments,
+            publish=past.publish,
+        )
+
     def drawn(self, arguments, rows: int) -> dict:
         """So many examples of the buffer, drawn with return."""
         return replay.drawn(arguments, self._draws.rows(rows, arguments["count"]))

@@ -60,7 +60,7 @@ class SI(LifelongModel):
 
     def learn(self, task):
         shared = self.network.trainable_variables
-        omega, start = kept(self.memory, "si", shared), values_of(shared)
+        omega, start = kept(self.memory, ("si",), shared), values_of(shared)
         self._way.reset()
         yield self.phase(
             "training",

@@ -44,10 +44,7 @@ def stack_heads(
     ]
     count = power_of_two(len(heads))
     width, units = heads[0][0].shape[0], max(bias.size for _, bias in heads)
-    kernel = np.zeros((count, width, units), "float32")
-    bias = np.full((count, units), ABSENT, "float32")
-    for i, (k, b) in enumerate(heads):
-        kernel[i, :, : b.size], bias[i, : b.size] = k, b
+    kernel, bias = filled_up(heads, (count, width, units))
     present = (np.arange(count) < len(heads)).astype("float32")
     stack = {"kernel": kernel, "bias": bias, "present": present}
     if set(compared) == {CLASSES}:
@@ -58,6 +55,25 @@ def stack_heads(
             size = heads[i][1].size
             present[i], parts[how][i, :size] = 0, 1 / size
     return {**stack, **parts}
+
+
+def filled_up(
+    heads: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Heads side by side, filled up with outputs that are never an answer.
+
+    Args:
+        heads: pairs of kernel (width, outputs) and bias (outputs,).
+        shape: heads that there is room for, width, and outputs of each.
+
+    Returns:
+        Kernel of this shape, and bias (heads, units).
+    """
+    kernel = np.zeros(shape, "float32")
+    bias = np.full((shape[0], shape[2]), ABSENT, "float32")
+    for i, (k, b) in enumerate(heads):
+        kernel[i, :, : b.size], bias[i, : b.size] = k, b
+    return kernel, bias
 
 
 def _two_outputs(kernel, bias):

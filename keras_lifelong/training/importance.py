@@ -181,10 +181,10 @@ def pull(weights, arguments) -> list:
     ]
 
 
-def kept(memory, prefix: str, variables: list) -> list[np.ndarray]:
-    """What a memory has under `(prefix, i)` for each variable; zeros at first."""
+def kept(memory, key: tuple[str, ...], variables: list) -> list[np.ndarray]:
+    """What a memory has under `(*key, i)` for each variable; zeros at first."""
     return [
-        memory.get((prefix, i), np.zeros(v.shape, "float32"))
+        memory.get((*key, i), np.zeros(v.shape, "float32"))
         for i, v in enumerate(variables)
     ]
 

@@ -19,6 +19,8 @@ from keras_lifelong.training.buffers import X
 from keras_lifelong.training.buffers import Y
 from keras_lifelong.training.data import power_of_two
 from keras_lifelong.training.distillation import ABSENT
+from keras_lifelong.training.distillation import filled_up
+from keras_lifelong.training.distillation import stacked_logits
 
 PARTS = ("kernel", "bias")
 
@@ -63,11 +65,8 @@ class HeadStack:
 
     def load(self, found: list[tuple]) -> None:
         """Copies heads in: pairs of a kernel (width, outputs) and a bias (outputs,)."""
-        kernel, bias = (np.zeros(v.shape, "float32") for v in self.variables)
-        bias[:] = ABSENT
-        for i, (k, b) in enumerate(found):
-            kernel[i, :, : b.size], bias[i, : b.size] = k, b
-        for variable, value in zip(self.variables, (kernel, bias), strict=True):
+        stacked = filled_up(found, tuple(self.variables[0].shape))
+        for variable, value in zip(self.variables, stacked, strict=True):
             variable.assign(value)
 
     def get(self, index: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,9 +83,8 @@ class HeadStack:
                 `capacity`.
             index: of the head of each, (batch,).
         """
-        kernel, bias = (ops.convert_to_tensor(v) for v in self.variables)
-        features = ops.cast(features, "float32")
-        others = ops.einsum("bf,hfu->bhu", features, kernel) + bias
+        stacked = dict(zip(PARTS, self.variables, strict=True))
+        others = stacked_logits(stacked, ops.cast(features, "float32"))
         missing = others.shape[-1] - mine.shape[-1]
         mine = ops.pad(mine, ((0, 0), (0, missing)), constant_values=ABSENT)
         each = ops.concatenate([others, mine[:, None]], axis=1)

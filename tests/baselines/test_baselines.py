@@ -138,8 +138,8 @@ def test_one_quadratic_is_the_sum_of_all_tasks():
     centre = ((f * theta).sum(0) / total).astype("float32")
     arguments = {
         "strength": np.float32(2),
-        "curvature": [total],
-        "centre": [centre],
+        "importance": [total],
+        "anchor": [centre],
     }
     arguments = keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
     step = 1e-2

@@ -13,16 +13,19 @@ from typing import Any
 import keras_lifelong
 from keras_lifelong import runs
 from keras_lifelong.files import write_atomic
+from keras_lifelong.metrics import Result
 from keras_lifelong.metrics import comparison_table
 from keras_lifelong.metrics.intervals import Interval
 from keras_lifelong.metrics.intervals import interval
 from keras_lifelong.metrics.measures import MEASURES
 from keras_lifelong.metrics.table import number
 from keras_lifelong.papers import OTHERS
+from keras_lifelong.papers import Row
 from keras_lifelong.papers import Table
 from keras_lifelong.run_directory import RunDirectory
 
 MACHINE, TABLE, PAGE = "machine.json", "table.json", "table.md"
+USUAL = ("acc", "forgetting", "capacity", "params", "seconds")  # shown of any row
 
 
 class Reproduction:
@@ -125,9 +128,10 @@ class Reproduction:
                 content["status"] = "failed"
         if not seeds or row.reason is not None:
             return content
+        results = self._results(name, seeds)
         measured = {}
-        for measure in dict.fromkeys([*self._usual(), *row.published]):
-            found = self._measured(name, measure, seeds)
+        for measure in dict.fromkeys([*USUAL, *row.published]):
+            found = self._measured(row, measure, results)
             if found is not None and math.isfinite(found.mean):
                 measured[measure] = {"mean": found.mean, "half": found.half}
         differences = {
@@ -142,33 +146,32 @@ class Reproduction:
             "seeds": seeds,
             "schedule": self.table.schedule(name, self.fast),
             "machine": _read(first.path / MACHINE),
-            "backend": first.result().backend,
+            "backend": results[seeds[0]].backend,
             "settings": self.table.config(name, seeds[0], self.fast).resolved,
         }
 
-    def _usual(self) -> list[str]:
-        return ["acc", "forgetting", "capacity", "params", "seconds"]
+    def _results(self, row: str, seeds: Sequence[int]) -> dict[int, Result]:
+        return {seed: self.directory(row, seed).result() for seed in seeds}
 
     def _measured(
-        self, name: str, measure: str, seeds: Sequence[int]
+        self, row: Row, measure: str, results: dict[int, Result]
     ) -> Interval | None:
-        other = self.table.rows[name].relative_to
-        if measure == "relative_seconds":
-            seeds = [s for s in seeds if s in self.seeds(str(other))]
-        values = []
-        for seed in seeds:
-            result = self.directory(name, seed).result()
-            if measure in MEASURES:
-                values.append(MEASURES[measure].of(result, result.metric))
-                continue
-            seconds = MEASURES["seconds"].of
-            own = seconds(result, result.metric)
-            if measure == "hours":
-                values.append(own / 3600)
-            else:
-                its = self.directory(str(other), seed).result()
-                values.append(own / seconds(its, its.metric))
-        return interval(values) if values else None
+        """A measure over seeds; None if there is none of it."""
+
+        def values(of: dict[int, Result], name: str) -> dict[int, float]:
+            return {s: MEASURES[name].of(r, r.metric) for s, r in of.items()}
+
+        if measure in MEASURES:
+            found = values(results, measure)
+        elif measure == "hours":
+            found = {s: v / 3600 for s, v in values(results, "seconds").items()}
+        else:
+            other = str(row.relative_to)
+            both = [seed for seed in self.seeds(other) if seed in results]
+            its = values(self._results(other, both), "seconds")
+            own = values(results, "seconds")
+            found = {seed: own[seed] / its[seed] for seed in both}
+        return interval(list(found.values())) if found else None
 
     def write(self) -> Path:
         """Writes `table.json` and `table.md`; returns the path of the latter."""

@@ -94,6 +94,12 @@ class RunDirectory:
         """
         return config_lib.load(self.path / CONFIG).differences(config)
 
+    def differing(self, config: config_lib.Config) -> str:
+        """`differences` as a message says them; "" if there are none."""
+        found = self.differences(config)
+        keys = [f"{k} is {a!r} there, {b!r} here" for k, (a, b) in found.items()]
+        return "; ".join(keys)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the directory for this process; the system lets go if it dies.

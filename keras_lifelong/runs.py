@@ -127,11 +127,9 @@ def finished(directory: RunDirectory, config: config_lib.Config) -> Result | Non
     """
     if not directory.started:
         return None
-    differences = directory.differences(config)
-    if differences:
-        keys = [f"{k} is {a!r} there, {b!r} here" for k, (a, b) in differences.items()]
+    if differing := directory.differing(config):
         raise ValueError(
-            f"{directory.path} holds a run of another configuration: {'; '.join(keys)}"
+            f"{directory.path} holds a run of another configuration: {differing}"
         )
     return directory.result() if directory.has_results else None
 

@@ -41,11 +41,10 @@ def asked(arguments: SimpleNamespace) -> tuple[Any, Any]:
 def check_same(directory: Any, config: Any) -> None:
     """Raises a UsageError if a directory holds a run of another configuration."""
     with asked_wrongly():
-        differences = directory.differences(config)
-    if differences:
+        differing = directory.differing(config)
+    if differing:
         state = "a finished" if directory.has_results else "an interrupted"
-        keys = [f"{k} is {a!r} there, {b!r} here" for k, (a, b) in differences.items()]
         raise UsageError(
             f"{directory.path} holds {state} run of another configuration: "
-            f"{'; '.join(keys)}. Give another --output_dir, or --overwrite"
+            f"{differing}. Give another --output_dir, or --overwrite"
         )

@@ -172,7 +172,9 @@ class UsingMixin(keras.Model):
         network = self.plain_network(layers)
         kernel, bias = (ops.convert_to_numpy(part) for part in reading.head)
         activation = heads.activation(self.loss_kind(name))
-        head = keras.layers.Dense(kernel.shape[1], activation, name="outputs")
+        head = keras.layers.Dense(
+            kernel.shape[1], activation, name="outputs", dtype="float32"
+        )
         safe = "".join(c if c.isalnum() else "_" for c in name).strip("_") or "task"
         safe = safe if safe[0].isalpha() else f"task_{safe}"
         if isinstance(network, keras.Sequential):

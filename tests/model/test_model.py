@@ -156,6 +156,22 @@ def test_task_model_is_plain_and_predicts_the_same(method, conv, tmp_path, kept)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), out, atol=1e-6)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_in_half_precision_the_head_of_a_task_model_computes_in_float32(policy, eager):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        layer = keras.layers.Dense(3, activation="relu")
+        model = kl.Finetune(keras.Sequential([keras.Input((6,)), layer]))
+        model.compile("sgd")
+        x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+        model.fit(kl.Task("a", train=(x, np.arange(8) % 2)), verbose=0)
+        found = model.task_model("a").predict(x, verbose=0)
+        assert found.dtype == "float32"
+        np.testing.assert_allclose(found, model.predict(x, task="a"), atol=1e-6)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
 def test_summary_says_what_there_is(capsys, kept):
     kept("DEN", False).summary()
     kept("Finetune", False).summary()

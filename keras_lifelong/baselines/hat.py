@@ -138,8 +138,8 @@ class HAT(LifelongModel):
             count = int(data.cardinality()) if is_dataset(data) else len(data[1])
             if count < 0:
                 raise ValueError(
-                    "HAT anneals s over the batches of an epoch: `steps_per_epoch` must "
-                    f"say how many there are. Task {task.name!r} is a data set of "
+                    "HAT anneals s over the batches of an epoch: `steps_per_epoch` "
+                    f"must say how many there are. Task {task.name!r} is a data set of "
                     "unknown length."
                 )
             steps = -(-count // settings.batch_size)

@@ -199,14 +199,14 @@ class ICaRL(Replaying):
     # What it can learn
 
     def check_spec(self, name, spec):
-        super().check_spec(name, spec)
-        distillation.check_own_head(type(self).__name__, name, spec)
         if not kinds.get(spec.kind).by_index:
             raise ValueError(
                 "ICaRL learns categorical tasks: a class is the mean of its exemplars. "
                 f"Received task {name!r} of kind {spec.kind!r}. A yes or no may be a "
                 "categorical task of two classes."
             )
+        super().check_spec(name, spec)
+        distillation.check_own_head(type(self).__name__, name, spec)
 
     def check_room(self, task) -> None:
         """Raises a ValueError if some class would have no exemplar."""

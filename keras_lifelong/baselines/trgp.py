@@ -1,9 +1,9 @@
 """TRGP: Trust Region Gradient Projection for Continual Learning.
 
-Lin, Yang, Fan, Zhang, ICLR 2022: where the gradient of a new task lies in the space of
-inputs of an old one, ‖Proj_S(∇L)‖ ≥ ε ‖∇L‖ (Eq. 4), the old task is trusted: its part of
-the weights is scaled for the new one, W_eff = W + Σ_j S_j (Q_j - I) S_jᵀ W, and Q is
-learned (Eq. 5 to 7). W itself is learned as in GPM, at a right angle to all spaces.
+Lin, Yang, Fan, Zhang, ICLR 2022: where the gradient of a task lies in the space S of
+inputs of an old one, ‖Proj_S(∇L)‖ ≥ ε ‖∇L‖ (Eq. 4), the old task is trusted: its part
+of the weights is scaled, W_eff = W + Σ_j S_j (Q_j - I) S_jᵀ W, and Q is learned (Eq. 5
+to 7). W itself is learned as in GPM, at a right angle to all spaces.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Changes:
             change: for each of them (n, outputs).
         """
         kept = self._kept.get(key)
-        if kept is None or any(a is not b for a, b in zip(kept[0], (rows, change))):
+        if kept is None or kept[0][0] is not rows or kept[0][1] is not change:
             if not all(0 <= row < basis.shape[1] for row in rows):
                 raise ValueError(
                     f"task {key[0]!r} scales directions {rows.tolist()} of layer "
@@ -283,7 +283,7 @@ class TRGP(Projecting):
             for v, part in zip(variables, parts_of(whole, variables), strict=True):
                 now = values[place[id(v)]]
                 now = backend.snapshot([v])[0] if now is None else now
-                values[place[id(v)]] = ops.convert_to_tensor(now) + part
+                values[place[id(v)]] = ops.add(now, part)
         return dataclasses.replace(reading, values=values)
 
     def release(self, name):

@@ -64,7 +64,9 @@ class Gates:
                 why = "an activation of each unit by itself, not softmax"
             else:
                 continue
-            raise ValueError(f"{method} cannot carry the layer {path!r}: it needs {why}.")
+            raise ValueError(
+                f"{method} cannot carry the layer {path!r}: it needs {why}."
+            )
         self.units = [layer.kernel.shape[-1] for layer in self.layers.values()]
         self._number = {path: i for i, path in enumerate(self.layers)}
         self._waiting: dict[Wire, int] = {}  # wires that their reader is to gate
@@ -76,12 +78,12 @@ class Gates:
         if step.path in self._number:
             self._waiting[step.outputs[0]] = self._number[step.path]
         elif len(given) == 1 and given[0] in self._waiting:
-            if _is_by_unit(step) or isinstance(step.layer, NORMALIZATIONS):
+            if by_unit(step) or isinstance(step.layer, NORMALIZATIONS):
                 self._waiting[step.outputs[0]] = self._waiting[given[0]]
 
     def gated_by(self, step: Step) -> dict[Wire, int]:
         """Which of its inputs a step gates before it reads them, and by which layer."""
-        if _is_by_unit(step):
+        if by_unit(step):
             return {}
         return {w: self._waiting[w] for w in step.inputs if w in self._waiting}
 
@@ -162,7 +164,7 @@ class Gates:
         return found
 
 
-def _is_by_unit(step: Step) -> bool:
+def by_unit(step: Step) -> bool:
     """Whether a step does the same with each unit, whatever the others are."""
     layer, wire = step.layer, step.outputs[0]
     if isinstance(layer, layers.BatchNormalization):
@@ -170,6 +172,11 @@ def _is_by_unit(step: Step) -> bool:
     if isinstance(layer, layers.Activation):
         return layer.get_config()["activation"] not in _MIXING
     return isinstance(layer, (*_ACTIVATIONS, *_NOISE))
+
+
+def by_channel(layer) -> bool:
+    """Whether a layer does the same with each channel of places: pools, pads, cuts."""
+    return type(layer).__name__.startswith(_BY_CHANNEL) and _is_last(layer)
 
 
 def _keeps_zero(layer) -> bool:
@@ -187,9 +194,9 @@ def _through(step: Step, given: list[np.ndarray], wire: Wire) -> np.ndarray:
     """How open the channels of what a step gives are, from those that it is given."""
     layer, name, size = step.layer, type(step.layer).__name__, wire.shape[-1]
     if len(given) == 1 and len(step.inputs[0].shape) > 1:
-        if _is_by_unit(step) and _keeps_zero(layer):
+        if by_unit(step) and _keeps_zero(layer):
             return given[0]
-        if name.startswith(_BY_CHANNEL) and _is_last(layer):
+        if by_channel(layer):
             return given[0]
         if isinstance(layer, layers.Flatten) and _is_last(layer):
             places = step.inputs[0].shape[1:-1]

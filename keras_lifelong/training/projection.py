@@ -55,7 +55,7 @@ class ProjectedLayers:
                 continue
             if isinstance(layer, NORMALIZATIONS):
                 self.own += layer.variables
-            elif _is_product(layer):
+            elif is_product(layer):
                 self.layers[path] = layer
             else:
                 raise ValueError(
@@ -91,7 +91,8 @@ class ProjectedLayers:
         return found
 
 
-def _is_product(layer) -> bool:
+def is_product(layer) -> bool:
+    """Whether a layer is a product of inputs, or patches, and one kernel."""
     if type(layer) is keras.layers.Dense:
         return True
     return type(layer) in CONVOLUTIONS and layer.groups == 1
@@ -205,7 +206,7 @@ def chosen_directions(
     along = (wide * (moments @ wide)).sum(0)
     sizes = np.concatenate([along, sizes[: len(moments) - count]])
     order = np.argsort(-sizes, kind="stable")
-    wanted = (share - 1e-9) * np.trace(moments)
+    wanted = (share - 1e-6) * np.trace(moments)  # of the basis' float32
     first = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
     chosen = np.sort(order[: first if wanted > 0 else 0])
     new = int((chosen >= count).sum())  # they are the first of what is left

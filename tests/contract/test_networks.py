@@ -36,7 +36,12 @@ REFUSED = {
         if not registry.get(method).carries_inputs
     },
     **{
-        ("GPM", network): "it projects the steps of Dense, Conv1D and Conv2D layers"
+        (method, network): f"it {does} Dense, Conv1D and Conv2D layers"
+        for method, does in (
+            ("GPM", "projects the steps of"),
+            ("TRGP", "projects the steps of"),
+            ("HAT", "gates the units of"),
+        )
         for network in (
             "mobilenet_like",
             "squeeze_excite",

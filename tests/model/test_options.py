@@ -95,6 +95,7 @@ ARGUMENTS = {
             ("DERPP", "alpha beta"),
             ("AGEM", ""),
             ("GEM", "margin"),
+            ("ICaRL", ""),
         )
     },
     "GPM": {
@@ -103,6 +104,13 @@ ARGUMENTS = {
         "count": "samples",
         "switch": "pretrained",
     },
+    "TRGP": {
+        "part": "threshold trust",
+        "amount": "increase",
+        "count": "samples related",
+        "switch": "pretrained",
+    },
+    "HAT": {"amount": "strength", "switch": "pretrained"},
     "PackNet": {"count or None": "retrain_epochs", "switch": "pretrained"},
     "WSN": {"some part": "capacity", "switch": "pretrained"},
     "SupSup": {"some part": "capacity", "switch": "pretrained"},
@@ -151,6 +159,7 @@ CHOICES = {
 }
 OTHERS = [
     ("PackNet", "prune", "a number in (0, 1)", [0, 1, 1.5, NAN, True, "a", None]),
+    ("HAT", "s_max", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
     ("LASEM", "prune", "a number in [0, 1)", [1, 1.0, -0.1, NAN, "a", True, None]),
     ("LASEM", "probability", "a number in (0, 1], or None", [0, 1.5, "a", True]),
     ("LASEM", "searched", "a list, each a string, or None", ["a", [1]]),

@@ -36,7 +36,7 @@ class CPG(Masking):
     followed by `prune_epochs`. There is no forgetting.
 
     With a `target`, the network grows while the main metric on validation data does
-    not reach it, and pruning ends before it would fall below. To grow is to open units
+    not reach it, and, where it does, pruning ends before it falls below. To grow is to open units
     that are there from the start, closed: `max_width` is how many times as wide the
     network may become, its last layer apart. Sequential chains of dense and
     convolutional layers grow; any network is carried with `max_width=1`.
@@ -99,6 +99,7 @@ class CPG(Masking):
         while self.misses(result) and self.grow(task, result):
             free = self.free(used)
             result = yield self.picking("picking, wider", used, free)
+        out_of_reach = self.misses(result)  # then there is nothing to hold
         new, steps = free, self.options.prune_steps
         for i in range(steps if self.options.prune else 0):
             share = self.options.prune * (1 - (1 - (i + 1) / steps) ** 3)
@@ -106,7 +107,7 @@ class CPG(Masking):
             left = self.smaller(free, new, share)
             epochs = self.options.prune_epochs
             result = yield self.picking("compacting", used, left, epochs=epochs)
-            if self.misses(result):
+            if self.misses(result) and not out_of_reach:
                 self.put_back(before)
                 break
             new = left
@@ -229,7 +230,7 @@ class CPG(Masking):
 
     def score_of(self, result) -> float:
         """The main metric on validation data at the end of a phase."""
-        return float(result.history[f"val_{self.main_metric}"][-1])
+        return float(result.history[f"val_{self.main_metric.name}"][-1])
 
     def widths(self) -> list[int]:
         """How many units of each dense or convolutional layer are open."""

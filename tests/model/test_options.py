@@ -111,6 +111,12 @@ ARGUMENTS = {
         "switch": "pretrained",
     },
     "HAT": {"amount": "strength", "switch": "pretrained"},
+    "CPG": {
+        "some part": "growth pick_rate",
+        "count": "prune_steps",
+        "count or None": "prune_epochs",
+        "switch": "pretrained",
+    },
     "PackNet": {"count or None": "retrain_epochs", "switch": "pretrained"},
     "WSN": {"some part": "capacity", "switch": "pretrained"},
     "SupSup": {"some part": "capacity", "switch": "pretrained"},
@@ -160,6 +166,9 @@ CHOICES = {
 OTHERS = [
     ("PackNet", "prune", "a number in (0, 1)", [0, 1, 1.5, NAN, True, "a", None]),
     ("HAT", "s_max", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
+    ("CPG", "max_width", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
+    ("CPG", "prune", "a number in [0, 1)", [1, 1.0, -0.1, NAN, "a", True, None]),
+    ("CPG", "target", "a number or None", [NAN, INF, "a", True]),
     ("LASEM", "prune", "a number in [0, 1)", [1, 1.0, -0.1, NAN, "a", True, None]),
     ("LASEM", "probability", "a number in (0, 1], or None", [0, 1.5, "a", True]),
     ("LASEM", "searched", "a list, each a string, or None", ["a", [1]]),

@@ -177,8 +177,8 @@ def _results(tasks, result) -> str:
         f"Mean {metric} {number(result.acc)}, backward transfer "
         f"{number(result.bwt, sign=True)}, forgetting {number(result.forgetting)}, on "
         f"the test data of {as_markdown(_public(result.stream))}; "
-        f"{result.capacity:.2f} times the parameters of the base network. All numbers are in "
-        "`metrics.json`.",
+        f"{result.capacity:.2f} times the parameters of the base network. All numbers "
+        "are in `metrics.json`.",
     ]
     return "\n".join(lines)
 

@@ -154,7 +154,9 @@ def pytest_collection_modifyitems(items):
     elsewhere = slow.BACKEND != "tensorflow"
     for item in items:
         compiles_long = item.path.name == "test_networks.py" or any(
-            f"[{name}{end}" in item.name for name in slow.ELSEWHERE for end in "]- "
+            f"[{name}{end}" in item.name
+            for name in slow.ELSEWHERE[slow.BACKEND]
+            for end in "]- "
         )
         if item.nodeid in listed or (elsewhere and compiles_long):
             item.add_marker("slow")

@@ -40,10 +40,10 @@ ALWAYS = {  # what a change breaks without being seen elsewhere
 }
 # On another backend the contract of these is slow: ARI's compiles for minutes, and of
 # other baselines some stand for all.
-_OTHERS = "ARI AGEM DERPP GEM GPM MAS OnlineEWC PackNet SupSup WSN"
+_OTHERS = "ARI AGEM DERPP ExperienceReplay GEM GPM MAS OnlineEWC PackNet SupSup WSN"
 ELSEWHERE = {
     "tensorflow": (),
-    "jax": (*_OTHERS.split(), *"ExperienceReplay Independent L2 LwF SI".split()),
+    "jax": (*_OTHERS.split(), *"Independent L2 LwF SI".split()),
     "torch": tuple(_OTHERS.split()),
 }
 _HERE = Path(__file__).parent

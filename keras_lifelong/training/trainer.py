@@ -20,6 +20,7 @@ from keras_lifelong.training import optimizers
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData
+from keras_lifelong.training.example_gradients import ExampleGradients
 from keras_lifelong.training.feeding import Feed
 from keras_lifelong.training.feeding import parts
 from keras_lifelong.training.layer_losses import flattened
@@ -300,6 +301,30 @@ class Trainer:
             return wanted
         layers = flattened(self.model.active_body())
         return _prefers_xla(variables) and all(x.supports_jit for x in layers)
+
+    def mean_of_gradients(self, of, objective, x, y, variables) -> list[np.ndarray]:
+        """The mean over examples of a function of the gradient of each by itself.
+
+        Args:
+            of: of a gradient (see `ExampleGradients`).
+            objective: bound method of the model, of features, labels and weights.
+            x, y: examples (n, …), or `Columns`, and labels (n, …).
+            variables: those of the active network that gradients are taken by.
+
+        Returns:
+            An array for each of `variables`, of its shape.
+        """
+        state, network = self.model.active_variables(), self.model.active_body()
+        variables = list(variables)
+        ids = tuple(id(v) for v in [*variables, *state])
+        found = self._forwards.get(
+            (of, objective, id(network), self.model.loss_key(), ids),
+            lambda: ExampleGradients(
+                of, network, objective, variables, state, self.uses_xla(state)
+            ),
+            owns=(network, variables, state),
+        )
+        return found.mean(x, y)
 
     # Inference
 

@@ -36,9 +36,9 @@ class CPG(Masking):
     followed by `prune_epochs`. There is no forgetting.
 
     With a `target`, the network grows while the main metric on validation data does
-    not reach it, and, where it does, pruning ends before it falls below. To grow is to open units
-    that are there from the start, closed: `max_width` is how many times as wide the
-    network may become, its last layer apart. Sequential chains of dense and
+    not reach it, and, where it does, pruning ends before it falls below. To grow is to
+    open units that are there from the start, closed: `max_width` is how many times as
+    wide the network may become, its last layer apart. Sequential chains of dense and
     convolutional layers grow; any network is carried with `max_width=1`.
 
     The paper gives each task a goal of its own, that of fine-tuning, and trains M̂ with

@@ -25,7 +25,6 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.data import power_of_two
-from keras_lifelong.training.importance import mean_of_gradients
 from keras_lifelong.training.importance import some_examples
 from keras_lifelong.training.masks import call_with
 from keras_lifelong.training.projection import chosen_directions
@@ -184,14 +183,14 @@ class TRGP(Projecting):
         x, y = some_examples(task.train, self.options.samples, rng)
         layers = [x.trainable_variables for x in self._projected.layers.values()]
         flat = [v for variables in layers for v in variables]
-        active, xla = self.active_variables(), self.trainer.xla
-        means = iter(mean_of_gradients(itself, self.surprise, x, y, flat, active, xla))
+        means = self.trainer.mean_of_gradients(itself, self.surprise, x, y, flat)
+        means = iter(means)
         found = [[next(means) for _ in variables] for variables in layers]
         return [ops.convert_to_numpy(rows_of(parts)) for parts in found]
 
-    def surprise(self, x, y):
-        """The loss of one example, a scalar."""
-        return self.head_loss(y, self.logits(x), ops.ones((1,), "float32"))
+    def surprise(self, features, y, weight):
+        """The loss of examples by their features (n, width), a sum."""
+        return self.head_loss(y, self.head(features), weight) * ops.sum(weight)
 
     # Scaled weight projection
 

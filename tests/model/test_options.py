@@ -106,6 +106,7 @@ ARGUMENTS = {
     "PackNet": {"count or None": "retrain_epochs", "switch": "pretrained"},
     "WSN": {"some part": "capacity", "switch": "pretrained"},
     "SupSup": {"some part": "capacity", "switch": "pretrained"},
+    "ProgressiveNetwork": {"switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
     "Finetune": {"switch": "pretrained"},
     "Independent": {"switch": "pretrained"},
@@ -140,6 +141,7 @@ CHOICES = {
         "selection": "one of 'estimator', 'random', 'exemplar_loss' or 'drawn'",
         "keep": "one of 'one', 'each' or 'sum'",
     },
+    "ProgressiveNetwork": {"lateral": "'joint' or 'apart'"},
     "EWC": {"fisher": "'sampled' or 'empirical'"},
     "OnlineEWC": {
         "fisher": "'sampled' or 'empirical'",

@@ -12,7 +12,7 @@ from keras import ops
 from keras_lifelong import networks
 from keras_lifelong.graph import Graph
 from keras_lifelong.layers.cell import CellNetwork
-from keras_lifelong.methods.par.switched import SwitchedNetwork
+from keras_lifelong.layers.switched import SwitchedNetwork
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.state import AllInMemory

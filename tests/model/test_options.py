@@ -106,6 +106,7 @@ ARGUMENTS = {
     "PackNet": {"count or None": "retrain_epochs", "switch": "pretrained"},
     "WSN": {"some part": "capacity", "switch": "pretrained"},
     "SupSup": {"some part": "capacity", "switch": "pretrained"},
+    "APD": {"amount": "sparsity", "positive": "strength", "switch": "pretrained"},
     "ProgressiveNetwork": {"switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
     "Finetune": {"switch": "pretrained"},

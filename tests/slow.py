@@ -30,7 +30,7 @@ ALWAYS = (  # what a change breaks without being seen elsewhere
 # On other backends the contract of these is slow: ARI's compiles for minutes, and of
 # other baselines SI and ExperienceReplay stand for all.
 ELSEWHERE = tuple(
-    "ARI AGEM APD DERPP GEM GPM MAS OnlineEWC PackNet ProgressiveNetwork SupSup "
+    "ARI AGEM APD DERPP GEM GPM MAS MNTDP OnlineEWC PackNet ProgressiveNetwork SupSup "
     "WSN".split()
 )
 LISTED = Path(__file__).with_name("slow.txt")

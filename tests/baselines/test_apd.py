@@ -142,8 +142,8 @@ def test_the_slope_of_what_earlier_tasks_ask(learned):
             total = total + 0.3 * abs(best) + 2.0 * (rest - best) ** 2
         return total
 
-    step = 1e-5
-    numeric = (cost(drift.astype("float64") + step) - cost(drift - step)) / (2 * step)
+    step, at = 1e-5, drift.astype("float64")
+    numeric = (cost(at + step) - cost(at - step)) / (2 * step)
     model._trained.drifts[0].assign(drift)
     model._trained.drifts[1].assign(np.zeros((5, 4)))
     nothing = [np.zeros((1, 4), "float32"), np.zeros((1, 5, 4), "float32")]

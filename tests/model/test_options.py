@@ -109,6 +109,7 @@ ARGUMENTS = {
     "APD": {"amount": "sparsity", "positive": "strength", "switch": "pretrained"},
     "ProgressiveNetwork": {"switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
+    "MNTDP": {"count": "neighbours samples", "switch": "pretrained"},
     "Finetune": {"switch": "pretrained"},
     "Independent": {"switch": "pretrained"},
     "Joint": {"switch": "pretrained"},
@@ -172,12 +173,15 @@ OTHERS = [
         [-1, 0.5, True, None, {"a": -1}, {"a": False}],
     ),
     ("BindAndGrow", "groups", "an integer of at least 2 or None", [1, 2.0, True]),
-    (
-        "BindAndGrow",
-        "parts",
-        "a mapping, each a list, each a string, a list, each a list, each a string, "
-        "or None",
-        ["a", ["a"], {"a": "b"}, [[1]]],
+    *(
+        (
+            method,
+            "parts",
+            "a mapping, each a list, each a string, a list, each a list, each a "
+            "string, or None",
+            ["a", ["a"], {"a": "b"}, [[1]]],
+        )
+        for method in ("BindAndGrow", "MNTDP")
     ),
     ("BindAndGrow", "samples", "an integer of at least 3", [2, 3.0, None]),
     ("BindAndGrow", "candidates", "a mapping, each a list", [["a"], {"a": "b"}]),

@@ -104,7 +104,7 @@ class Trainer:
         if seed is None:
             seed = derive_seed(model.seed, model.task_index(task.name), index)
         active, key = model.active_variables(), model.loss_key()
-        program, arguments = self._ready(phase, data, seed, active, key)
+        program, arguments = self.prepared(phase, data, seed, active, key)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         feed = Feed(data, settings, lambda epoch: derive_seed(seed, epoch))
         log = Log(phase)
@@ -180,7 +180,7 @@ class Trainer:
         callbacks.on_test_end(-(-rows // size), scores)
         return scores
 
-    def _ready(self, phase, data, seed, active, loss_key=None):
+    def prepared(self, phase, data, seed, active, loss_key=None):
         """A phase's program, as it begins, and its arguments as tensors.
 
         Args:
@@ -208,7 +208,7 @@ class Trainer:
         data = ArrayData(
             x, y, phase.batch_size, self._buckets, exact=self._mixes_rows()
         )
-        program, arguments = self._ready(phase, data, seed, phase.state)
+        program, arguments = self.prepared(phase, data, seed, phase.state)
         calls = _NoCalls()
         for epoch in range(phase.epochs):
             blocks = data.epoch(derive_seed(seed, epoch), None)

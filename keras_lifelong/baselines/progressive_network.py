@@ -185,6 +185,14 @@ class ProgressiveNetwork(LifelongModel):
     def template_variables(self):
         return self.network.variables  # of as many columns as the active task has
 
+    def memory_changed(self):
+        """Makes the columns that there are: where functions are traced none can be."""
+        memory = self.memory
+        listed = [r.notes.get("columns", []) for r in memory.records.values()]
+        whole = [x for x in listed if all(("column", c, 0) in memory for c in x)]
+        for count in range(1, max(map(len, whole), default=0) + 1):
+            self.network.of(str(count))
+
     def reading_of(self, name, memory, training=None):
         self._record(name, memory)
         columns = self.columns(name, memory)

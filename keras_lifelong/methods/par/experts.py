@@ -195,6 +195,9 @@ class ExpertsModel(AllInMemory, LifelongModel):
         head = self._head_of(name, memory, training)
         return Reading(body, body.variables, values, head)
 
+    def template_variables(self):
+        return self.network.variables  # of the cells that the active task has
+
     def active_body(self):
         return self.network.current()
 

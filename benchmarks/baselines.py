@@ -53,6 +53,9 @@ METHODS = {
     "WSN c=.1": ("WSN", {"capacity": 0.1}, 96.14),
     "WSN c=.3": ("WSN", {"capacity": 0.3}, 96.41),
     "SupSup": ("SupSup", {"capacity": 0.5}, 96.31),
+    "ProgressiveNetwork": ("ProgressiveNetwork", {}, None),
+    "APD": ("APD", {}, None),
+    "MNTDP": ("MNTDP", {}, None),
 }
 
 

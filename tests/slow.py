@@ -42,6 +42,7 @@ ALWAYS = {  # what a change breaks without being seen elsewhere
 # other baselines some stand for all.
 _OTHERS = "ARI AGEM DERPP ExperienceReplay GEM GPM MAS OnlineEWC PackNet SupSup WSN"
 _OTHERS += " CPG HAT ICaRL TRGP"
+_OTHERS += " APD MNTDP ProgressiveNetwork"
 ELSEWHERE = {
     "tensorflow": (),
     "jax": (*_OTHERS.split(), *"Independent L2 LwF SI".split()),

@@ -61,8 +61,8 @@ class Masking(LifelongModel):
         for i in range(self.kernel_count):
             key = ("mask", name, i)
             if key in memory:
-                weights = memory["weights", i]
-                values[i] = self._products.get((name, i), weights, memory[key])
+                parts = memory["weights", i], memory[key]
+                values[i] = self._products.get((name, i), parts, masks.product)
         return values
 
     def settle(self, name: str, weights: list, mask: list) -> None:

@@ -120,7 +120,10 @@ ARGUMENTS = {
     "PackNet": {"count or None": "retrain_epochs", "switch": "pretrained"},
     "WSN": {"some part": "capacity", "switch": "pretrained"},
     "SupSup": {"some part": "capacity", "switch": "pretrained"},
+    "APD": {"amount": "sparsity", "positive": "strength", "switch": "pretrained"},
+    "ProgressiveNetwork": {"switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
+    "MNTDP": {"count": "neighbours samples", "switch": "pretrained"},
     "Finetune": {"switch": "pretrained"},
     "Independent": {"switch": "pretrained"},
     "Joint": {"switch": "pretrained"},
@@ -154,6 +157,7 @@ CHOICES = {
         "selection": "one of 'estimator', 'random', 'exemplar_loss' or 'drawn'",
         "keep": "one of 'one', 'each' or 'sum'",
     },
+    "ProgressiveNetwork": {"lateral": "'joint' or 'apart'"},
     "EWC": {"fisher": "'sampled' or 'empirical'"},
     "OnlineEWC": {
         "fisher": "'sampled' or 'empirical'",
@@ -187,12 +191,15 @@ OTHERS = [
         [-1, 0.5, True, None, {"a": -1}, {"a": False}],
     ),
     ("BindAndGrow", "groups", "an integer of at least 2 or None", [1, 2.0, True]),
-    (
-        "BindAndGrow",
-        "parts",
-        "a mapping, each a list, each a string, a list, each a list, each a string, "
-        "or None",
-        ["a", ["a"], {"a": "b"}, [[1]]],
+    *(
+        (
+            method,
+            "parts",
+            "a mapping, each a list, each a string, a list, each a list, each a "
+            "string, or None",
+            ["a", ["a"], {"a": "b"}, [[1]]],
+        )
+        for method in ("BindAndGrow", "MNTDP")
     ),
     ("BindAndGrow", "samples", "an integer of at least 3", [2, 3.0, None]),
     ("BindAndGrow", "candidates", "a mapping, each a list", [["a"], {"a": "b"}]),

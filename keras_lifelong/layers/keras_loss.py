@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +15,22 @@ from keras_lifelong.heads.losses import HeadLoss
 
 # These compare class indices with what is predicted of each class.
 _OF_INDICES = (keras.losses.SparseCategoricalCrossentropy,)
+
+
+def _classes() -> dict[Any, Callable]:
+    """Keras' classes of losses by Keras' functions of them.
+
+    >>> _classes()[keras.losses.kl_divergence].__name__
+    'KLDivergence'
+    """
+    everything = vars(keras.losses)
+    classes = {k.lower(): v for k, v in everything.items() if inspect.isclass(v)}
+    functions = filter(inspect.isfunction, everything.values())
+    spelled = {function: function.__name__.replace("_", "") for function in functions}
+    return {f: classes[name] for f, name in spelled.items() if name in classes}
+
+
+_CLASS_OF = _classes()
 
 
 @dataclasses.dataclass(frozen=True, eq=True)
@@ -63,9 +81,9 @@ def as_loss(loss: Any) -> Any:
     """What `compile(loss=...)` was given, as it is kept.
 
     Args:
-        loss: None or one of our names, which stay as they are; Keras' name of a loss, a
-            `keras.losses.Loss`, its configuration, or a function of `(y, predictions)`
-            that gives each example's loss.
+        loss: None or one of our names, which stay as they are; Keras' name of a loss,
+            its function or a `keras.losses.Loss`, whose configuration will do; or a
+            function of `(y, predictions)` that gives each example's loss.
 
     Raises:
         ValueError: if it is none of these, or sums where the mean is taken.
@@ -81,8 +99,8 @@ def as_loss(loss: Any) -> Any:
             found = keras.losses.get(loss)
         except (ValueError, TypeError):
             found = None
-        if callable(found) and isinstance(loss, str):
-            found = _class_of(found)
+    if inspect.isfunction(found) and found in _CLASS_OF:
+        found = _CLASS_OF[found]()
     if not callable(found) or isinstance(found, type):
         raise ValueError(
             f"`loss` must be None, one of {tuple(heads.loss_choices())}, a name or "
@@ -93,6 +111,12 @@ def as_loss(loss: Any) -> Any:
         raise ValueError(
             "`loss` must be the mean over a batch: reduction='sum_over_batch_size'. "
             f"Received: {_name(found)} with reduction={found.reduction!r}."
+        )
+    if getattr(found, "ignore_class", None) is not None:
+        raise ValueError(
+            "`loss` must count all classes: leave examples out, or give them the "
+            "`sample_weight` 0. Received: "
+            f"{_name(found)} with ignore_class={found.ignore_class!r}."
         )
     return found
 
@@ -107,13 +131,6 @@ def loss_of(kind: str, loss: Any) -> str | KerasLoss:
     if loss is None or isinstance(loss, str):
         return heads.get(kind).loss(loss)
     return KerasLoss(kind, loss)
-
-
-def _class_of(function) -> Any:
-    """Keras' class of a loss that it knows by name as a function."""
-    words = function.__name__.split("_")
-    found = getattr(keras.losses, "".join(w.capitalize() for w in words), None)
-    return function if found is None else found()
 
 
 def _from_logits(loss) -> bool:

@@ -18,11 +18,13 @@ class Followed:
         metric: a `keras.metrics.Metric` of its own.
         classes: for labels by index, how many columns the metric wants them in; None:
             it takes them as they are.
+        weighs: whether it is told which rows count. One of a user's own is not, as
+            under Keras, and may not know the argument: its batches are not filled up.
     """
 
-    def __init__(self, metric: Any, classes: int | None = None):
+    def __init__(self, metric: Any, classes: int | None = None, weighs: bool = True):
         self.metric = metric
-        self._classes = classes
+        self._classes, self._weighs = classes, weighs
 
     def update(self, y: Any, outputs: Any, weight: Any) -> None:
         """Takes in a batch.
@@ -36,11 +38,16 @@ class Followed:
 
         if self._classes is not None:
             y = ops.one_hot(y, self._classes)
-        self.metric.update_state(y, outputs, sample_weight=weight)
+        weights = {"sample_weight": weight} if self._weighs else {}
+        self.metric.update_state(y, outputs, **weights)
 
 
-def of_ours(name: str) -> Callable[[Any], Followed] | None:
+def of_ours(name: str, shown: str = "") -> Callable[[Any], Followed] | None:
     """What follows one of our scores, by a task's spec; None: nothing does.
+
+    Args:
+        name: of the score.
+        shown: the name that it goes by in logs, if another.
 
     >>> of_ours("auroc") is None
     True
@@ -57,23 +64,27 @@ def of_ours(name: str) -> Callable[[Any], Followed] | None:
             "mse": keras.metrics.MeanSquaredError,
             "mae": keras.metrics.MeanAbsoluteError,
         }
-        return Followed(classes[name](name=name))
+        return Followed(classes[name](name=shown or name))
 
     return follow if name in ("accuracy", "mse", "mae") else None
 
 
-def of_keras(metric: Any, one_hot: bool) -> Callable[[Any], Followed]:
+def of_keras(
+    metric: Any, one_hot: bool, weighs: bool = True
+) -> Callable[[Any], Followed]:
     """What follows a score that is a Keras metric: a copy of it, by a task's spec.
 
     Args:
         metric: a `keras.metrics.Metric`.
         one_hot: whether it wants labels by index in columns.
+        weighs: see `Followed`.
     """
 
     def follow(spec: Any) -> Followed:
         by_index = heads.get(spec.kind).by_index
-        copy = type(metric).from_config(metric.get_config())
-        followed = Followed(copy, spec.units if one_hot and by_index else None)
+        copy = copied(metric)
+        classes = spec.units if one_hot and by_index else None
+        followed = Followed(copy, classes, weighs)
         if not copy.variables:  # some are made by the first batch: not within a step
             y = np.zeros(1, "int32") if by_index else np.zeros((1, spec.units))
             followed.update(y, np.zeros((1, spec.units), "float32"), np.ones(1))
@@ -81,6 +92,22 @@ def of_keras(metric: Any, one_hot: bool) -> Callable[[Any], Followed]:
         return followed
 
     return follow
+
+
+def copied(metric: Any) -> Any:
+    """A metric like another one, that has seen nothing.
+
+    Raises:
+        ValueError: if its configuration does not make one.
+    """
+    try:
+        return type(metric).from_config(metric.get_config())
+    except TypeError as error:
+        raise ValueError(
+            f"The metric {metric.name!r} must have a `get_config` that gives all "
+            f"arguments of {type(metric).__name__}, so that each task has its own. "
+            f"Received: {error}."
+        ) from error
 
 
 class AllFollowed:

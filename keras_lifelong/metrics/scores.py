@@ -19,6 +19,7 @@ from keras_lifelong import heads
 from keras_lifelong.metrics.directions import direction
 from keras_lifelong.metrics.directions import sign
 from keras_lifelong.metrics.followed import Followed
+from keras_lifelong.metrics.followed import copied
 from keras_lifelong.metrics.followed import of_keras
 from keras_lifelong.metrics.followed import of_ours
 from keras_lifelong.registry import Registry
@@ -154,6 +155,8 @@ class Score:
         kinds: names of the kinds of head whose tasks it scores. None: any.
         follow: `follow(spec) -> Followed`, which computes it while a task is trained.
             None: it needs all predictions at once, or is a function of NumPy.
+        exact: whether what follows it counts every row it is given: then no batch is
+            filled up.
 
     Attributes:
         name, higher_is_better: as given.
@@ -167,9 +170,10 @@ class Score:
         higher_is_better: bool = True,
         kinds: Sequence[str] | None = None,
         follow: Callable[[Any], Followed] | None = None,
+        exact: bool = False,
     ):
         self.name = name
-        self.follow = follow
+        self.follow, self.exact = follow, exact
         self.higher_is_better = higher_is_better
         self._function = function
         self._kinds = None if kinds is None else tuple(kinds)
@@ -205,7 +209,8 @@ def get(metric: Any) -> Score:
 
     Args:
         metric: one of
-            - `"accuracy"` (or `"acc"`), `"auroc"`, `"mse"`, `"mae"`: ours;
+            - `"accuracy"` (or `"acc"`), `"auroc"`, `"mse"`, `"mae"`: ours. What is
+              given by name is called so, as by Keras;
             - any other name that `keras.metrics.get` knows, a `keras.metrics`
               instance, class or config: reset, updated on the host with all
               data, and read. Keras' own metrics get one-hot labels for
@@ -236,7 +241,8 @@ def get(metric: Any) -> Score:
         if name in _OURS:
             function = _OURS.get(name)
             up = direction(function, name)
-            return Score(name, function, up, _kinds_of(name), of_ours(name))
+            follow = of_ours(name, metric)
+            return Score(metric, function, up, _kinds_of(name), follow)
     elif not callable(metric) and not isinstance(metric, dict):
         raise ValueError(
             "`metric` must be the name of a metric, a keras.metrics.Metric or a "
@@ -246,7 +252,7 @@ def get(metric: Any) -> Score:
 
     import keras
 
-    is_builtin = isinstance(metric, str)
+    is_builtin, given = isinstance(metric, str), metric
     if is_builtin and metric.lower() != metric:
         # "F1Score" and "f1_score" alike; Keras itself knows the class names.
         metric = getattr(keras.metrics, metric, metric)
@@ -257,10 +263,12 @@ def get(metric: Any) -> Score:
         except (ValueError, TypeError) as error:
             raise _unknown(label, error) from error
     if isinstance(metric, keras.metrics.Metric):
+        if is_builtin:
+            metric.name = given
         return _keras_score(metric)
     if not callable(metric):
         raise _unknown(metric, None)
-    name = getattr(metric, "__name__", type(metric).__name__)
+    name = given if is_builtin else getattr(metric, "__name__", type(metric).__name__)
     if is_builtin or _is_kerases(metric):
         mean = keras.metrics.MeanMetricWrapper(metric, name=name)
         return _keras_score(mean, metric)
@@ -299,26 +307,34 @@ def _keras_score(metric: Any, function: Callable | None = None) -> Score:
     """Score of a `keras.metrics.Metric` (that averages `function`, if given)."""
     subject = function if function is not None else type(metric)
     own = _is_kerases(subject) and subject.__name__ not in _WRAPPERS
-    one_hot = own and not subject.__name__.lower().startswith("sparse")
+    is_sparse = subject.__name__.lower().startswith("sparse")
+    one_hot = own and not (is_sparse or getattr(metric, "sparse_y_true", False))
     if subject.__name__ in ("Accuracy", "accuracy") and own:
         raise ValueError(
             "keras.metrics.Accuracy compares labels, not probabilities. "
             "Use the name 'accuracy'"
         )
 
+    of_shape: dict[tuple, Any] = {}
+
     def score(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
         y, p = np.asarray(y), np.asarray(p, dtype="float32")
         if one_hot and heads.get(spec.kind).by_index:
             y = (y[:, None] == np.arange(spec.units)).astype("float32")
-        metric.reset_state()
+        shape = y.shape[1:], p.shape[1:]  # by which some have arrays of their own
+        if shape not in of_shape:
+            of_shape[shape] = copied(metric) if of_shape else metric
+        one = of_shape[shape]
+        one.reset_state()
         for start in range(0, len(p), _ROWS):
-            metric.update_state(y[start : start + _ROWS], p[start : start + _ROWS])
-        return _one_number(metric.result(), metric.name)
+            one.update_state(y[start : start + _ROWS], p[start : start + _ROWS])
+        return _one_number(one.result(), metric.name)
 
     said = metric if function is None else _Told(metric, function)
     kinds = getattr(metric, "kinds", _kinds_for(subject.__name__) if own else None)
-    up, follow = direction(said, subject.__name__), of_keras(metric, one_hot)
-    return Score(metric.name, score, up, kinds, follow)
+    up = direction(said, subject.__name__)
+    follow = of_keras(metric, one_hot, weighs=own)
+    return Score(metric.name, score, up, kinds, follow, exact=not own)
 
 
 class _Told:

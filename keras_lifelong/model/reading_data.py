@@ -22,8 +22,8 @@ from keras_lifelong.streams.columns import Columns
 from keras_lifelong.streams.columns import are_several
 from keras_lifelong.streams.columns import columns
 from keras_lifelong.streams.weights import checked_weights
-from keras_lifelong.training.callbacks import check_callback
 from keras_lifelong.training.callbacks import check_verbose
+from keras_lifelong.training.callbacks import listed
 from keras_lifelong.training.trainer import EVALUATION_ROWS
 from keras_lifelong.training.trainer import evaluation_rows
 
@@ -213,9 +213,7 @@ class Calls:
     """
 
     def __init__(self, callbacks: Sequence | None, model: Any, mode: str, verbose: Any):
-        self._all = list(callbacks or ())
-        for callback in self._all:
-            check_callback(callback)
+        self._all = listed(callbacks)
         check_verbose(verbose)
         self._mode, self._verbose = mode, verbose
         self._number, self._rows = 0, 0

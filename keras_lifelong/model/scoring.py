@@ -29,6 +29,7 @@ from keras_lifelong.streams.columns import fits
 from keras_lifelong.streams.forms import as_array
 from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.streams.labels import named
+from keras_lifelong.training.layer_costs import LayerCosts
 
 
 @dataclasses.dataclass
@@ -65,10 +66,35 @@ class ScoringMixin(keras.Model):
         pairs = iter([data])
         if is_dataset(data):
             pairs = (check(x, y) for x, y in data.batch(ROWS).as_numpy_iterator())
-        outputs = [(self.trainer.forward(self.logits, x), y) for x, y in pairs]
-        return self._scores(task, outputs, main_only, weight)
+        outputs, costs = [], self.layer_costs(task.name)
+        for x, y in pairs:
+            outputs.append((self.trainer.forward(self.logits, x), y))
+            for start in range(0, len(x) if costs.looks else 0, ROWS):
+                costs.see(x[start : start + ROWS])
+        return self._scores(task, outputs, costs, main_only, weight)
 
-    def _scores(self, task, outputs, main_only=False, weight=None) -> dict:
+    def layer_costs(self, name: str) -> LayerCosts:
+        """What the layers add to a task's loss, to be fed with its inputs."""
+        reading = self.reading(name)
+        variables = reading.body.trainable_variables
+        return LayerCosts(
+            reading, self.through, self.regularized_parts(name, variables)
+        )
+
+    def regularized_parts(self, name: str, variables: list) -> list[float] | None:
+        """The part of each variable's regularizer that counts where a task is used.
+
+        Args:
+            name: of the task.
+            variables: those that may be trained of what it goes through.
+
+        Returns:
+            Numbers in [0, 1]; None: all of all.
+        """
+        del name, variables
+        return None
+
+    def _scores(self, task, outputs, costs, main_only=False, weight=None) -> dict:
         """Loss and metrics by name, of pairs of logits and labels.
 
         Weights of examples count in the loss, as in Keras, not in the metrics.
@@ -86,7 +112,7 @@ class ScoringMixin(keras.Model):
             loss = heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
             if weight is not None:
                 loss = loss * ops.convert_to_tensor(weight)
-            scores = {"loss": float(ops.mean(loss)), **scores}
+            scores = {"loss": float(ops.mean(loss)) + costs.mean, **scores}
         return scores
 
     def evaluate(
@@ -124,7 +150,8 @@ class ScoringMixin(keras.Model):
             split: "train", "validation" or "test" of a `Task`.
 
         Returns:
-            Dict of "loss" and every metric given to `compile`; or a list.
+            Dict of "loss", to which layers add what they add in training, and every
+            metric given to `compile`; or a list.
 
         Raises:
             ValueError: if the task is unknown or the data bad.
@@ -140,14 +167,16 @@ class ScoringMixin(keras.Model):
         size = None if batch_size is None else arguments.rows(batch_size)
         most = count(arguments.steps(steps), size, data, self.backbone_input_shape)
         blocks, weight = to_score(data, weight, spec, what, most)
-        outputs = []
+        outputs, costs = [], self.layer_costs(name)
         calls.begin()
         for inputs, labels in blocks:
             for rows in spans(len(inputs), size, calls):
                 parts = self.read_outputs(name, inputs.part(rows), logits=True)
                 outputs.append((joined_array(parts), labels[rows]))
+            for start in range(0, len(inputs) if costs.looks else 0, ROWS):
+                costs.see(inputs[start : start + ROWS])
         loaded = LoadedTask(name, spec, None, None, None)
-        scores = self._scores(loaded, outputs, weight=weight)
+        scores = self._scores(loaded, outputs, costs, weight=weight)
         calls.end(sum(len(labels) for _, labels in outputs), scores)
         return scores if return_dict else list(scores.values())
 

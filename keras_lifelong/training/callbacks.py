@@ -72,11 +72,7 @@ class Callbacks:
     def __init__(
         self, callbacks, model: Trainable, verbose="auto", total_tasks=None, epochs=1
     ):
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = callbacks.callbacks
-        given = keras.tree.flatten(list(callbacks or []))
-        for callback in given:
-            check_callback(callback)
+        given = listed(callbacks)
         check_verbose(verbose)
         if verbose == "auto":
             verbose = 1 if sys.stdout.isatty() else 2
@@ -270,13 +266,24 @@ def _key(number, callback) -> str:
     return f"{number} {type(callback).__name__}"
 
 
-def check_callback(callback: Any) -> None:
-    """Raises a ValueError if it is no `keras.callbacks.Callback`."""
-    if not isinstance(callback, keras.callbacks.Callback):
-        raise ValueError(
-            "`callbacks` must be a list of keras.callbacks.Callback. "
-            f"Received: {callback!r}."
-        )
+def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Callbacks in a list, as Keras takes them: one, many, nested, a `CallbackList`.
+
+    Raises:
+        ValueError: if one is no `keras.callbacks.Callback`.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = callbacks.callbacks
+    elif isinstance(callbacks, keras.callbacks.Callback):
+        callbacks = [callbacks]
+    found = keras.tree.flatten(list(callbacks or []))
+    for callback in found:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ValueError(
+                "`callbacks` must be a list of keras.callbacks.Callback. "
+                f"Received: {callback!r}."
+            )
+    return found
 
 
 def check_verbose(verbose: Any) -> None:

@@ -67,11 +67,13 @@ class Program:
             if weights is not None:  # Keras divides by the rows, not by their weights
                 weight = weight * ops.take(weights, batch, axis=0)
                 share = ops.sum(weight) / count
+                # where none counts the mean has to be a number, to be taken 0 times
+                weight = ops.where(share > 0, weight, is_row)
 
             def objective():
                 with layer_losses.collected() as own, noting() as noted:
                     value = loss(x, y, weight, arguments)
-                    value = value if share is None else _share_of(value, share)
+                    value = value if share is None else value * share
                     cost = own.added_to(value, arguments)
                 if penalty is not None:
                     cost = cost + penalty(variables, arguments)
@@ -165,8 +167,3 @@ def _of_unscaled(change, optimizer):
         return [g * ops.cast(scale, g.dtype) for g in gradients]
 
     return changed
-
-
-def _share_of(value, share):
-    """A mean under weights as a sum over as many rows; 0 where all weights are 0."""
-    return ops.where(share > 0, value * share, ops.zeros_like(value))

@@ -238,7 +238,8 @@ class Trainer:
 
     def _data(self, phase, task, batch_size):
         source = task.train if phase.data is None else phase.data
-        exact = self._mixes_rows()
+        followed = self.model.followed_scores()
+        exact = self._mixes_rows() or any(score.exact for score in followed)
         if is_dataset(source):
             check = self.model.checker(task.spec, "block of train")
             return StreamedData(source, batch_size, check, exact=exact)

@@ -82,10 +82,12 @@ def test_wrong_input_is_refused(name):
 
 
 def test_get_finds_ours():
-    assert metrics.get("acc").name == "accuracy"
+    assert metrics.get("acc").name == "acc"  # as Keras names it
+    assert metrics.get("acc")(Y, P, THREE) == metrics.accuracy(Y, P, THREE)
     assert metrics.get("auroc")(Y, P, THREE) == metrics.auroc(Y, P, THREE)
     score = metrics.get("mean_squared_error")
-    assert (score.name, score.higher_is_better) == ("mse", False)
+    assert (score.name, score.higher_is_better) == ("mean_squared_error", False)
+    assert metrics.get("mape").name == "mape" and metrics.get("auc").name == "auc"
     assert metrics.get(score) is score
 
 

@@ -146,6 +146,11 @@ class TransferModel(LifelongModel):
             used += layer.variables_of(shared)
         return used
 
+    def regularized_parts(self, name, variables):
+        """Those of the layers that the task's configuration does not use count not."""
+        used = set(map(id, self.used_variables(self.configuration(name))))
+        return [float(id(v) in used) for v in variables]
+
     # All configurations
 
     def configuration_losses(self, x, y, prior=None, noisy: bool = True):

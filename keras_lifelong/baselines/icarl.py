@@ -194,7 +194,7 @@ class ICaRL(Replaying):
         if isinstance(network, keras.Sequential):
             network.add(last)
             return network
-        return keras.Model(network.inputs, last(network.outputs[0]))
+        return keras.Model(network.inputs[0], last(network.outputs[0]))
 
     # What it can learn
 

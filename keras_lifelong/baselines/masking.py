@@ -19,7 +19,7 @@ class Masking(LifelongModel):
     own, and begin as those of the task before. In the network tasks are but trained.
     """
 
-    task_forms = (("mask", str, int),)
+    task_forms: tuple[tuple, ...] = (("mask", str, int),)
 
     def build_network(self, backbone):
         self._parts = masks.Kernels(backbone)

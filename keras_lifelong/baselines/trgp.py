@@ -167,8 +167,8 @@ class TRGP(Projecting):
         others = [name for name in self.task_names if name != task.name]
         found = []
         for i, gradient in enumerate(self.gradients_of(task)):
-            spaces = [self.memory.get(("space", name, i)) for name in others]
-            spaces = [space for space in spaces if space is not None and space.size]
+            kept = [self.memory.get(("space", name, i)) for name in others]
+            spaces = [space for space in kept if space is not None and space.size]
             along = bases[i].T @ gradient  # Mᵀ G, whose rows are those of all S_jᵀ G
             lengths = [float(np.linalg.norm(along[space])) for space in spaces]
             least = self.options.trust * float(np.linalg.norm(gradient))
@@ -183,8 +183,7 @@ class TRGP(Projecting):
         x, y = some_examples(task.train, self.options.samples, rng)
         layers = [x.trainable_variables for x in self._projected.layers.values()]
         flat = [v for variables in layers for v in variables]
-        means = self.trainer.mean_of_gradients(itself, self.surprise, x, y, flat)
-        means = iter(means)
+        means = iter(self.trainer.mean_of_gradients(itself, self.surprise, x, y, flat))
         found = [[next(means) for _ in variables] for variables in layers]
         return [ops.convert_to_numpy(rows_of(parts)) for parts in found]
 

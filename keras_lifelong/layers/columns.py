@@ -63,7 +63,7 @@ class Column:
         for path, layer in layers.items():
             if before and path not in grows and _has_weights(layer):
                 layers[path] = first._by_path[path]
-        self._by_path = layers
+        self._by_path: dict[str, Any] = layers
         self._sort(grows)
         self._activations: dict[str, Any] = {}
         self._adapters: dict[tuple, Adapter] = {}
@@ -72,11 +72,10 @@ class Column:
         self._connect(grows, lateral, method)
         adapters = list(self._adapters.values())
         self.layers = [
-            *(x for p, x in layers.items() if isinstance(x, K.Layer)),
+            *(x for x in layers.values() if isinstance(x, K.Layer)),
             *(x for x in self._activations.values() if x is not None),
             *(x for adapter in adapters for x in adapter.layers),
         ]
-        self._weighted = [*(layers[path] for path in layers if path in grows)]
         self.frozen = [
             v
             for path, layer in layers.items()
@@ -85,7 +84,9 @@ class Column:
         ]
         self._losses = LayerLosses([y for x in self.layers for y in flattened(x)], [])
         self._build()
-        self.of_backbone = _variables(self._weighted)
+        self.of_backbone = _variables(
+            [layers[path] for path in layers if path in grows]
+        )
         self.of_adapters = _variables([x for a in adapters for x in a.weighted])
         self.own = [*self.of_backbone, *self.of_adapters]
 
@@ -168,11 +169,11 @@ class Column:
 
     # Use
 
-    def common_values(self, inputs) -> dict[Wire, Any]:
+    def common_values(self, inputs, plain: bool = False) -> dict[Wire, Any]:
         """What does not depend on the column: values by wire."""
         values = self.graph.bound(inputs)
         for step in self.common:
-            self._do(step, values, False, False)
+            self._do(step, values, False, plain)
         return values
 
     def follow(self, common, earlier: list[dict], training, plain=False) -> dict:
@@ -235,7 +236,7 @@ class Column:
         return {wire: without_gradients(value) for wire, value in values.items()}
 
 
-class Columns(K.Layer):
+class Columns(keras.layers.Layer):
     """The network of a task: its own column, the last, and those before it.
 
     The earlier ones are used as they are, without dropout and with the statistics that
@@ -268,7 +269,7 @@ class Columns(K.Layer):
         *before, last = self._held.columns
         first = (before or [last])[0]
         inputs = first.graph.symbolic_inputs()
-        common, earlier = first.common_values(inputs), []
+        common, earlier = first.common_values(inputs, plain=True), []
         for column in before:
             earlier.append(column.follow(common, earlier, False, plain=True))
         features = last.follow(common, earlier, False, plain=True)[None]

@@ -178,7 +178,7 @@ def mnist_variation(
     num_tasks: int = 10,
     noise: float = 1.0,
     images_per_class: Sequence[int] = (1000, 200, 5000),
-    train_per_task: int | list[int] | None = None,
+    train_per_task: int | None = None,
     seed: int = 0,
     standardize: bool = False,
     head: str = "per_task",

@@ -65,8 +65,8 @@ class ExampleGradients:
     ):
         self._of, self._network, self._objective = of, network, objective
         self._variables = list(variables)
-        self._dense = _dense_layers(network, self._variables)
-        self.in_batches = self._dense is not None
+        dense = _dense_layers(network, self._variables)
+        self.in_batches, self._dense = dense is not None, dense or {}
         self._added: dict[str, Any] = {}  # to what each layer makes, before activation
         step = self._of_one
         if self.in_batches:

@@ -31,8 +31,20 @@ _NOISE = (
 )
 _MIXING = ("softmax", "log_softmax")
 # What merges give is 0 where all that they are given is; operations are known by name.
-_MERGES = ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract")
-_BY_CHANNEL = ("MaxPooling", "AveragePooling", "GlobalMax", "GlobalAverage")
+_MERGES: tuple[str, ...] = (
+    "Add",
+    "Average",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Subtract",
+)
+_BY_CHANNEL: tuple[str, ...] = (
+    "MaxPooling",
+    "AveragePooling",
+    "GlobalMax",
+    "GlobalAverage",
+)
 _BY_CHANNEL += ("MaxPool", "AvgPool", "ZeroPadding", "Cropping", "UpSampling")
 
 

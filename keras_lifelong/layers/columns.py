@@ -269,7 +269,8 @@ class Columns(keras.layers.Layer):
         *before, last = self._held.columns
         first = (before or [last])[0]
         inputs = first.graph.symbolic_inputs()
-        common, earlier = first.common_values(inputs, plain=True), []
+        common = first.common_values(inputs, plain=True)
+        earlier: list[dict] = []
         for column in before:
             earlier.append(column.follow(common, earlier, False, plain=True))
         features = last.follow(common, earlier, False, plain=True)[None]

@@ -44,11 +44,18 @@ METHODS = {
     "DERPP": ("DERPP", {"budget": 1000, "replay_batch": 64}, None),
     "AGEM": ("AGEM", {"budget": 1000, "replay_batch": 256}, None),
     "GEM": ("GEM", {"budget": 1000}, None),
+    "ICaRL": ("ICaRL", {"budget": 1000, "replay_batch": 64}, None),
     "GPM": ("GPM", {"threshold": 0.95, "increase": 0.0}, 94.96),
+    "TRGP": ("TRGP", {"threshold": 0.95, "increase": 0.0}, 96.34),
+    "HAT": ("HAT", {}, None),
     "PackNet": ("PackNet", {"prune": 0.75}, 96.37),
+    "CPG": ("CPG", {"prune": 0.75}, None),
     "WSN c=.1": ("WSN", {"capacity": 0.1}, 96.14),
     "WSN c=.3": ("WSN", {"capacity": 0.3}, 96.41),
     "SupSup": ("SupSup", {"capacity": 0.5}, 96.31),
+    "ProgressiveNetwork": ("ProgressiveNetwork", {}, None),
+    "APD": ("APD", {}, None),
+    "MNTDP": ("MNTDP", {}, None),
 }
 
 

@@ -12,8 +12,8 @@ import pathlib
 
 from keras_lifelong import papers
 from keras_lifelong import reproduce
+from keras_lifelong.messages import as_markdown
 from keras_lifelong.metrics.comparison_table import markdown_table
-from keras_lifelong.metrics.comparison_table import markdown_text
 from keras_lifelong.strict_yaml import parse
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -38,12 +38,12 @@ def record(name, content):
         f"{origin['note']}",
     ]
     parts = [
-        f"### {markdown_text(content['title'])}",
-        markdown_text(content["measured"]),
+        f"### {as_markdown(content['title'])}",
+        as_markdown(content["measured"]),
     ]
     if content.get("rows"):
         parts.append(markdown_table(numbers(content["rows"])))
-    parts += ["\n".join(f"- {markdown_text(line)}" for line in how)]
+    parts += ["\n".join(f"- {as_markdown(line)}" for line in how)]
     return [*parts, f"File: `results/{name}`."]
 
 

@@ -8,14 +8,17 @@ hand-written loop does the same arithmetic: it gathers shuffled rows from data o
 device, and the optimizers are written out; its first epoch must give our loss. Every
 turn times an epoch of it right before an epoch of each of
 
-    trainer    our compiled loop, called as the trainer calls it;
+    trainer    our compiled loop, called as the trainer calls it; it follows accuracy,
+               as always, and the hand-written loop does not;
     kl epoch   the second epoch inside our `fit`: callbacks and copies of a head added;
+    watched    the same with callbacks that read every epoch (`EarlyStopping`,
+               `ReduceLROnPlateau`, `TerminateOnNaN`);
     Model.fit  plain Keras.
 
 What is printed is the median (lowest to highest) of the ratios within turns, so that a
 slow moment of the machine touches both sides. Compilation is left out. The aim is a
-trainer at no more than 1.25. `once` is what a `fit` costs besides its epochs: checking
-the data and copying it to the device.
+trainer at no more than 1.25. `once` is what a `fit` costs besides its epochs, in
+epochs: checking the data and copying it to the device.
 
 With TensorFlow it ends with XLA against TensorFlow's own kernels, for this network and
 a small convolutional one, on which `keras_lifelong.backend.prefers_xla` is based.
@@ -33,7 +36,6 @@ import keras_lifelong as kl
 from keras_lifelong import backend
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
-from keras_lifelong.training.program import Program
 
 TURNS = flags.DEFINE_integer("turns", 7, "turns of each", lower_bound=1)
 BATCHES = flags.DEFINE_list("batches", ["10", "256"], "batch sizes")
@@ -41,6 +43,11 @@ OPTIMIZERS = flags.DEFINE_list("optimizers", ["SGD", "Adam"], "SGD, Adam")
 SCALE = flags.DEFINE_float("scale", 1.0, "of the number of steps in an epoch")
 MODES = flags.DEFINE_bool("modes", True, "whether to compare XLA with TensorFlow")
 
+WATCHING = (
+    lambda: keras.callbacks.EarlyStopping("loss", patience=5),
+    lambda: keras.callbacks.ReduceLROnPlateau("loss", patience=5),
+    keras.callbacks.TerminateOnNaN,
+)
 BETA_1, BETA_2, EPSILON, RATE = 0.9, 0.999, 1e-7, 1e-3
 
 
@@ -160,10 +167,11 @@ def jax_loop(x, y, optimizer):
     return run
 
 
-def lifelong(task, network, optimizer, batch):
+def lifelong(task, network, optimizer, batch, jit_compile="auto"):
     """A model that knows a task, the phase that learns it, and the task's data."""
     model = kl.Finetune(network)
-    model.compile(getattr(keras.optimizers, optimizer)(RATE))
+    rate = getattr(keras.optimizers, optimizer)(RATE)
+    model.compile(rate, jit_compile=jit_compile)
     loaded = model.load_task(task)
     model.add_task(loaded.name, loaded.spec)
     model.activate(loaded.name)
@@ -171,18 +179,20 @@ def lifelong(task, network, optimizer, batch):
     return model, phase, ArrayData(*loaded.train, batch, Buckets())
 
 
-def compiled(model, phase, held, xla):
+def compiled(model, phase, held):
     """The trainer's inner epoch: `run()` returns the mean loss."""
-    state, optimizer = model.active_variables(), model.optimizer_config()
-    program = Program(phase, state, optimizer, xla, lambda: None)
+    active, key = model.active_variables(), model.loss_key()
+    program, arguments = model.trainer.prepared(phase, held, 0, active, key)
 
     def run(rows=None):
-        return sum(program.run(block, {})[1] for block in held.epoch(0)) / held.length
+        blocks = held.epoch(0)
+        return sum(program.run(block, arguments)[1] for block in blocks) / held.length
 
     return run
 
 
-def our_fit(task, optimizer, batch):
+def our_fit(task, optimizer, batch, callbacks=()):
+    """A function that learns two epochs, under callbacks."""
     model = kl.Finetune(backbone())
     model.compile(getattr(keras.optimizers, optimizer)(RATE))
     ends = []
@@ -194,7 +204,13 @@ def our_fit(task, optimizer, batch):
         """Seconds of the second epoch, and of all that was no epoch."""
         ends.clear()
         start = time.perf_counter()
-        model.fit(task, epochs=2, batch_size=batch, verbose=0, callbacks=[clock])
+        model.fit(
+            task,
+            epochs=2,
+            batch_size=batch,
+            verbose=0,
+            callbacks=[clock, *(make() for make in callbacks)],
+        )
         total, epoch = time.perf_counter() - start, ends[1] - ends[0]
         return epoch, total - 2 * epoch
 
@@ -227,14 +243,15 @@ def compare(batch, optimizer):
     model, phase, held = lifelong(task, backbone(), optimizer, batch)
     for variable, value in zip(phase.variables, initial(), strict=True):
         variable.assign(value)
-    trainer = compiled(model, phase, held, model.trainer.xla)
+    trainer = compiled(model, phase, held)
     rows = np.concatenate([block.rows[: block.steps] for block in held.epoch(0)])
     by_hand = {"tensorflow": tensorflow_loop, "jax": jax_loop}[backend.NAME]
     raw = by_hand(x, y, optimizer)
     np.testing.assert_allclose(trainer(), raw(rows), rtol=1e-3)
     fit, plain = our_fit(task, optimizer, batch), keras_fit(x, y, optimizer, batch)
-    fit(), plain()  # compiles
-    ratios = {"trainer": [], "kl epoch": [], "Model.fit": []}
+    watched = our_fit(task, optimizer, batch, WATCHING)
+    fit(), watched(), plain()  # compiles
+    ratios = {"trainer": [], "kl epoch": [], "watched": [], "Model.fit": []}
     once, step = [], []
     for _ in range(TURNS.value):
         base = seconds(raw, rows)
@@ -243,14 +260,16 @@ def compare(batch, optimizer):
         base = seconds(raw, rows)
         epoch, rest = fit()
         ratios["kl epoch"].append(epoch / base)
-        once.append(1e3 * rest)
+        once.append(rest / epoch)
+        base = seconds(raw, rows)
+        ratios["watched"].append(watched()[0] / base)
         base = seconds(raw, rows)
         ratios["Model.fit"].append(seconds(plain) / base)
     print(f"batch {batch}, {optimizer}, {steps} steps an epoch")
     print(f"  hand-written {np.median(step):.0f} microseconds a step")
     for name, values in ratios.items():
         print(f"  {name:9s} {spread(values)}")
-    print(f"  once {np.median(once):.0f} ms for {x.nbytes / 1e6:.0f} MB", flush=True)
+    print(f"  once, in epochs: {spread(once)} for {x.nbytes / 1e6:.0f} MB", flush=True)
 
 
 def compare_modes():
@@ -267,9 +286,8 @@ def compare_modes():
             x, y = data(batch, max(4, steps * 10 // batch))
             x = x.reshape(-1, *shape)
             task = kl.Task("task", train=(x, y), validation_split=0)
-            model, phase, held = lifelong(task, network, "Adam", batch)
-            xla = compiled(model, phase, held, True)
-            own = compiled(model, phase, held, False)
+            xla = compiled(*lifelong(task, network, "Adam", batch, True))
+            own = compiled(*lifelong(task, network, "Adam", batch, False))
             xla(), own()  # compiles
             ratios = [seconds(xla) / seconds(own) for _ in range(TURNS.value)]
             print(f"XLA / own kernels, {name}, batch {batch}: {spread(ratios)}")

@@ -264,7 +264,12 @@ def mask_of(tensor: Any) -> Any:
 
 def without_gradients(tensor: Any) -> Any:
     """A tensor, with its mask, that PyTorch keeps nothing for to go back by."""
-    mask, found = get_keras_mask(tensor), keras.ops.stop_gradient(tensor)
+    return with_mask_of(tensor, keras.ops.stop_gradient(tensor))
+
+
+def with_mask_of(tensor: Any, found: Any) -> Any:
+    """`found`, with the mask that a layer gave with another tensor, if there is one."""
+    mask = get_keras_mask(tensor)
     if mask is not None:
         set_keras_mask(found, mask)
     return found

@@ -13,6 +13,7 @@ from typing import Any
 import keras_lifelong
 from keras_lifelong import runs
 from keras_lifelong.files import write_atomic
+from keras_lifelong.messages import as_markdown
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics import comparison_table
 from keras_lifelong.metrics.intervals import Interval
@@ -188,7 +189,7 @@ def title_of(measure: str) -> str:
 
 def markdown(content: dict[str, Any]) -> str:
     """A `table.json` as a page of Markdown; what it holds is text, never markup."""
-    text = comparison_table.markdown_text
+
     shown = [m for row in content["rows"] for m in row["published"]]
     shown += [] if shown else ["acc"]
     measures = [m for m in (*MEASURES, *OTHERS) if m in shown]
@@ -206,16 +207,16 @@ def markdown(content: dict[str, Any]) -> str:
         cells.append(_schedule(row, content["fast"]))
         cells.append(_machine_words(row))
         rows.append(cells)
-    parts = [f"# {text(content['paper'])}: {text(content['title'])}"]
+    parts = [f"# {as_markdown(content['paper'])}: {as_markdown(content['title'])}"]
     if content.get("note"):
-        parts.append(text(content["note"]))
+        parts.append(as_markdown(content["note"]))
     if content.get("plus_minus"):
-        parts.append(f"Published ±: {text(content['plus_minus'])}.")
+        parts.append(f"Published ±: {as_markdown(content['plus_minus'])}.")
     parts.append("Measured ±: half of a 95 % interval by Student's t over seeds.")
     parts.append(comparison_table.markdown_table(rows))
-    ending = f"keras-lifelong {text(content['version'])}"
+    ending = f"keras-lifelong {as_markdown(content['version'])}"
     if content.get("command"):
-        ending = f"{text(content['command'])} ({ending})"
+        ending = f"{as_markdown(content['command'])} ({ending})"
     return "\n\n".join([*parts, ending]) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import sys
 from pathlib import Path
 from typing import Literal
@@ -150,10 +151,12 @@ LONGEST = [
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
     listed = slow.listed()
-    elsewhere = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
+    elsewhere = slow.BACKEND != "tensorflow"
     for item in items:
         compiles_long = item.path.name == "test_networks.py" or any(
-            f"[{name}{end}" in item.name for name in slow.ELSEWHERE for end in "]- "
+            f"[{name}{end}" in item.name
+            for name in slow.ELSEWHERE[slow.BACKEND]
+            for end in "]- "
         )
         if item.nodeid in listed or (elsewhere and compiles_long):
             item.add_marker("slow")
@@ -170,6 +173,8 @@ _xla_is_wanted = False
 def pytest_runtest_setup(item):
     """Before any fixture of a test, those of its whole file included."""
     global _xla_is_wanted
+    random.seed(0)  # Keras takes the seeds from it that a test gives no initializer
+    np.random.seed(0)
     _xla_is_wanted = item.get_closest_marker("compiled") is not None
 
 

@@ -23,7 +23,6 @@ from keras_lifelong.training.importance import kept
 from keras_lifelong.training.importance import log_likelihood_scale
 from keras_lifelong.training.importance import quadratic
 from keras_lifelong.training.importance import some_examples
-from keras_lifelong.training.importance import squared_gradients
 
 
 @register
@@ -105,16 +104,10 @@ class EWC(LifelongModel):
         if self.options.fisher == "sampled":
             logits = self.trainer.forward(self.logits, x)
             y = drawn_labels(logits, self.loss_key()[0], rng)
-        return squared_gradients(
-            self.surprise,
-            x,
-            y,
-            self.network.trainable_variables,
-            self.active_variables(),
-            self.trainer.xla,
-        )
+        shared = self.network.trainable_variables
+        return self.trainer.mean_of_gradients(ops.square, self.surprise, x, y, shared)
 
-    def surprise(self, x, y):
-        """-log p(y | x) of one example, a scalar."""
-        loss = self.head_loss(y, self.logits(x), ops.ones((1,), "float32"))
-        return loss * log_likelihood_scale(*self.loss_key())
+    def surprise(self, features, y, weight):
+        """-log p(y | x) of examples by their features (n, width), a sum."""
+        mean = self.head_loss(y, self.head(features), weight)
+        return mean * ops.sum(weight) * log_likelihood_scale(*self.loss_key())

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
-from keras import ops
-
+from keras_lifelong.baselines.projecting import Projecting
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import In
 from keras_lifelong.checks import Seed
-from keras_lifelong.model import LifelongModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
-from keras_lifelong.seeds import derive_seed
-from keras_lifelong.training.importance import some_examples
-from keras_lifelong.training.projection import ProjectedLayers
-from keras_lifelong.training.projection import at_right_angle
 from keras_lifelong.training.projection import grown_basis
 
 
 @register
-class GPM(LifelongModel):
+class GPM(Projecting):
     """Changes nothing of what layers compute of the directions that mattered before.
 
     After each task, M_l of every dense and convolutional layer grows by the directions
@@ -61,13 +54,6 @@ class GPM(LifelongModel):
         options = checked_options(GPM, locals())
         super().__init__(backbone, seed, pretrained, name, options)
 
-    def build_network(self, backbone):
-        self._projected = ProjectedLayers(backbone, type(self).__name__)
-        return backbone
-
-    def own_variables(self):
-        return self._projected.own
-
     def learn(self, task):
         shared, bases = self.network.trainable_variables, self.bases()
         if any(m.shape[1] for m in bases):
@@ -81,34 +67,8 @@ class GPM(LifelongModel):
             yield self.phase("training", shared)
         self.grow(task, bases)
 
-    def bases(self) -> list[np.ndarray]:
-        """M of each layer, (d, directions), none at first."""
-        found = []
-        for i, layer in enumerate(self._projected.layers.values()):
-            size = int(np.prod(layer.kernel.shape[:-1])) + layer.use_bias
-            found.append(self.memory.get(("gpm", i), np.zeros((size, 0), "float32")))
-        return found
-
-    def project(self, before, weights, arguments, learning_rate):
-        """W ← W - (I - M Mᵀ) ΔW of each layer, its bias included."""
-        del learning_rate
-        after = [ops.convert_to_tensor(w) for w in weights]
-        place = {id(v): i for i, v in enumerate(weights)}
-        layers = self._projected.layers.values()
-        for layer, projector in zip(layers, arguments["projectors"], strict=True):
-            mine = [place[id(v)] for v in layer.trainable_variables]
-            steps = at_right_angle([after[i] - before[i] for i in mine], projector)
-            for i, step in zip(mine, steps, strict=True):
-                after[i] = before[i] + step
-        return after
-
     def grow(self, task, bases) -> None:
         """Adds what the inputs of a learned task need to every M."""
-        rng = np.random.default_rng(derive_seed(self.seed, task.name, "inputs"))
-        x, _ = some_examples(task.train, self.options.samples, rng)
-        share = self.options.threshold + self.options.increase * (
-            self.task_index(task.name)
-        )
-        moments = self._projected.moments(x)
-        for i, (path, basis) in enumerate(zip(moments, bases, strict=True)):
-            self.memory["gpm", i] = grown_basis(basis, moments[path], min(share, 1.0))
+        moments = self.moments(task)
+        for i, (basis, moment) in enumerate(zip(bases, moments, strict=True)):
+            self.memory["gpm", i] = grown_basis(basis, moment, self.share(task.name))

@@ -18,7 +18,6 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.importance import kept
-from keras_lifelong.training.importance import mean_of_gradients
 from keras_lifelong.training.importance import quadratic
 from keras_lifelong.training.importance import some_examples
 from keras_lifelong.training.importance import values_of
@@ -73,17 +72,10 @@ class MAS(LifelongModel):
         """Ω of one task: an array for each trainable variable of the network."""
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "sensitivity"))
         x, y = some_examples(task.train, self.options.samples, rng)
-        return mean_of_gradients(
-            ops.abs,
-            self.norm,
-            x,
-            y,
-            self.network.trainable_variables,
-            self.active_variables(),
-            self.trainer.xla,
-        )
+        shared = self.network.trainable_variables
+        return self.trainer.mean_of_gradients(ops.abs, self.norm, x, y, shared)
 
-    def norm(self, x, y):
-        """‖F(x)‖² of one example, a scalar."""
+    def norm(self, features, y, weight):
+        """‖F(x)‖² of examples by their features (n, width), a sum."""
         del y
-        return ops.sum(ops.square(self.logits(x)))
+        return ops.sum(weight[:, None] * ops.square(self.head(features)))

@@ -19,7 +19,7 @@ class Masking(LifelongModel):
     own, and begin as those of the task before. In the network tasks are but trained.
     """
 
-    task_forms = (("mask", str, int),)
+    task_forms: tuple[tuple, ...] = (("mask", str, int),)
 
     def build_network(self, backbone):
         self._parts = masks.Kernels(backbone)
@@ -61,8 +61,8 @@ class Masking(LifelongModel):
         for i in range(self.kernel_count):
             key = ("mask", name, i)
             if key in memory:
-                weights = memory["weights", i]
-                values[i] = self._products.get((name, i), weights, memory[key])
+                parts = memory["weights", i], memory[key]
+                values[i] = self._products.get((name, i), parts, masks.product)
         return values
 
     def settle(self, name: str, weights: list, mask: list) -> None:

@@ -10,6 +10,7 @@ import io
 import math
 from typing import Any
 
+from keras_lifelong.messages import as_markdown
 from keras_lifelong.metrics.intervals import Interval
 from keras_lifelong.metrics.table import clip
 from keras_lifelong.metrics.table import grid
@@ -98,19 +99,10 @@ def markdown_table(rows: list[list[str]]) -> str:
     | &lt;i&gt; | 1 |
     """
     lines = [
-        "| " + " | ".join(markdown_text(cell) for cell in row) + " |" for row in rows
+        "| " + " | ".join(as_markdown(cell) for cell in row) + " |" for row in rows
     ]
     lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
     return "\n".join(lines)
-
-
-def markdown_text(value: str) -> str:
-    """A text in a cell of Markdown, on one line, without markup."""
-    line = "".join(c if c.isprintable() else " " for c in str(value))
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in "\\`[]|":
-        line = line.replace(mark, f"\\{mark}")
-    return line
 
 
 def csv_text(comparison: Any) -> str:

@@ -145,7 +145,8 @@ class TaskMemory(MutableMapping[Key, np.ndarray]):
 
     def __setitem__(self, key: Key, value: np.ndarray) -> None:
         place, inner = self._place(key)
-        place[inner] = value
+        # As a file gives it back: in another order of memory PyTorch sums otherwise.
+        place[inner] = np.ascontiguousarray(value) if np.ndim(value) else value
 
     def __delitem__(self, key: Key) -> None:
         place, inner = self._place(key)

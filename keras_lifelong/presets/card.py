@@ -11,6 +11,7 @@ from typing import Any
 
 from keras_lifelong import heads
 from keras_lifelong import streams
+from keras_lifelong.messages import as_markdown
 from keras_lifelong.metrics import Result
 from keras_lifelong.metrics.table import number
 from keras_lifelong.streams.columns import are_several
@@ -62,7 +63,7 @@ def write(
 
     name, method = uri.rpartition("/")[2], metadata["method"]
     shape = checked_shape(metadata["input_shape"])
-    taken = _cell(str(shape)) if are_several(shape) else shape
+    taken = as_markdown(str(shape)) if are_several(shape) else shape
     front = yaml.safe_dump(
         front_matter(name, method, tasks, shape, result, license, datasets),
         sort_keys=False,
@@ -71,9 +72,9 @@ def write(
     example = tasks[-1]["name"] if tasks else "task"
     parts = [
         f"---\n{front}---",
-        f"# {_cell(name)}",
+        f"# {as_markdown(name)}",
         f"A network that learned {_count(len(tasks), 'task')} one after the other by "
-        f"**{_cell(method)}** ({_cell(metadata['summary'])}), made with "
+        f"**{as_markdown(method)}** ({as_markdown(metadata['summary'])}), made with "
         f"keras-lifelong. It holds {metadata['parameters']:,} parameters, takes "
         f"inputs of shape {taken} and goes on learning after it is loaded.",
         _results(tasks, result),
@@ -153,11 +154,11 @@ def _results(tasks, result) -> str:
         for task in tasks:
             spec = task["spec"]
             lines.append(
-                f"| {_cell(task['name'])} | {spec['kind']} | {_classes(spec)} |"
+                f"| {as_markdown(task['name'])} | {spec['kind']} | {_classes(spec)} |"
             )
         return "\n".join([*lines, "", "No results were measured on a stream."])
     of = {name: j for j, name in enumerate(result.task_names)}
-    metric = _cell(result.metric)
+    metric = as_markdown(result.metric)
     lines += [
         f"| task | kind | classes | {metric} when learned | {metric} in the end |",
         "|---|---|---|---|---|",
@@ -168,15 +169,16 @@ def _results(tasks, result) -> str:
         if j is not None:
             own, last = result.matrix[j, j], result.matrix[-1, j]
         lines.append(
-            f"| {_cell(task['name'])} | {spec['kind']} | {_classes(spec)} "
+            f"| {as_markdown(task['name'])} | {spec['kind']} | {_classes(spec)} "
             f"| {number(own)} | {number(last)} |"
         )
     lines += [
         "",
         f"Mean {metric} {number(result.acc)}, backward transfer "
         f"{number(result.bwt, sign=True)}, forgetting {number(result.forgetting)}, on "
-        f"the test data of {_cell(_public(result.stream))}; {result.capacity:.2f} "
-        "times the parameters of the base network. All numbers are in `metrics.json`.",
+        f"the test data of {as_markdown(_public(result.stream))}; "
+        f"{result.capacity:.2f} times the parameters of the base network. All numbers "
+        "are in `metrics.json`.",
     ]
     return "\n".join(lines)
 
@@ -185,8 +187,8 @@ def _descent(lineage) -> str:
     if not lineage:
         return ""
     lines = [
-        f"{i + 1}. {_cell(p['preset'])}, {_count(len(p['tasks']), 'task')} "
-        f"({_cell(p['id'][:12])})"
+        f"{i + 1}. {as_markdown(p['preset'])}, {_count(len(p['tasks']), 'task')} "
+        f"({as_markdown(p['id'][:12])})"
         for i, p in enumerate(lineage)
     ]
     return "## Goes back to\n\n" + "\n".join(lines)
@@ -198,20 +200,12 @@ def _count(number: int, what: str) -> str:
 
 def _headline(path: str) -> str:
     name = path.rpartition("/")[2].removesuffix(".png")
-    return _cell(name.replace("_", " ").capitalize())
+    return as_markdown(name.replace("_", " ").capitalize())
 
 
 def _classes(spec) -> str:
     """How many classes, and the names of the first."""
     names = spec.get("class_names") or ()
-    shown = ", ".join(_cell(name[:40]) for name in names[:10])
+    shown = ", ".join(as_markdown(name[:40]) for name in names[:10])
     more = ", …" if len(names) > 10 else ""
     return f"{spec['num_classes']}{': ' if names else ''}{shown}{more}"
-
-
-def _cell(text: str) -> str:
-    """Text that stays text in Markdown, in a cell of a table and elsewhere."""
-    safe = "".join(c if c.isprintable() else "?" for c in str(text))
-    for character in "\\|`<>[]*~&$":
-        safe = safe.replace(character, f"\\{character}")
-    return safe

@@ -34,6 +34,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from keras_lifelong.presets import json_text
 from keras_lifelong.presets import places
 
 CONFIG = "config.json"
@@ -232,8 +233,18 @@ def files(directory: pathlib.Path) -> dict[str, dict]:
 
 
 def write_json(path: pathlib.Path, content) -> None:
-    """Writes a file of JSON, as all of a preset are."""
-    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    """Writes a file of JSON, as all of a preset are.
+
+    Raises:
+        ValueError: naming the file, if it would be more than a preset is read of.
+    """
+    try:
+        path.write_bytes(json_text.text(content))
+    except ValueError as error:
+        raise ValueError(
+            f"{path.name} of a preset would not be read again: {error}. The results of "
+            "runs are the longest part: `model.results.clear()` leaves them out."
+        ) from error
 
 
 def identity(config: Mapping, arrays: Mapping[str, np.ndarray]) -> str:

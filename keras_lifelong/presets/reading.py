@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import pathlib
 import re
@@ -17,11 +16,10 @@ from typing import TypeVar
 import numpy as np
 
 from keras_lifelong.presets import hubs
+from keras_lifelong.presets import json_text
 from keras_lifelong.presets import layout
 from keras_lifelong.presets import weights
 
-LARGEST_TEXT = 64 * 2**20  # bytes of a file of text
-MOST_VALUES = 3_000_000  # in a file of JSON
 MOST_FILES = 100_000  # of a preset
 LONGEST = 500  # letters of what a file made go wrong
 TRIES = 5  # of reading a preset that is replaced each time
@@ -76,7 +74,8 @@ class Preset:
         self.uri = os.fspath(uri)
         self.source = hubs.source(uri) if source is None else source
         with self.reading(layout.METADATA):
-            self.metadata = parse_json(self._bytes(layout.METADATA, LARGEST_TEXT))
+            content = self._bytes(layout.METADATA, json_text.LARGEST)
+            self.metadata = json_text.parse(content)
             self._check_metadata()
 
     @contextlib.contextmanager
@@ -100,7 +99,7 @@ class Preset:
     def json(self, file: str, kind: type) -> Any:
         """The content of a file of JSON, which is a `kind`: dict or list."""
         with self.reading(file):
-            content = parse_json(self.content(file))
+            content = json_text.parse(self.content(file))
             if not isinstance(content, kind):
                 raise ValueError(
                     f"it must hold a {kind.__name__}. "
@@ -123,7 +122,7 @@ class Preset:
             expected = self.metadata["files"][file]
             limit = expected["bytes"]
             if not file.endswith(".h5"):
-                limit = min(limit, LARGEST_TEXT)
+                limit = min(limit, json_text.LARGEST)
             content = self._bytes(file, limit)
             if len(content) < expected["bytes"]:
                 raise ValueError(
@@ -147,7 +146,7 @@ class Preset:
         """
         with self.reading(file):
             try:
-                return self._bytes(file, LARGEST_TEXT)
+                return self._bytes(file, json_text.LARGEST)
             except PresetError as error:
                 if isinstance(error.__cause__, FileNotFoundError):
                     return None
@@ -229,22 +228,3 @@ def is_safe(path: Any) -> bool:
     if re.search(r'[\\:*?"<>|\x00-\x1f]', path):
         return False
     return all(part not in ("", ".", "..") for part in path.split("/"))
-
-
-def parse_json(content: bytes) -> Any:
-    """JSON, if it is no more than a file of a preset is.
-
-    Its brackets are counted before it is read: 60 MB of `[]` would be gigabytes.
-
-    Raises:
-        ValueError: if it is no JSON, nested too deep, or of too many values.
-    """
-    values = content.count(b",") + content.count(b"[") + content.count(b"{")
-    if values > MOST_VALUES:
-        raise ValueError(
-            f"it holds {values:,} values, where {MOST_VALUES:,} are the most"
-        )
-    try:
-        return json.loads(content.decode("utf-8"))
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error

@@ -24,7 +24,7 @@ def array_stream(
     num_tasks: int,
     transform: Callable[[int, np.ndarray], np.ndarray] | None = None,
     names: Sequence[str] | None = None,
-    train_per_task: int | None = None,
+    train_per_task: int | Sequence[int] | None = None,
     seed: int = 0,
     standardize: bool = False,
     by_split: bool = False,
@@ -43,7 +43,7 @@ def array_stream(
         num_tasks: how many.
         transform: `transform(index, x) -> x`, what sets tasks of the same images apart.
         names: of the tasks; None: task_0, task_1, ...
-        train_per_task: None for all.
+        train_per_task: of every task, or a number for each; None for all.
         seed: of the choice.
         standardize: subtract the mean and divide by the standard deviation of the
             task's own training data: for each channel of images, for each feature of
@@ -53,12 +53,12 @@ def array_stream(
         is_missing: whether task `index` has no such split.
         scale_pixels: whether uint8 are pixels.
     """
-    _check_common(num_tasks, train_per_task, seed)
+    counts = _checked_counts(num_tasks, train_per_task, seed)
 
     def prepare(index, split):
         x, y = read(index, split)
-        if split == "train" and train_per_task is not None:
-            rows = subset(y, train_per_task, seed)
+        if split == "train" and counts is not None:
+            rows = subset(y, counts[index], seed)
             x, y = x[rows], y[rows]
         if transform is not None:
             x = transform(index, x)
@@ -140,22 +140,6 @@ def class_tasks(
     return array_stream(read, specs, num_tasks=num_tasks, **common)
 
 
-def even_groups(num_classes: int, classes_per_task: int) -> list[list[int]]:
-    """Classes in order, so many to a task.
-
-    >>> even_groups(4, 2)
-    [[0, 1], [2, 3]]
-    """
-    accepted = [n for n in range(2, num_classes + 1) if num_classes % n == 0]
-    if classes_per_task not in accepted:
-        raise ValueError(
-            f"`classes_per_task` must be one of {accepted}, which divide "
-            f"{num_classes} classes evenly. Received: {classes_per_task!r}"
-        )
-    order = np.arange(num_classes).reshape(-1, classes_per_task)
-    return order.tolist()
-
-
 def scaled(x: np.ndarray) -> np.ndarray:
     """uint8 pixels as float32 in [0, 1], floats as float32, integers as they are."""
     if x.dtype == np.uint8:
@@ -178,9 +162,18 @@ def check_count(name: str, value: int | None, most: int | None = None) -> int:
     return int(value)
 
 
-def _check_common(num_tasks, train_per_task, seed):
+def _checked_counts(num_tasks, train_per_task, seed) -> list[int] | None:
+    """`train_per_task` of each task."""
     check_count("num_tasks", num_tasks)
-    if train_per_task is not None:
-        check_count("train_per_task", train_per_task)
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"`seed` must be an integer of 0 or more. Received: {seed!r}")
+    if train_per_task is None:
+        return None
+    if isinstance(train_per_task, Sequence):
+        if len(train_per_task) < num_tasks:
+            raise ValueError(
+                "`train_per_task` must be one number, or one for each of the "
+                f"{num_tasks} tasks. Received: {list(train_per_task)}"
+            )
+        return [check_count("train_per_task", count) for count in train_per_task]
+    return [check_count("train_per_task", train_per_task)] * num_tasks

@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_lifelong.streams import tfds
 from keras_lifelong.streams.arrays import class_tasks
-from keras_lifelong.streams.arrays import even_groups
+from keras_lifelong.streams.grouping import ClassOrder
+from keras_lifelong.streams.grouping import groups
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import register
 
@@ -28,12 +29,14 @@ SUPERCLASS = (
 @register("split_cifar10", source="CIFAR-10, Krizhevsky 2009")
 def split_cifar10(
     num_tasks: int | None = None,
-    classes_per_task: int = 2,
-    train_per_task: int | None = None,
+    classes_per_task: int | list[int] = 2,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     standardize: bool = False,
     head: str = "per_task",
     data_dir: str | None = None,
+    first_task: int | None = None,
+    class_order: ClassOrder = None,
 ) -> TaskStream:
     """CIFAR-10, two classes to a task, in order.
 
@@ -41,8 +44,11 @@ def split_cifar10(
 
     Args:
         num_tasks: only the first so many tasks, 1 to 5.
-        classes_per_task: 2, 5 or 10.
-        train_per_task: only so many training images of each.
+        classes_per_task: 2, 5 or 10; or a number for each task, as [4, 2, 2, 2].
+        first_task: so many classes in the first task. None: as in the others.
+        class_order: the classes in the order that tasks take them, each once, or
+            "random": an order drawn by `seed`. None: 0, 1, ...
+        train_per_task: only so many training images of each, or a number for each.
         seed: of validation images and of `train_per_task`.
         standardize: normalise each colour by the training data's mean and standard
             deviation.
@@ -57,7 +63,7 @@ def split_cifar10(
     """
     return class_tasks(
         functools.partial(tfds.load_splits, "cifar10", 0.1, seed, data_dir),
-        even_groups(10, classes_per_task),
+        groups(10, classes_per_task, first_task, class_order, seed),
         SHAPE,
         num_tasks=num_tasks,
         head=head,
@@ -70,13 +76,15 @@ def split_cifar10(
 @register("split_cifar100", source="CIFAR-100, Krizhevsky 2009; as in DEN, section 4")
 def split_cifar100(
     num_tasks: int | None = None,
-    classes_per_task: int = 10,
+    classes_per_task: int | list[int] = 10,
     labels: Literal["categorical", "one_vs_rest"] = "categorical",
-    train_per_task: int | None = None,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     standardize: bool = False,
     head: str = "per_task",
     data_dir: str | None = None,
+    first_task: int | None = None,
+    class_order: ClassOrder = None,
 ) -> TaskStream:
     """CIFAR-100, ten classes to a task, in order.
 
@@ -84,10 +92,13 @@ def split_cifar100(
 
     Args:
         num_tasks: only the first so many tasks.
-        classes_per_task: any that divides 100, 2 or more.
+        classes_per_task: any that divides 100, 2 or more; or a number for each task.
+        first_task: so many classes in the first task. None: as in the others.
+        class_order: the classes in the order that tasks take them, each once, or
+            "random": an order drawn by `seed`. None: 0, 1, ...
         labels: "categorical": which of the task's classes? "one_vs_rest": a yes or no
             for each of them against the task's others, labels (n, classes), as in DEN.
-        train_per_task: only so many training images of each.
+        train_per_task: only so many training images of each, or a number for each.
         seed: of validation images and of `train_per_task`.
         standardize: normalise each colour by the training data's mean and standard
             deviation.
@@ -106,7 +117,7 @@ def split_cifar100(
         )
     return class_tasks(
         functools.partial(tfds.load_splits, "cifar100", 0.1, seed, data_dir),
-        even_groups(100, classes_per_task),
+        groups(100, classes_per_task, first_task, class_order, seed),
         SHAPE,
         num_tasks=num_tasks,
         head=head,
@@ -120,7 +131,7 @@ def split_cifar100(
 @register("cifar100_superclass", source="CIFAR-100, Krizhevsky 2009; as in APD")
 def cifar100_superclass(
     num_tasks: int | None = None,
-    train_per_task: int | None = None,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     standardize: bool = False,
     head: str = "per_task",
@@ -133,7 +144,7 @@ def cifar100_superclass(
 
     Args:
         num_tasks: only the first so many tasks, 1 to 20.
-        train_per_task: only so many training images of each.
+        train_per_task: only so many training images of each, or a number for each.
         seed: of validation images and of `train_per_task`.
         standardize: normalise each colour by the training data's mean and standard
             deviation.
@@ -146,10 +157,10 @@ def cifar100_superclass(
     task = streams.get("cifar100_superclass")[0]  # beaver, dolphin, otter, seal, whale
     ```
     """
-    groups = [np.flatnonzero(np.equal(SUPERCLASS, i)).tolist() for i in range(20)]
+    superclasses = [np.flatnonzero(np.equal(SUPERCLASS, i)).tolist() for i in range(20)]
     return class_tasks(
         functools.partial(tfds.load_splits, "cifar100", 0.1, seed, data_dir),
-        groups,
+        superclasses,
         SHAPE,
         num_tasks=num_tasks,
         head=head,

@@ -62,7 +62,7 @@ def ctrl_stream(plans: Callable[[int], list[Plan]]) -> Callable[..., TaskStream]
         num_tasks: int | None = None,
         seed: int = 0,
         task_seed: int = 0,
-        train_per_task: int | None = None,
+        train_per_task: int | list[int] | None = None,
         standardize: bool = False,
         head: str = "per_task",
         data_dir: str | None = None,
@@ -88,7 +88,7 @@ Args:
     num_tasks: only the first so many tasks.
     seed: of the choice of images.
     task_seed: of the tasks: classes, the order of labels, colours, sizes.
-    train_per_task: only so many training images of each.
+    train_per_task: only so many training images of each, or a number for each.
     standardize: normalise each colour by the training data's mean and standard
         deviation.
     head: "per_task" or "shared".

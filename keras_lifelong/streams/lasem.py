@@ -39,7 +39,7 @@ NOISE_MEANS, NOISE_DEVIATIONS = (-0.05, -0.025, 0.0, 0.025), (0.0, 0.025)
 @register("lasem_cifar100", source="CIFAR-100, Krizhevsky 2009; as in LASEM, section 5")
 def lasem_cifar100(
     num_tasks: int | None = None,
-    train_per_task: int | None = None,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     standardize: bool = True,
     head: str = "per_task",
@@ -52,7 +52,7 @@ def lasem_cifar100(
 
     Args:
         num_tasks: only the first so many tasks, 1 to 10.
-        train_per_task: only so many training images of each.
+        train_per_task: only so many training images of each, or a number for each.
         seed: of the choice of images.
         standardize: normalise each colour of each split of a task by its own mean and
             standard deviation.
@@ -81,7 +81,7 @@ def lasem_cifar100(
 @register("stl10_noisy", source="STL-10, Coates et al. 2011; as in LASEM, section 5")
 def stl10_noisy(
     num_tasks: int | None = None,
-    train_per_task: int | None = None,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     task_seed: int = 0,
     standardize: bool = False,
@@ -98,7 +98,7 @@ def stl10_noisy(
 
     Args:
         num_tasks: only the first so many tasks, 1 to 20.
-        train_per_task: only so many training images of each.
+        train_per_task: only so many training images of each, or a number for each.
         seed: of the choice of images.
         task_seed: of the tasks: classes, noise and orders of colours.
         standardize: as in `lasem_cifar100`, which the authors did not: it takes the

@@ -12,7 +12,8 @@ from keras_lifelong.streams.arrays import SPLITS
 from keras_lifelong.streams.arrays import array_stream
 from keras_lifelong.streams.arrays import check_count
 from keras_lifelong.streams.arrays import class_tasks
-from keras_lifelong.streams.arrays import even_groups
+from keras_lifelong.streams.grouping import ClassOrder
+from keras_lifelong.streams.grouping import groups
 from keras_lifelong.streams.rotation import rotate
 from keras_lifelong.streams.sampling import generator
 from keras_lifelong.streams.sampling import subset
@@ -27,12 +28,14 @@ VALIDATION = 5000  # of the 60,000 training images, as in the papers' 55k/5k/10k
 @register("split_mnist", source="MNIST, LeCun et al. 1998; Zenke et al. 2017 (SI)")
 def split_mnist(
     num_tasks: int | None = None,
-    classes_per_task: int = 2,
-    train_per_task: int | None = None,
+    classes_per_task: int | list[int] = 2,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     standardize: bool = False,
     head: str = "per_task",
     data_dir: str | None = None,
+    first_task: int | None = None,
+    class_order: ClassOrder = None,
 ) -> TaskStream:
     """MNIST, two digits to a task, in order: 0 or 1, 2 or 3, ...
 
@@ -40,8 +43,11 @@ def split_mnist(
 
     Args:
         num_tasks: only the first so many tasks, 1 to 5.
-        classes_per_task: 2, 5 or 10.
-        train_per_task: only so many training images of each.
+        classes_per_task: 2, 5 or 10; or a number for each task, as [4, 2, 2, 2].
+        first_task: so many classes in the first task. None: as in the others.
+        class_order: the classes in the order that tasks take them, each once, or
+            "random": an order drawn by `seed`. None: 0, 1, ...
+        train_per_task: only so many training images of each, or a number for each.
         seed: of validation images and of `train_per_task`.
         standardize: normalise by the training data's mean and standard deviation.
         head: "per_task" or "shared".
@@ -55,7 +61,7 @@ def split_mnist(
     """
     return class_tasks(
         functools.partial(tfds.load_splits, "mnist", 0.1, seed, data_dir),
-        even_groups(10, classes_per_task),
+        groups(10, classes_per_task, first_task, class_order, seed),
         SHAPE,
         num_tasks=num_tasks,
         head=head,
@@ -69,7 +75,7 @@ def split_mnist(
 def permuted_mnist(
     num_tasks: int = 10,
     permute_first: bool = True,
-    train_per_task: int | None = None,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     standardize: bool = False,
     head: str = "per_task",
@@ -83,7 +89,8 @@ def permuted_mnist(
     Args:
         num_tasks: 1 or more; tasks cost nothing until they are read.
         permute_first: whether task 0 is permuted too.
-        train_per_task: only so many training images (the same in all tasks).
+        train_per_task: only so many training images (the same in all tasks), or a
+            number for each task.
         seed: of the permutations, validation images and `train_per_task`.
         standardize: normalise by the training data's mean and standard deviation.
         head: "per_task" or "shared".
@@ -114,7 +121,7 @@ def permuted_mnist(
 def rotated_mnist(
     num_tasks: int | None = None,
     angles: list[float] | None = None,
-    train_per_task: int | None = None,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     standardize: bool = False,
     head: str = "per_task",
@@ -129,7 +136,8 @@ def rotated_mnist(
         num_tasks: 1 or more; None: as many as there are angles, or 10.
         angles: in degrees, counter-clockwise, one for each task; None: evenly from 0
             towards 180, as 0, 18, ..., 162 for ten tasks.
-        train_per_task: only so many training images (the same in all tasks).
+        train_per_task: only so many training images (the same in all tasks), or a
+            number for each task.
         seed: of validation images and `train_per_task`.
         standardize: normalise by the training data's mean and standard deviation.
         head: "per_task" or "shared".
@@ -270,15 +278,15 @@ def _whole_mnist(transform, data_dir, head, *, seed, **common):
 def _draw(y, counts, seed):
     """Rows of three splits with `counts` rows of each digit, in random order."""
     rng = generator(seed, "mnist_variation images")
-    groups = [rng.permutation(np.flatnonzero(y == digit)) for digit in range(10)]
-    least = min(len(group) for group in groups)
+    rows = [rng.permutation(np.flatnonzero(y == digit)) for digit in range(10)]
+    least = min(len(group) for group in rows)
     if sum(counts) > least:
         raise ValueError(
             f"`images_per_class` must add up to {least} at most, which is what MNIST "
             f"has of its rarest digit. Received: {counts}"
         )
     cuts = np.cumsum(counts)
-    parts = zip(*(np.split(group, cuts)[:3] for group in groups), strict=True)
+    parts = zip(*(np.split(group, cuts)[:3] for group in rows), strict=True)
     return [rng.permutation(np.concatenate(part)) for part in parts]
 
 

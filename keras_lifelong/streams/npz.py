@@ -57,7 +57,7 @@ def npz(
     permutations: int | None = None,
     permute_first: bool = True,
     num_tasks: int | None = None,
-    train_per_task: int | None = None,
+    train_per_task: int | list[int] | None = None,
     seed: int = 0,
     standardize: bool = False,
     head: str | None = None,
@@ -78,7 +78,7 @@ def npz(
             the values of an input.
         permute_first: whether task 0 of `permutations` is permuted too.
         num_tasks: only the first so many tasks.
-        train_per_task: only so many training examples of each.
+        train_per_task: only so many training examples of each, or a number for each.
         seed: of validation data, permutations and `train_per_task`.
         standardize: normalise by the training data's mean and standard deviation, of
             each channel or feature.

@@ -33,7 +33,7 @@ ENDINGS = (".jpg", ".jpeg", ".png")
 def office_home(
     path: str,
     num_tasks: int | None = None,
-    train_per_task: int | None = None,
+    train_per_task: int | list[int] | None = None,
     image_size: int = 128,
     seed: int = 0,
     standardize: bool = False,
@@ -52,7 +52,7 @@ def office_home(
             `RealWorld`), each with a folder of images for every class. It is to be had
             from hemanthdv.org/officeHomeDataset.html.
         num_tasks: only the first so many tasks, 1 to 10.
-        train_per_task: only so many training images of each.
+        train_per_task: only so many training images of each, or a number for each.
         image_size: to which images are resized, with anti-aliasing.
         seed: of the division into training, validation and test data.
         standardize: normalise each colour of each split of a task by its own mean and

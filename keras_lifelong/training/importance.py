@@ -1,102 +1,18 @@
-"""How much each weight matters, by gradients of single examples, and how it is held.
+"""What holds weights by their importance, and what it is measured on.
 
 Methods that hold weights by their importance differ in the objective whose gradient
 they take and in what they take of it (EWC: the square, of the log-likelihood of a
-label; MAS: the magnitude, of the norm of the outputs), not in how these are summed.
+label; MAS: the magnitude, of the norm of the outputs), not in how these are summed
+(`example_gradients.py`) or in how weights are held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong import backend
 from keras_lifelong.streams import columns
 from keras_lifelong.streams.task import is_dataset
-
-
-def squared_gradients(
-    objective: Callable,
-    x,
-    y,
-    variables: list,
-    state: list,
-    xla: bool | None = False,
-) -> list[np.ndarray]:
-    """The mean over examples of the squared gradient of each by itself.
-
-    The square of a batch's mean gradient is another, much smaller quantity.
-
-    Args:
-        objective, x, y, variables, state, xla: see `mean_of_gradients`.
-
-    Returns:
-        An array for each of `variables`, of its shape.
-
-    Example:
-
-    >>> import keras
-    >>> w = keras.Variable([2.0])
-    >>> x = np.array([[1.0], [3.0]], "float32")
-    >>> found = squared_gradients(lambda x, y: ops.sum(w * x), x, x, [w], [w])
-    >>> found[0].tolist()    # (1 + 9) / 2
-    [5.0]
-    """
-    return mean_of_gradients(ops.square, objective, x, y, variables, state, xla)
-
-
-def mean_of_gradients(
-    of: Callable,
-    objective: Callable,
-    x,
-    y,
-    variables: list,
-    state: list,
-    xla: bool | None = False,
-) -> list[np.ndarray]:
-    """The mean over examples of a function of the gradient of each by itself.
-
-    Args:
-        of: of a gradient, element by element: `ops.square`, or `ops.abs`.
-        objective: `objective(x, y) -> scalar` of one example, x (1, …) and y (1, …).
-        x, y: arrays (n, …) of the examples, n at least 1; x may be `Columns`.
-        variables: those the gradient is taken by.
-        state: every variable that `objective` reads.
-        xla: whether to compile with XLA. None: nothing is compiled.
-
-    Returns:
-        An array for each of `variables`, of its shape.
-
-    Example:
-
-    >>> import keras
-    >>> w = keras.Variable([2.0])
-    >>> x = np.array([[1.0], [-3.0]], "float32")
-    >>> cost = lambda x, y: ops.sum(w * x)
-    >>> mean_of_gradients(ops.abs, cost, x, x, [w], [w])[0].tolist()    # (1 + 3) / 2
-    [2.0]
-    """
-
-    def step(gradients_of, i, carry, x, y):
-        def cost():
-            one = keras.tree.map_structure(lambda a: ops.expand_dims(a[i], 0), (x, y))
-            value = objective(*one)
-            return value, value
-
-        _, gradients = gradients_of(cost, variables)
-        return [c + of(g) for c, g in zip(carry, gradients, strict=True)]
-
-    run = backend.compile_loop(step, state, xla, _ignore)
-    total = run(
-        ops.convert_to_tensor(len(x), "int32"),
-        [ops.zeros(v.shape, "float32") for v in variables],
-        columns.plain(columns.each(ops.convert_to_tensor, x)),
-        ops.convert_to_tensor(y),
-    )
-    return [ops.convert_to_numpy(t) / len(x) for t in total]
 
 
 def some_examples(data, count: int, rng: np.random.Generator) -> tuple:
@@ -192,7 +108,3 @@ def kept(memory, key: tuple[str, ...], variables: list) -> list[np.ndarray]:
 def values_of(variables: list) -> list[np.ndarray]:
     """Copies of their values."""
     return [ops.convert_to_numpy(v).copy() for v in variables]
-
-
-def _ignore():
-    """These loops are not training functions, and not counted as such."""

@@ -8,7 +8,9 @@ are few, and each task has its own.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -70,30 +72,35 @@ def is_kernel(variable) -> bool:
 
 
 class Products:
-    """Products of weights and masks, made once and kept while both are the same."""
+    """What is made of kept arrays, once, and kept while they are the same ones."""
 
     def __init__(self):
         self._kept: dict = {}
 
-    def get(self, key: tuple, weights: np.ndarray, packed: np.ndarray) -> np.ndarray:
-        """`weights` where the mask `packed` is 1, else 0: the same array each time.
+    def get(self, key: tuple, parts: Sequence[np.ndarray], make: Callable):
+        """`make(*parts)`: the same array each time.
 
         Args:
             key: the task's name, and what else tells its products apart.
-            weights: (…).
-            packed: as `pack` gives it.
+            parts: arrays.
+            make: a function of them.
         """
         kept = self._kept.get(key)
-        if kept is None or kept[0] is not weights or kept[1] is not packed:
-            product = np.where(unpack(packed, weights.shape), weights, 0)
-            kept = (weights, packed, product.astype(weights.dtype))
+        if kept is None or any(a is not b for a, b in zip(kept[0], parts, strict=True)):
+            kept = (tuple(parts), make(*parts))
             self._kept[key] = kept
-        return kept[2]
+        return kept[1]
 
     def forget(self, name: str) -> None:
         """Lets go of those of a task, whose keys begin with its name."""
         for key in [key for key in self._kept if key[0] == name]:
             del self._kept[key]
+
+
+def product(weights: np.ndarray, packed: np.ndarray) -> np.ndarray:
+    """Weights (…) where the mask `packed` is 1, else 0."""
+    kept = np.where(unpack(packed, weights.shape), weights, 0)
+    return kept.astype(weights.dtype)
 
 
 def pack(mask: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ What a dense or convolutional layer computes of its inputs, or of the patches of
 image, is their product with its kernel: a step of the kernel at a right angle to them
 changes nothing of it. A bias is the weight of one more input that is always 1.
 
-Saha, Garg, Roy: Gradient Projection Memory for Continual Learning, ICLR 2021.
+Saha, Garg, Roy: Gradient Projection Memory for Continual Learning, ICLR 2021; Lin,
+Yang, Fan, Zhang: TRGP, ICLR 2022.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class ProjectedLayers:
     Args:
         network: a built network.
         method: named in messages.
+        does: what it does with these layers, as messages say it.
 
     Attributes:
         layers: dict of dense and convolutional layers that are trained, by path.
@@ -42,7 +44,9 @@ class ProjectedLayers:
         ValueError: if there are trained weights in another layer, naming it.
     """
 
-    def __init__(self, network: keras.Model, method: str):
+    def __init__(
+        self, network: keras.Model, method: str, does: str = "projects the steps of"
+    ):
         self.graph = Graph(network)
         self.layers: dict[str, Any] = {}
         self.own: list = []
@@ -51,12 +55,12 @@ class ProjectedLayers:
                 continue
             if isinstance(layer, NORMALIZATIONS):
                 self.own += layer.variables
-            elif _is_product(layer):
+            elif is_product(layer):
                 self.layers[path] = layer
             else:
                 raise ValueError(
                     f"{method} cannot carry the layer {path!r} "
-                    f"({type(layer).__name__}): it projects the steps of Dense, Conv1D "
+                    f"({type(layer).__name__}): it {does} Dense, Conv1D "
                     "and Conv2D layers of one group, and gives each task its own "
                     "normalisation. Make the layer `trainable=False`, or take another "
                     "method."
@@ -87,7 +91,8 @@ class ProjectedLayers:
         return found
 
 
-def _is_product(layer) -> bool:
+def is_product(layer) -> bool:
+    """Whether a layer is a product of inputs, or patches, and one kernel."""
     if type(layer) is keras.layers.Dense:
         return True
     return type(layer) in CONVOLUTIONS and layer.groups == 1
@@ -159,14 +164,70 @@ def grown_basis(basis: np.ndarray, moments: np.ndarray, share: float) -> np.ndar
     """
     basis = basis.astype("float64")
     wanted = share * np.trace(moments) - np.trace(basis.T @ moments @ basis)
-    rest = np.eye(len(moments)) - basis @ basis.T
-    sizes, directions = np.linalg.eigh(rest @ moments @ rest)
-    sizes, directions = np.maximum(sizes[::-1], 0), directions[:, ::-1]
+    sizes, directions = _left_over(basis, moments)
     wanted -= 1e-9 * np.trace(moments)  # rounding asks for no direction
     new = int(np.searchsorted(np.cumsum(sizes), wanted)) + 1 if wanted > 0 else 0
     new = min(new, len(moments) - basis.shape[1])
     whole = np.concatenate([basis, directions[:, :new]], 1)
     return np.linalg.qr(whole)[0].astype("float32")
+
+
+def _left_over(basis, moments):
+    """Squared lengths and directions of what a basis leaves, the largest first."""
+    rest = np.eye(len(moments)) - basis @ basis.T
+    sizes, directions = np.linalg.eigh(rest @ moments @ rest)
+    return np.maximum(sizes[::-1], 0), directions[:, ::-1]
+
+
+def chosen_directions(
+    basis: np.ndarray, moments: np.ndarray, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest directions, of a basis and beyond it, that hold a share of inputs.
+
+    TRGP's space of a task: the old directions and those of what the basis leaves are
+    ranked together by the squared lengths that inputs have along them.
+
+    Args:
+        basis: M, orthonormal columns (d, k), k from 0.
+        moments: R Rᵀ, (d, d).
+        share: ε, in [0, 1].
+
+    Returns:
+        The basis, its columns as they were, with the new directions after them,
+        (d, k + new) of float32; and which of its columns are the task's, int32.
+
+    >>> basis = np.eye(3, dtype="float32")[:, :2]
+    >>> basis, mine = chosen_directions(basis, np.diag([9.0, 1.0, 5.0]), 0.9)
+    >>> basis.shape, mine.tolist()
+    ((3, 3), [0, 2])
+    """
+    wide, count = basis.astype("float64"), basis.shape[1]
+    sizes, directions = _left_over(wide, moments)
+    along = (wide * (moments @ wide)).sum(0)
+    sizes = np.concatenate([along, sizes[: len(moments) - count]])
+    order = np.argsort(-sizes, kind="stable")
+    wanted = (share - 1e-6) * np.trace(moments)  # of the basis' float32
+    first = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
+    chosen = np.sort(order[: first if wanted > 0 else 0])
+    new = int((chosen >= count).sum())  # they are the first of what is left
+    whole = np.concatenate([wide, directions[:, :new]], 1)
+    added = np.linalg.qr(whole)[0][:, count:].astype("float32")
+    return np.concatenate([basis, added], 1), chosen.astype("int32")
+
+
+def rows_of(parts: list):
+    """A kernel (…, outputs), and a bias (outputs,) if there is one, as (d, outputs)."""
+    kernel, *bias = parts
+    rows = ops.reshape(kernel, (-1, kernel.shape[-1]))
+    return ops.concatenate([rows, bias[0][None]], axis=0) if bias else rows
+
+
+def parts_of(rows, like: list) -> list:
+    """The inverse of `rows_of`, in the shapes of others."""
+    kernel, *bias = like
+    if not bias:
+        return [ops.reshape(rows, kernel.shape)]
+    return [ops.reshape(rows[:-1], kernel.shape), rows[-1]]
 
 
 def at_right_angle(steps: list, projector):
@@ -179,11 +240,5 @@ def at_right_angle(steps: list, projector):
     Returns:
         As many tensors of the same shapes.
     """
-    kernel, *bias = steps
-    rows = ops.reshape(kernel, (-1, kernel.shape[-1]))
-    if bias:
-        rows = ops.concatenate([rows, bias[0][None]], axis=0)
-    rows = rows - ops.matmul(projector, rows)
-    if not bias:
-        return [ops.reshape(rows, kernel.shape)]
-    return [ops.reshape(rows[:-1], kernel.shape), rows[-1]]
+    rows = rows_of(steps)
+    return parts_of(rows - ops.matmul(projector, rows), steps)

@@ -20,6 +20,7 @@ from keras_lifelong.training import optimizers
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData
+from keras_lifelong.training.example_gradients import ExampleGradients
 from keras_lifelong.training.feeding import Feed
 from keras_lifelong.training.feeding import parts
 from keras_lifelong.training.layer_losses import flattened
@@ -104,7 +105,7 @@ class Trainer:
         if seed is None:
             seed = derive_seed(model.seed, model.task_index(task.name), index)
         active, key = model.active_variables(), model.loss_key()
-        program, arguments = self._ready(phase, data, seed, active, key)
+        program, arguments = self.prepared(phase, data, seed, active, key)
         previous_optimizer, model.optimizer = model.optimizer, program.optimizer
         feed = Feed(data, settings, lambda epoch: derive_seed(seed, epoch))
         log = Log(phase)
@@ -180,7 +181,7 @@ class Trainer:
         callbacks.on_test_end(-(-rows // size), scores)
         return scores
 
-    def _ready(self, phase, data, seed, active, loss_key=None):
+    def prepared(self, phase, data, seed, active, loss_key=None):
         """A phase's program, as it begins, and its arguments as tensors.
 
         Args:
@@ -208,7 +209,7 @@ class Trainer:
         data = ArrayData(
             x, y, phase.batch_size, self._buckets, exact=self._mixes_rows()
         )
-        program, arguments = self._ready(phase, data, seed, phase.state)
+        program, arguments = self.prepared(phase, data, seed, phase.state)
         calls = _NoCalls()
         for epoch in range(phase.epochs):
             blocks = data.epoch(derive_seed(seed, epoch), None)
@@ -302,6 +303,30 @@ class Trainer:
             return wanted
         layers = flattened(self.model.active_body())
         return _prefers_xla(variables) and all(x.supports_jit for x in layers)
+
+    def mean_of_gradients(self, of, objective, x, y, variables) -> list[np.ndarray]:
+        """The mean over examples of a function of the gradient of each by itself.
+
+        Args:
+            of: of a gradient (see `ExampleGradients`).
+            objective: bound method of the model, of features, labels and weights.
+            x, y: examples (n, …), or `Columns`, and labels (n, …).
+            variables: those of the active network that gradients are taken by.
+
+        Returns:
+            An array for each of `variables`, of its shape.
+        """
+        state, network = self.model.active_variables(), self.model.active_body()
+        variables = list(variables)
+        ids = tuple(id(v) for v in [*variables, *state])
+        found = self._forwards.get(
+            (of, objective, id(network), self.model.loss_key(), ids),
+            lambda: ExampleGradients(
+                of, network, objective, variables, state, self.uses_xla(state)
+            ),
+            owns=(network, variables, state),
+        )
+        return found.mean(x, y)
 
     # Inference
 

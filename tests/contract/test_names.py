@@ -8,7 +8,7 @@ from small import assert_same
 from small import predictions
 
 # What these know of a task is not changed by later ones.
-KEEPS = ["PAR apart", "BindAndGrow frozen", "Independent"]
+KEEPS = ["PAR apart", "BindAndGrow frozen", "Independent", "ProgressiveNetwork"]
 ORDERS = {
     "longer first": ["site/cam", "site"],
     "shorter first": ["site", "site/cam"],

@@ -26,7 +26,7 @@ from keras_lifelong.model import registry
 TABLE = Path(__file__).parents[2] / "docs" / "networks.md"
 ROWS = 24
 # Predictions of a first task are then to the last bit what they were.
-EXACT = ("Independent", "PackNet", "SupSup", "WSN")
+EXACT = "CPG Independent MNTDP PackNet ProgressiveNetwork SupSup WSN".split()
 
 # (method, network) -> what the refusal says
 REFUSED = {
@@ -36,7 +36,12 @@ REFUSED = {
         if not registry.get(method).carries_inputs
     },
     **{
-        ("GPM", network): "it projects the steps of Dense, Conv1D and Conv2D layers"
+        (method, network): f"it {does} Dense, Conv1D and Conv2D layers"
+        for method, does in (
+            ("GPM", "projects the steps of"),
+            ("TRGP", "projects the steps of"),
+            ("HAT", "gates the units of"),
+        )
         for network in (
             "mobilenet_like",
             "squeeze_excite",

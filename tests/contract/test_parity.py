@@ -24,11 +24,6 @@ from keras_lifelong.seeds import derive_seed
 
 Y = labels(1)
 EPOCHS, BATCH = 2, 20  # the last batch is of 8
-# On JAX each case compiles for seconds; these run in slow tests alone there.
-SLOW_ON_JAX = """Adadelta Adagrad Adamax Ftrl Lamb Lion Nadam RMSprop clipvalue
-    ema_overwrite_frequency bias_regularizer BinaryCrossentropy CategoricalHinge
-    CosineSimilarity Hinge Huber LogCosh MeanAbsoluteError SquaredHinge
-    MeanSquaredLogarithmicError Poisson""".split()
 TABLE = Path(__file__).parents[2] / "docs" / "parity.md"
 
 
@@ -135,7 +130,6 @@ CASES = {
 
 
 def network(dense, between):
-    keras.utils.set_random_seed(0)
     return keras.Sequential(
         [
             keras.Input((6,)),
@@ -190,12 +184,7 @@ def assert_same_history(found, expected, rtol=1e-5):
         np.testing.assert_allclose(found[name], values, rtol=rtol, atol=1e-6)
 
 
-def marked(case):
-    slow = backend.NAME == "jax" and case in SLOW_ON_JAX
-    return pytest.param(case, marks=[pytest.mark.slow] if slow else [])
-
-
-@pytest.mark.parametrize("case", map(marked, CASES))
+@pytest.mark.parametrize("case", CASES)
 def test_it_ends_as_a_keras_model(case):
     (weights, history), (right, right_history) = both(**CASES[case])
     assert_same_history(history, right_history)

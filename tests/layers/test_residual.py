@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_lifelong.layers.residual import ResidualBlock
 from keras_lifelong.layers.residual import Stem
-from keras_lifelong.methods.par.switched import SwitchedNetwork
+from keras_lifelong.layers.switched import SwitchedNetwork
 
 X = np.random.default_rng(0).normal(size=(4, 12, 12, 3)).astype("float32")
 

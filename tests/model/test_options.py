@@ -95,6 +95,7 @@ ARGUMENTS = {
             ("DERPP", "alpha beta"),
             ("AGEM", ""),
             ("GEM", "margin"),
+            ("ICaRL", ""),
         )
     },
     "GPM": {
@@ -103,10 +104,26 @@ ARGUMENTS = {
         "count": "samples",
         "switch": "pretrained",
     },
+    "TRGP": {
+        "part": "threshold trust",
+        "amount": "increase",
+        "count": "samples related",
+        "switch": "pretrained",
+    },
+    "HAT": {"amount": "strength", "switch": "pretrained"},
+    "CPG": {
+        "some part": "growth pick_rate",
+        "count": "prune_steps",
+        "count or None": "prune_epochs",
+        "switch": "pretrained",
+    },
     "PackNet": {"count or None": "retrain_epochs", "switch": "pretrained"},
     "WSN": {"some part": "capacity", "switch": "pretrained"},
     "SupSup": {"some part": "capacity", "switch": "pretrained"},
+    "APD": {"amount": "sparsity", "positive": "strength", "switch": "pretrained"},
+    "ProgressiveNetwork": {"switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
+    "MNTDP": {"count": "neighbours samples", "switch": "pretrained"},
     "Finetune": {"switch": "pretrained"},
     "Independent": {"switch": "pretrained"},
     "Joint": {"switch": "pretrained"},
@@ -140,6 +157,7 @@ CHOICES = {
         "selection": "one of 'estimator', 'random', 'exemplar_loss' or 'drawn'",
         "keep": "one of 'one', 'each' or 'sum'",
     },
+    "ProgressiveNetwork": {"lateral": "'joint' or 'apart'"},
     "EWC": {"fisher": "'sampled' or 'empirical'"},
     "OnlineEWC": {
         "fisher": "'sampled' or 'empirical'",
@@ -151,6 +169,10 @@ CHOICES = {
 }
 OTHERS = [
     ("PackNet", "prune", "a number in (0, 1)", [0, 1, 1.5, NAN, True, "a", None]),
+    ("HAT", "s_max", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
+    ("CPG", "max_width", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
+    ("CPG", "prune", "a number in [0, 1)", [1, 1.0, -0.1, NAN, "a", True, None]),
+    ("CPG", "target", "a number or None", [NAN, INF, "a", True]),
     ("LASEM", "prune", "a number in [0, 1)", [1, 1.0, -0.1, NAN, "a", True, None]),
     ("LASEM", "probability", "a number in (0, 1], or None", [0, 1.5, "a", True]),
     ("LASEM", "searched", "a list, each a string, or None", ["a", [1]]),
@@ -169,12 +191,15 @@ OTHERS = [
         [-1, 0.5, True, None, {"a": -1}, {"a": False}],
     ),
     ("BindAndGrow", "groups", "an integer of at least 2 or None", [1, 2.0, True]),
-    (
-        "BindAndGrow",
-        "parts",
-        "a mapping, each a list, each a string, a list, each a list, each a string, "
-        "or None",
-        ["a", ["a"], {"a": "b"}, [[1]]],
+    *(
+        (
+            method,
+            "parts",
+            "a mapping, each a list, each a string, a list, each a list, each a "
+            "string, or None",
+            ["a", ["a"], {"a": "b"}, [[1]]],
+        )
+        for method in ("BindAndGrow", "MNTDP")
     ),
     ("BindAndGrow", "samples", "an integer of at least 3", [2, 3.0, None]),
     ("BindAndGrow", "candidates", "a mapping, each a list", [["a"], {"a": "b"}]),

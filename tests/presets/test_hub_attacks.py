@@ -13,6 +13,7 @@ from test_hubs import kept
 from test_hubs import write
 
 from keras_lifelong.presets import hubs
+from keras_lifelong.presets import json_text
 from keras_lifelong.presets import reading
 
 
@@ -118,7 +119,7 @@ def test_names_that_leave_the_directory(published, tmp_path, name):
 
 
 def test_a_file_that_is_larger_than_it_may_be_is_not_fetched(published, monkeypatch):
-    monkeypatch.setattr(reading, "LARGEST_TEXT", 10)
+    monkeypatch.setattr(json_text, "LARGEST", 10)
     with pytest.raises(hubs.HubError, match="too large: 13 bytes, where 10 are"):
         reading.Preset(published.uri)
     assert published.fetched() == [] and kept(published) == []

@@ -14,6 +14,7 @@ from keras import layers
 
 import keras_lifelong as kl
 from keras_lifelong.model.results import versions
+from keras_lifelong.presets import json_text
 from keras_lifelong.presets import layout
 from keras_lifelong.presets import places
 from keras_lifelong.presets.reading import Preset
@@ -85,6 +86,18 @@ def test_results_are_loaded_and_saved_again(model, preset, tmp_path):
     loaded.save_to_preset(tmp_path / "more")
     again = kl.LifelongModel.from_preset(tmp_path / "more")
     assert [r.task_names for r in again.results] == [["t0", "t1"], ["t2"]]
+
+
+def test_what_would_not_be_read_again_is_not_written(model, tmp_path, monkeypatch):
+    """The model is as it was, and the preset that was there before."""
+    path = tmp_path / "signs"
+    model.save_to_preset(path)
+    before = read(path, "metadata.json")
+    monkeypatch.setattr(json_text, "MOST_VALUES", 20)
+    with pytest.raises(ValueError, match=r"json .*values.*`model.results.clear\(\)`"):
+        model.save_to_preset(path)
+    assert read(path, "metadata.json") == before
+    assert [p.name for p in tmp_path.iterdir()] == ["signs"]
 
 
 def test_a_child_names_its_ancestors(preset, tmp_path):

@@ -52,13 +52,14 @@ def test_what_is_not_measured_is_said(trust_page):
 
 def test_the_bounds_are_those_of_the_code(trust_page):
     from keras_lifelong.presets import budget
+    from keras_lifelong.presets import json_text
     from keras_lifelong.presets import reading
     from keras_lifelong.presets import values
     from keras_lifelong.presets import weights
 
     text = trust_page.page({})
     for number in (
-        *(reading.MOST_VALUES, reading.LONGEST, values.MOST_NUMBERS),
+        *(json_text.MOST_VALUES, reading.LONGEST, values.MOST_NUMBERS),
         *(budget.SLACK, budget.RATIO, budget.LAYERS, budget.A_LAYER),
         *(weights.MOST_ARRAYS, origin.MOST, origin.KEPT),
     ):

@@ -195,7 +195,9 @@ def test_importing_streams_is_cheap():
         assert heavy not in loaded
 
 
-@pytest.mark.parametrize("name", "arrays digits rotation sampling stream task".split())
+@pytest.mark.parametrize(
+    "name", "grouping digits rotation sampling stream task".split()
+)
 def test_examples_in_docstrings(name):
     module = importlib.import_module(f"keras_lifelong.streams.{name}")
     result = doctest.testmod(module)

@@ -1,33 +1,12 @@
-"""Squared gradients of single examples, against closed forms."""
+"""What importance is measured on."""
 
-import keras
 import numpy as np
-from keras import ops
 
 from keras_lifelong.training.importance import drawn_labels
 from keras_lifelong.training.importance import log_likelihood_scale
 from keras_lifelong.training.importance import some_examples
-from keras_lifelong.training.importance import squared_gradients
 
 RNG = np.random.default_rng(0)
-
-
-def test_squares_are_of_single_examples_and_of_any_objective():
-    """Of (wx)²/2 and of y(wx): gradients (wx)x and yx."""
-    x = np.array([[1.0, 2.0], [3.0, -1.0]], "float32")
-    y = np.array([2.0, 0.5], "float32")
-    w = keras.Variable(np.array([1.0, 1.0], "float32"))
-
-    def half_square(x, y):
-        return 0.5 * ops.sum(ops.square(ops.sum(x * w, axis=1)))
-
-    def product(x, y):
-        return ops.sum(y * ops.sum(x * w, axis=1))
-
-    (found,) = squared_gradients(half_square, x, y, [w], [w])
-    np.testing.assert_allclose(found, [(9 + 36) / 2, (36 + 4) / 2])
-    (found,) = squared_gradients(product, x, y, [w], [w])
-    np.testing.assert_allclose(found, [(4 + 2.25) / 2, (16 + 0.25) / 2])
 
 
 def test_labels_are_drawn_from_the_predictions():

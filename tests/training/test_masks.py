@@ -59,9 +59,10 @@ def test_the_largest_among_some():
 def test_a_product_is_made_once():
     products, weights = masks.Products(), np.array([1.0, 2.0], "float32")
     packed = masks.pack(np.array([True, False]))
-    found = products.get(("a", 0), weights, packed)
-    assert found.tolist() == [1, 0] and products.get(("a", 0), weights, packed) is found
-    assert products.get(("a", 0), weights.copy(), packed) is not found
+    made, parts = masks.product, (weights, packed)
+    found = products.get(("a", 0), parts, made)
+    assert found.tolist() == [1, 0] and products.get(("a", 0), parts, made) is found
+    assert products.get(("a", 0), (weights.copy(), packed), made) is not found
 
 
 def test_which_variables_are_masked():

@@ -102,7 +102,11 @@ def test_the_experiment_of_a_preset_can_be_run_again():
     config = config_lib.load(path)
     meant, said = json.loads(json.dumps(config.resolved)), path.read_text()
     written = yaml.safe_load(said)
-    grown = ("method", "training")  # arguments that came later have their defaults
+    grown = (
+        "method",
+        "stream",
+        "training",
+    )  # arguments that came later have their defaults
     assert all(written[key].items() <= meant[key].items() for key in grown)
     assert {**meant, **dict.fromkeys(grown)} == {**written, **dict.fromkeys(grown)}
     assert isinstance(config.build_model((8, 8, 1)), kl.DEN)

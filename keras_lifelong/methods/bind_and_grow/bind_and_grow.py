@@ -23,14 +23,15 @@ from keras_lifelong.checks import In
 from keras_lifelong.checks import Seed
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.bind_and_grow import similarity as rsa
-from keras_lifelong.methods.bind_and_grow.joint_net import Node
 from keras_lifelong.methods.bind_and_grow.representations import FEWEST
 from keras_lifelong.methods.bind_and_grow.representations import Conflict
 from keras_lifelong.methods.bind_and_grow.representations import Representations
 from keras_lifelong.methods.bind_and_grow.retention import Retention
-from keras_lifelong.methods.bind_and_grow.routed import RoutedModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
+from keras_lifelong.routes.joint_net import Node
+from keras_lifelong.routes.parts import find_parts
+from keras_lifelong.routes.routed import RoutedModel
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.hooks import retained
 
@@ -142,6 +143,11 @@ class BindAndGrow(RoutedModel):
         self.representations = Representations(net, o.samples, o.center, self.seed)
         self.retention = Retention(net, o.retention, o.slow_ratio, self.feature_loss)
 
+    def parts_of(self, backbone):
+        o = self.options
+        by_task = o.normalization == "per_task"
+        return find_parts(backbone, o.groups, o.parts, by_task)
+
     # Algorithm 1
 
     def learn(self, task):
@@ -223,12 +229,6 @@ class BindAndGrow(RoutedModel):
             single = self.notes(task.name)["single_task"]
             self.recall.put(("alone", task.name), (alone, head, single))
         return alone, head
-
-    def set_head(self, values):
-        """Gives the active head these weights."""
-        for variable, value in zip(self.head.variables, values, strict=True):
-            variable.assign(value)
-        self.store_active()
 
     def note_single(self, task):
         """Writes down how good the active network is: a single-task net."""

@@ -22,8 +22,8 @@ from keras_lifelong.graph import Step
 from keras_lifelong.graph import Wire
 from keras_lifelong.graph import mask_of
 from keras_lifelong.graph import without_gradients
-from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
-from keras_lifelong.methods.bind_and_grow.joint_net import Node
+from keras_lifelong.routes.joint_net import JointNet
+from keras_lifelong.routes.joint_net import Node
 
 ACTIVATIONS = (
     layers.Activation,

@@ -13,8 +13,8 @@ import numpy as np
 from keras_lifelong.methods.bind_and_grow import similarity as rsa
 from keras_lifelong.methods.bind_and_grow.blocks import Blocks
 from keras_lifelong.methods.bind_and_grow.blocks import Said
-from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
-from keras_lifelong.methods.bind_and_grow.joint_net import Node
+from keras_lifelong.routes.joint_net import JointNet
+from keras_lifelong.routes.joint_net import Node
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.columns import plain
 from keras_lifelong.streams.task import is_dataset

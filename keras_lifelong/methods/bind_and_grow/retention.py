@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
-from keras_lifelong.methods.bind_and_grow.joint_net import Node
+from keras_lifelong.routes.joint_net import JointNet
+from keras_lifelong.routes.joint_net import Node
 
 
 class Retention:

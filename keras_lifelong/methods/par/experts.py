@@ -12,7 +12,7 @@ from keras import ops
 from keras_lifelong import networks
 from keras_lifelong.graph import Graph
 from keras_lifelong.layers.cell import CellNetwork
-from keras_lifelong.methods.par.switched import SwitchedNetwork
+from keras_lifelong.layers.switched import SwitchedNetwork
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.state import AllInMemory
@@ -194,6 +194,9 @@ class ExpertsModel(AllInMemory, LifelongModel):
             values = [memory["expert", k, i] for i in range(len(body.variables))]
         head = self._head_of(name, memory, training)
         return Reading(body, body.variables, values, head)
+
+    def template_variables(self):
+        return self.network.variables  # of the cells that the active task has
 
     def active_body(self):
         return self.network.current()

@@ -10,11 +10,11 @@ import keras_lifelong as kl
 from keras_lifelong.graph import Step
 from keras_lifelong.methods.bind_and_grow import similarity as rsa
 from keras_lifelong.methods.bind_and_grow.blocks import Blocks
-from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
-from keras_lifelong.methods.bind_and_grow.parts import find_parts
 from keras_lifelong.methods.bind_and_grow.representations import Representations
 from keras_lifelong.methods.bind_and_grow.representations import conflict_of
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.routes.joint_net import JointNet
+from keras_lifelong.routes.parts import find_parts
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(80, 6)).astype("float32")

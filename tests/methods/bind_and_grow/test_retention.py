@@ -6,10 +6,10 @@ import pytest
 from keras import layers
 from keras import ops
 
-from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
-from keras_lifelong.methods.bind_and_grow.parts import find_parts
 from keras_lifelong.methods.bind_and_grow.retention import Retention
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.routes.joint_net import JointNet
+from keras_lifelong.routes.parts import find_parts
 from keras_lifelong.training.hooks import retained
 
 X = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")

@@ -10,10 +10,10 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.graph import Graph
-from keras_lifelong.methods.bind_and_grow.parts import Kept
-from keras_lifelong.methods.bind_and_grow.parts import Part
-from keras_lifelong.methods.bind_and_grow.parts import divided
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.routes.parts import Kept
+from keras_lifelong.routes.parts import Part
+from keras_lifelong.routes.parts import divided
 
 Node = list[np.ndarray]  # the values of a part, in the order of its variables
 

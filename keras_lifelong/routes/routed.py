@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
-from keras_lifelong.methods.bind_and_grow.joint_net import Node
-from keras_lifelong.methods.bind_and_grow.parts import Part
-from keras_lifelong.methods.bind_and_grow.parts import find_parts
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.reading import Reading
+from keras_lifelong.routes.joint_net import JointNet
+from keras_lifelong.routes.joint_net import Node
+from keras_lifelong.routes.parts import Part
+from keras_lifelong.routes.parts import find_parts
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import seeded_copy
 
@@ -25,15 +25,18 @@ class RoutedModel(LifelongModel):
     carries_inputs = True
 
     def build_network(self, backbone):
-        o = self.options
-        by_task = o.normalization == "per_task"
-        parts = find_parts(backbone, o.groups, o.parts, by_task)
-        self.joint_net = JointNet(backbone, parts, lambda: self.memory)
+        self.joint_net = JointNet(
+            backbone, self.parts_of(backbone), lambda: self.memory
+        )
         if self.pretrained:
             values = [v for node in self.joint_net.active_nodes() for v in node]
             for i, value in enumerate(values):
                 self.memory["pretrained", i] = value
         return backbone
+
+    def parts_of(self, backbone) -> list[Part]:
+        """The parts of a backbone: what tasks have nodes of."""
+        return find_parts(backbone, by_task=True)
 
     @property
     def units(self) -> list[Part]:
@@ -77,6 +80,12 @@ class RoutedModel(LifelongModel):
         self.activate(None)
         self.joint_net.add(name, owners, nodes)
         self.activate(name)
+
+    def set_head(self, values):
+        """Gives the active head these weights."""
+        for variable, value in zip(self.head.variables, values, strict=True):
+            variable.assign(value)
+        self.store_active()
 
     # As every model
 

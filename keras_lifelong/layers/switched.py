@@ -1,4 +1,4 @@
-"""Several networks of which one is in use: what carries experts of different cells."""
+"""Several networks of which one is in use: experts of other cells, more columns."""
 
 from __future__ import annotations
 

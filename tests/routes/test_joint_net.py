@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_lifelong.methods.bind_and_grow.joint_net import JointNet
-from keras_lifelong.methods.bind_and_grow.parts import find_parts
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.routes.joint_net import JointNet
+from keras_lifelong.routes.parts import find_parts
 
 
 def body():

@@ -1,0 +1,1 @@
+"""Networks of nodes, and the route of each task through them."""

@@ -238,8 +238,7 @@ class Trainer:
 
     def _data(self, phase, task, batch_size):
         source = task.train if phase.data is None else phase.data
-        followed = self.model.followed_scores()
-        exact = self._mixes_rows() or any(score.exact for score in followed)
+        exact = self._mixes_rows() or any(s.exact for s in self.model.followed_scores())
         if is_dataset(source):
             check = self.model.checker(task.spec, "block of train")
             return StreamedData(source, batch_size, check, exact=exact)
@@ -252,8 +251,8 @@ class Trainer:
 
     def _mixes_rows(self) -> bool:
         """Whether a row's outputs depend on the others: then no batch is filled up."""
-        layers = flattened(self.model.active_body())
-        return self.model.rows_meet or any(map(mixes_rows, layers))
+        model = self.model
+        return model.rows_meet or any(map(mixes_rows, flattened(model.active_body())))
 
     def _program(self, phase, data, state, loss_key) -> Program:
         hooks = (phase.loss, phase.penalty, phase.shares, phase.gradients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+from keras.src.backend.common.masking import get_keras_mask
 
 from keras_lifelong import networks
 from keras_lifelong.graph import Graph
@@ -60,6 +61,13 @@ def checked_backbone(backbone, graphs: bool, method: str) -> Graph:
         raise ValueError(
             "`backbone` must end in features of shape (batch, width): add a Flatten or "
             f"a global pooling. Received an output of shape {backbone.output_shape}."
+        )
+    mask = get_keras_mask(backbone.outputs[0])
+    if mask is not None and len(mask.shape) == 1:
+        raise ValueError(
+            "`backbone` must not mask whole examples, as a Masking layer on inputs "
+            "(batch, width) does: leave them out, or give them the `sample_weight` 0. "
+            f"Received: {backbone.name!r}, whose features have a mask."
         )
     graph = Graph(backbone)
     paths = {id(layer): path for path, layer in graph.layers.items()}

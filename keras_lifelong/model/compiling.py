@@ -24,6 +24,11 @@ class CompilingMixin(keras.Model):
         metrics: Sequence[str | Callable] = ("accuracy",),
         run_eagerly: bool = False,
         jit_compile: bool | str = "auto",
+        *,
+        steps_per_execution: int | str = 1,
+        auto_scale_loss: bool = True,
+        loss_weights: None = None,
+        weighted_metrics: None = None,
     ) -> None:
         """Sets how tasks are learned and scored.
 
@@ -40,6 +45,11 @@ class CompilingMixin(keras.Model):
                 can be stepped through.
             jit_compile: whether XLA compiles; "auto": where it is faster (dense
                 networks, and all on accelerators) and every layer supports it.
+            steps_per_execution: accepted as Keras takes it, an integer of at least 1
+                or "auto": many batches are one compiled call whatever it says.
+            auto_scale_loss: whether, under `mixed_float16`, the loss is scaled.
+            loss_weights, weighted_metrics: None. A task has one loss, and weights of
+                examples count in it alone.
 
         Raises:
             ValueError: if an argument is not one of these.
@@ -59,12 +69,36 @@ class CompilingMixin(keras.Model):
                 "`jit_compile` must be True, False or 'auto'. "
                 f"Received: {jit_compile!r}."
             )
+        steps = steps_per_execution
+        if steps != "auto" and (type(steps) is not int or steps < 1):
+            raise ValueError(
+                "`steps_per_execution` must be an integer of at least 1 or 'auto'. "
+                f"Received: {steps!r}."
+            )
+        if not isinstance(auto_scale_loss, bool):
+            raise ValueError(
+                "`auto_scale_loss` must be True or False. "
+                f"Received: {auto_scale_loss!r}."
+            )
+        if loss_weights is not None:
+            raise ValueError(
+                "`loss_weights` must be None, as a task has one loss: weigh its "
+                f"examples by `sample_weight` of `fit`. Received: {loss_weights!r}."
+            )
+        if weighted_metrics is not None:
+            raise ValueError(
+                "`weighted_metrics` must be None: weights of examples count in the "
+                f"loss, and `metrics` count all alike. Received: {weighted_metrics!r}."
+            )
         self._scored_by = [metrics_lib.get(metric) for metric in metrics]
         self._loss = loss
         self._metric_arguments = list(metrics)
         optimizer = keras.optimizers.get(optimizer)
         optimizers.to_config(optimizer)  # refuses what it cannot carry
-        super().compile(optimizer=optimizer, jit_compile=False)  # scales, if float16
+        self._scales_loss = auto_scale_loss  # if it is of halves
+        super().compile(
+            optimizer=optimizer, jit_compile=False, auto_scale_loss=auto_scale_loss
+        )
         self.uses_jit = None if run_eagerly else jit_compile
         self._reader.forget_programs()
         self._optimizer_config = json.dumps(optimizers.to_config(self.optimizer))
@@ -80,6 +114,8 @@ class CompilingMixin(keras.Model):
         }
         if self.uses_jit != "auto":
             config["jit_compile"] = self.uses_jit  # None: not compiled at all
+        if not self._scales_loss:
+            config["auto_scale_loss"] = False
         return config
 
     def _loss_config(self):
@@ -95,6 +131,7 @@ class CompilingMixin(keras.Model):
             metrics_lib.from_config(config["metrics"]) or ["accuracy"],
             run_eagerly=config.get("jit_compile", "auto") is None,
             jit_compile=config.get("jit_compile") or "auto",
+            auto_scale_loss=config.get("auto_scale_loss", True),
         )
 
     def optimizer_config(self) -> dict:

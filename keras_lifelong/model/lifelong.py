@@ -36,6 +36,7 @@ from keras_lifelong.model.tasks import TasksMixin
 from keras_lifelong.model.using import UsingMixin
 from keras_lifelong.seeds import seeded_copy
 from keras_lifelong.training import optimizers
+from keras_lifelong.training.layer_losses import rows_meet
 from keras_lifelong.training.trainer import Trainer
 
 
@@ -110,6 +111,7 @@ class LifelongModel(
         self.backbone_input_shape = input_shape_of(
             graph, backbone.name, self.carries_inputs, method
         )
+        self.rows_meet = any(map(rows_meet, graph.steps))
         backbone = with_constants(backbone)
         self.seed, self.pretrained = given["seed"], given["pretrained"]
         self._session = Session(TaskMemory(self.task_forms, self.shared_forms))

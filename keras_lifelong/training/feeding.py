@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -33,12 +34,19 @@ def _cut(block: Block, start: int, steps: int) -> Block:
     return dataclasses.replace(block, rows=rows, valid=valid, steps=steps)
 
 
+_USED_UP = (
+    "The data ended before the epoch: `steps_per_epoch` is {}, of which {} were left. "
+    "The next epoch begins the data anew. A tf.data.Dataset can `repeat()`."
+)
+
+
 class Feed:
     """The blocks of each epoch of a phase.
 
     Without `steps_per_epoch` an epoch is one pass over the data. With it an epoch is
-    so many steps, and the next one goes on where it ended, as in Keras; the data begins
-    anew, in another order, when it is used up.
+    so many steps, and the next one goes on where it ended. As in Keras, an epoch ends
+    with the data, with a warning if steps are left; the next begins it anew, in another
+    order.
 
     Args:
         data: `ArrayData` or `StreamedData`.
@@ -76,8 +84,10 @@ class Feed:
             return
         wanted = self._limit
         while wanted:
-            block = self._next(every)
+            block = self._next(every, anew=wanted == self._limit)
             if block is None:
+                if wanted < self._limit:
+                    warnings.warn(_USED_UP.format(self._limit, wanted), stacklevel=2)
                 return
             taken = min(wanted, block.steps)
             if taken < block.steps:
@@ -86,11 +96,11 @@ class Feed:
             wanted -= taken
             yield block
 
-    def _next(self, every) -> Block | None:
-        """The next block of this pass, or of the next; None: there is no data."""
+    def _next(self, every, anew: bool) -> Block | None:
+        """The next block of this pass, or, if `anew`, of the next; None: no more."""
         block, self._left = self._left, None
         block = block or next(self._rest, None)
-        if block is None:
+        if block is None and anew:
             self._rest = self._blocks(self._pass, every)
             self._pass += 1
             block = next(self._rest, None)

@@ -48,7 +48,7 @@ class LayerCosts:
         with scope:
             x = plain(each(ops.convert_to_tensor, x))
             self._through(self._reading.body, x, False)
-        found = sum(float(ops.sum(loss)) for loss in scope.losses)
+        found = sum(_number(ops.sum(loss)) for loss in scope.losses)
         for layer in self._layers:  # Keras notes whose each is, and never forgets
             layer._loss_ids.difference_update(map(id, scope.losses))
         rows = keras.tree.flatten(x)[0].shape[0]
@@ -63,8 +63,12 @@ class LayerCosts:
         with ValuesScope(*self._reading.given()):
             for variable, part in self._pairs:
                 cost = variable.regularizer(ops.convert_to_tensor(variable))
-                total += float(part) * float(cost)
+                total += part * _number(cost)
         return total
+
+
+def _number(value) -> float:
+    return float(ops.convert_to_numpy(value))  # PyTorch's may want a gradient
 
 
 def _adds_losses(layer) -> bool:

@@ -76,12 +76,43 @@ def mixes_rows(layer) -> bool:
     """Whether a layer makes of one row's outputs something that others have a part in.
 
     Batch normalisation does, a regularizer of activities divides by the rows, and what
-    a layer of a user's own does is not known.
+    a layer or a function of a user's own does is not known.
     """
     if layer.activity_regularizer is not None:
         return True
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Lambda):
         return True
     if getattr(layer, "mixes_rows", False):
         return True
     return type(layer).__module__.partition(".")[0] not in ("keras", "keras_lifelong")
+
+
+# Of `keras.ops`: those whose every output is made of one element of each input.
+_BY_ELEMENT = frozenset(
+    """Abs Absolute Add Cast Clip Cos Divide Elu Exp Gelu Maximum Minimum Multiply
+    Negative Power Relu Relu6 Sigmoid Silu Sin Softplus Sqrt Square Subtract Tanh
+    TrueDivide""".split()
+)
+
+
+def rows_meet(step) -> bool:
+    """As `mixes_rows`, of one of `keras.ops` in a graph; of a layer False.
+
+    Those along an axis that is not the first keep to rows; of others it isn't known.
+
+    Args:
+        step: a `Step` of a `Graph`.
+
+    >>> from keras_lifelong.graph import Graph
+    >>> x = keras.Input((3,))
+    >>> graph = Graph(keras.Model(x, x - ops.mean(x, axis=0)))
+    >>> [rows_meet(step) for step in graph.steps]
+    [True, False]
+    """
+    operation = step.layer
+    if isinstance(operation, keras.Layer) or type(operation).__name__ in _BY_ELEMENT:
+        return False
+    axis = getattr(operation, "axis", None)
+    axes = axis if isinstance(axis, list | tuple) else [axis]
+    rank = len(step.inputs[0].shape) if step.inputs else 1
+    return any(one is None or one % rank == 0 for one in axes)

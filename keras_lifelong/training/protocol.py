@@ -23,6 +23,7 @@ class Trainable(Protocol):
         optimizer: while a phase runs, the optimizer that it uses.
         stop_training: set by callbacks to end a phase or the whole fit.
         uses_jit: True, False or "auto": whether XLA compiles; None: nothing does.
+        rows_meet: whether one of `keras.ops` in the backbone looks at several rows.
     """
 
     seed: int
@@ -30,6 +31,7 @@ class Trainable(Protocol):
     optimizer: Any
     stop_training: bool
     uses_jit: bool | str | None
+    rows_meet: bool
     _initial_epoch: Any
 
     @property

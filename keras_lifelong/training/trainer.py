@@ -252,7 +252,8 @@ class Trainer:
 
     def _mixes_rows(self) -> bool:
         """Whether a row's outputs depend on the others: then no batch is filled up."""
-        return any(mixes_rows(layer) for layer in flattened(self.model.active_body()))
+        layers = flattened(self.model.active_body())
+        return self.model.rows_meet or any(map(mixes_rows, layers))
 
     def _program(self, phase, data, state, loss_key) -> Program:
         hooks = (phase.loss, phase.penalty, phase.shares, phase.gradients)

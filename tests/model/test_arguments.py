@@ -316,6 +316,42 @@ def test_inputs_are_not_copied_whole():
 # === What is inherited ===
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("loss_weights", 0.5),
+        ("weighted_metrics", ["accuracy"]),
+        ("steps_per_execution", 0),
+        ("auto_scale_loss", None),
+    ],
+)
+def test_what_compile_cannot_take_is_named(argument, value):
+    with pytest.raises(ValueError, match=f"`{argument}` must be.*Received"):
+        new().compile("sgd", **{argument: value})
+
+
+def test_arguments_of_compile_that_change_nothing_here():
+    new().compile("sgd", steps_per_execution=8, loss_weights=None)
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = new()
+        model.compile("sgd", auto_scale_loss=False)
+        config = model.get_compile_config()
+        model.compile_from_config(config)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert config["auto_scale_loss"] is False
+    assert type(model.optimizer) is keras.optimizers.SGD  # not wrapped
+
+
+def test_one_callback_is_a_list_of_it(model):
+    """As Keras takes it."""
+    seen = []
+    told = keras.callbacks.LambdaCallback(on_train_end=seen.append)
+    new().fit(X, Y, task="a", callbacks=told, verbose=0)
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize("name", sorted(inherited.REFUSED))
 def test_what_belongs_to_the_loop_of_keras_is_refused(model, name):
     with pytest.raises(

@@ -21,6 +21,7 @@ from keras_lifelong.graph import Graph
 from keras_lifelong.graph import is_graph
 from keras_lifelong.streams import columns
 from keras_lifelong.training.layer_losses import mixes_rows
+from keras_lifelong.training.layer_losses import rows_meet
 
 ROWS = 100  # of a batch
 
@@ -155,6 +156,8 @@ def _dense_layers(network, variables) -> dict[str, Any] | None:
     if not is_graph(network):
         return None
     graph, found = Graph(network), {}
+    if any(map(rows_meet, graph.steps)):
+        return None
     wanted = {id(v) for v in variables}
     for path, layer in graph.layers.items():
         normalises = isinstance(layer, keras.layers.BatchNormalization)

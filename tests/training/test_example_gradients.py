@@ -87,3 +87,7 @@ def test_what_is_no_dense_layer_once_goes_one_by_one(eager):
 def test_layers_whose_rows_meet_go_one_by_one(eager):
     kept = layers.Dense(3, activity_regularizer="l2")
     assert not found(keras.Sequential([keras.Input((5,)), kept]))[0].in_batches
+    inputs = keras.Input((5,))
+    centred = inputs - ops.mean(inputs, axis=0)
+    meeting = keras.Model(inputs, layers.Dense(3)(centred))
+    assert not found(meeting)[0].in_batches

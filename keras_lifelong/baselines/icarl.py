@@ -36,6 +36,13 @@ class UnitLength:
     def __init__(self, network):
         self.network = network
 
+    @property
+    def trainable_variables(self):
+        return self.network.trainable_variables
+
+    def _flatten_layers(self):
+        return self.network._flatten_layers()
+
     def __call__(self, x, training=False):
         """φ(x) / ‖φ(x)‖, (batch, width) of float32."""
         features = ops.cast(self.network(x, training=training), "float32")

@@ -46,7 +46,7 @@ class Room:
     ...     [keras.Input((3,)), layers.Dense(4, name="a"), layers.Dense(2, name="b")]
     ... )
     >>> room = Room(network, 1.5, 0, "CPG")
-    >>> room.base, room.most, room.network.layers[1].kernel.shape
+    >>> room.base, room.most, tuple(room.network.layers[1].kernel.shape)
     ([4, 2], [6, 2], (6, 2))
     """
 

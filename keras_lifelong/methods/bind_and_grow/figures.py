@@ -22,7 +22,8 @@ def routes(result: Result) -> tuple[list[str], list[str], np.ndarray]:
         Names of the tasks (T), of the units (U) from the input up, and (T, U): the
         index of the task that each unit was made for. All empty for other methods.
     """
-    bound = {str(e["task"]): e for e in result.growth if e["kind"] == "bind"}
+    log = result.growth if result.method == "BindAndGrow" else []
+    bound = {str(e["task"]): e for e in log if e["kind"] == "bind"}
     if not bound:
         return [], [], np.zeros((0, 0), int)
     tasks = [t for t in result.task_names if t in bound or t == result.task_names[0]]

@@ -134,6 +134,7 @@ def fake_method(monkeypatch):
 LONGEST = [
     "backend/test_contract_on_jax.py",
     "backend/test_contract_on_torch.py",
+    "test_types.py",
     "methods/ari/test_ari.py",
     "contract/test_learning.py",
     "contract/test_names.py",

@@ -40,13 +40,12 @@ ALWAYS = {  # what a change breaks without being seen elsewhere
 }
 # On another backend the contract of these is slow: ARI's compiles for minutes, and of
 # other baselines some stand for all.
-_OTHERS = "ARI AGEM DERPP ExperienceReplay GEM GPM MAS OnlineEWC PackNet SupSup WSN"
-_OTHERS += " CPG HAT ICaRL TRGP"
-_OTHERS += " APD MNTDP ProgressiveNetwork"
+_OTHERS = """AGEM APD ARI CPG DERPP ExperienceReplay GEM GPM HAT ICaRL MAS MNTDP
+    OnlineEWC PackNet ProgressiveNetwork SupSup TRGP WSN""".split()
 ELSEWHERE = {
     "tensorflow": (),
-    "jax": (*_OTHERS.split(), *"Independent L2 LwF SI".split()),
-    "torch": tuple(_OTHERS.split()),
+    "jax": (*_OTHERS, *"Independent L2 LwF SI".split()),
+    "torch": tuple(_OTHERS),
 }
 _HERE = Path(__file__).parent
 FOLDER = "MEASURED_TESTS"  # the environment variable that names where they are noted

@@ -92,6 +92,22 @@ def predictions(model, x=X):
     return {name: model.predict(x, task=name) for name in model.task_names}
 
 
+def said_in_turn(model, fit, x, names="abc"):
+    """What a model said of each task when it was learned, one after the other.
+
+    Args:
+        model: it has learned nothing.
+        fit: `fit(model, name, i)` learns task i.
+        x: what is predicted.
+        names: of the tasks.
+    """
+    said = {}
+    for i, name in enumerate(names):
+        fit(model, name, i)
+        said[name] = model.predict(x, task=name)
+    return said
+
+
 def assert_same(found, expected):
     """Predictions by task, or arrays of a state by name: the same to the last bit."""
     assert list(found) == list(expected)

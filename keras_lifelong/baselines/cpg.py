@@ -21,6 +21,7 @@ from keras_lifelong.metrics.directions import sign
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.training import masks
+from keras_lifelong.training.importance import values_of
 from keras_lifelong.training.widening import Room
 
 FIRST, LEAST = 0.01, 0.005  # of a picking mask: where it begins, and from where it is 1
@@ -103,7 +104,7 @@ class CPG(Masking):
         new, steps = free, self.options.prune_steps
         for i in range(steps if self.options.prune else 0):
             share = self.options.prune * (1 - (1 - (i + 1) / steps) ** 3)
-            before = self.standing()
+            before = values_of(self.changing())
             left = self.smaller(free, new, share)
             epochs = self.options.prune_epochs
             result = yield self.picking("compacting", used, left, epochs=epochs)
@@ -191,17 +192,14 @@ class CPG(Masking):
             found.append(masks.largest(values, mine, count))
         return found
 
-    def standing(self) -> list[np.ndarray]:
-        """All values that a phase changes."""
-        found = [*self.active_variables(), *self._searched.weights]
-        found += self._searched.scores
-        return [ops.convert_to_numpy(v).copy() for v in found]
+    def changing(self) -> list:
+        """All variables that a phase changes."""
+        search = self._searched
+        return [*self.active_variables(), *search.weights, *search.scores]
 
     def put_back(self, values) -> None:
-        """Assigns what `standing` returned."""
-        found = [*self.active_variables(), *self._searched.weights]
-        found += self._searched.scores
-        for variable, value in zip(found, values, strict=True):
+        """Assigns copies of the values of `changing()`."""
+        for variable, value in zip(self.changing(), values, strict=True):
             variable.assign(value)
 
     def values_of(self, used) -> list[np.ndarray]:

@@ -69,8 +69,7 @@ class ScoringMixin(keras.Model):
         outputs, costs = [], self.layer_costs(task.name)
         for x, y in pairs:
             outputs.append((self.trainer.forward(self.logits, x), y))
-            for start in range(0, len(x) if costs.looks else 0, ROWS):
-                costs.see(x[start : start + ROWS])
+            costs.see(x, ROWS)
         return self._scores(task, outputs, costs, main_only, weight)
 
     def layer_costs(self, name: str) -> LayerCosts:
@@ -173,8 +172,7 @@ class ScoringMixin(keras.Model):
             for rows in spans(len(inputs), size, calls):
                 parts = self.read_outputs(name, inputs.part(rows), logits=True)
                 outputs.append((joined_array(parts), labels[rows]))
-            for start in range(0, len(inputs) if costs.looks else 0, ROWS):
-                costs.see(inputs[start : start + ROWS])
+            costs.see(inputs, ROWS)
         loaded = LoadedTask(name, spec, None, None, None)
         scores = self._scores(loaded, outputs, costs, weight=weight)
         calls.end(sum(len(labels) for _, labels in outputs), scores)

@@ -66,12 +66,12 @@ class ExampleGradients:
     ):
         self._of, self._network, self._objective = of, network, objective
         self._variables = list(variables)
-        dense = _dense_layers(network, self._variables)
-        self.in_batches, self._dense = dense is not None, dense or {}
+        self._graph = Graph(network) if is_graph(network) else None
+        self._dense = _dense_layers(self._graph, self._variables)
+        self.in_batches = bool(self._dense)
         self._added: dict[str, Any] = {}  # to what each layer makes, before activation
         step = self._of_one
         if self.in_batches:
-            self._graph = Graph(network)
             self._added = {
                 path: keras.Variable(np.zeros((ROWS, layer.units), "float32"))
                 for path, layer in self._dense.items()
@@ -133,7 +133,7 @@ class ExampleGradients:
                 z = z + layer.bias if layer.use_bias else z
                 return layer.activation(z + self._added[step.path])
 
-            features = self._graph.run(x, call)
+            features = ops.cast(self._graph.run(x, call), "float32")
             return self._objective(features, y, weight), given
 
         (_, given), deltas = gradients_of(cost, list(self._added.values()))
@@ -147,34 +147,32 @@ class ExampleGradients:
         return [c + found[id(v)] for c, v in zip(carry, self._variables, strict=True)]
 
 
-def _dense_layers(network, variables) -> dict[str, Any] | None:
-    """The dense layers that variables are of, by path; None if some are of others.
+def _dense_layers(graph: Graph | None, variables) -> dict[str, Any]:
+    """The dense layers that variables are of, by path; none if some are of others.
 
     Each is called once, on (batch, d), computes in float32, and no row of a batch has a
     part in another's outputs.
     """
-    if not is_graph(network):
-        return None
-    graph, found = Graph(network), {}
-    if any(map(rows_meet, graph.steps)):
-        return None
+    if graph is None or any(map(rows_meet, graph.steps)):
+        return {}
+    found: dict[str, Any] = {}
     wanted = {id(v) for v in variables}
     for path, layer in graph.layers.items():
         normalises = isinstance(layer, keras.layers.BatchNormalization)
         if isinstance(layer, keras.Layer) and mixes_rows(layer) and not normalises:
-            return None
+            return {}
         own = wanted & {id(v) for v in getattr(layer, "variables", ())}
         if not own:
             continue
         steps = graph.steps_of(path)
         if type(layer) is not keras.layers.Dense or len(steps) != 1:
-            return None
+            return {}
         flat = len(steps[0].inputs) == 1 and len(steps[0].inputs[0].shape) == 2
         if not flat or layer.dtype_policy.name != "float32" or _has_more(layer):
-            return None
+            return {}
         found[path] = layer
         wanted -= own
-    return found if found and not wanted else None
+    return {} if wanted else found
 
 
 def _has_more(layer) -> bool:

@@ -25,10 +25,6 @@ class LayerCosts:
         through: `through(body, x, training) -> features`.
         shares: for each of `reading.body.trainable_variables` the part of its
             regularizer that counts. None: all of all.
-
-    Attributes:
-        looks: whether a layer adds something that depends on the inputs; then `see` is
-            to be called with all of them.
     """
 
     def __init__(self, reading: Any, through: Callable, shares: list | None = None):
@@ -38,11 +34,21 @@ class LayerCosts:
         shares = [1.0] * len(variables) if shares is None else shares
         pairs = zip(variables, shares, strict=True)
         self._pairs = [(v, part) for v, part in pairs if v.regularizer is not None]
-        self.looks = any(map(_adds_losses, self._layers))
+        self._looks = any(map(_adds_losses, self._layers))
         self._sum = self._rows = 0.0
 
-    def see(self, x: Any) -> None:
-        """Takes in rows: an array (n, …), or `Columns`."""
+    def see(self, x: Any, rows: int) -> None:
+        """Takes in examples, if a layer adds something that depends on them.
+
+        Args:
+            x: an array (n, …), or `Columns`; all examples are to be seen, in any parts.
+            rows: how many are computed at once.
+        """
+        if self._looks:
+            for start in range(0, len(x), rows):
+                self._see(x[start : start + rows])
+
+    def _see(self, x: Any) -> None:
         scope = ValuesScope(*self._reading.given())
         scope.collect_losses = True
         with scope:

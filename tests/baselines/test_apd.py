@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from keras import ops
+from small import said_in_turn
 
 import keras_lifelong as kl
 from keras_lifelong.baselines import apd
@@ -41,11 +42,8 @@ def fit(model, name, i, **kwargs):
 @pytest.fixture(scope="module")
 def learned(eager_module):
     """A model of three tasks, and what it said of each when that was learned."""
-    model, said = new(sparsity=0.02, strength=1e4), {}
-    for i, name in enumerate("abc"):
-        fit(model, name, i)
-        said[name] = model.predict(X, task=name)
-    return model, said
+    model = new(sparsity=0.02, strength=1e4)
+    return model, said_in_turn(model, fit, X)
 
 
 def composed(model, name, i):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from keras import ops
+from small import said_in_turn
 
 import keras_lifelong as kl
 
@@ -113,10 +114,7 @@ def test_a_step_is_of_free_weights_and_of_the_mask_of_used_ones():
 def test_it_grows_while_the_target_is_missed_and_there_is_room():
     model = new(target=2.0, max_width=1.5, growth=0.25, prune_epochs=1)
     assert [tuple(v.shape) for v in model._parts.kernels] == [(6, 6), (6, 4)]
-    said = {}
-    for i, name in enumerate("ab"):
-        fit(model, name, i)
-        said[name] = model.predict(X, task=name)
+    said = said_in_turn(model, fit, X, "ab")
     assert model.widths() == [6, 4]  # by 1 and by 1: there was room for both
     kinds = [(e["layer"], e["kind"], e["count"]) for e in model.growth]
     assert kinds == [

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from keras import ops
+from small import said_in_turn
 
 import keras_lifelong as kl
 from keras_lifelong.baselines.supsup import signed_constants
@@ -49,11 +50,8 @@ def fit(model, name, i, **kwargs):
 @pytest.fixture(scope="module", params=MASKS)
 def learned(request, eager_module):
     """A model of three tasks, and what it said of each when that was learned."""
-    model, said = new(request.param), {}
-    for i, name in enumerate("abc"):
-        fit(model, name, i)
-        said[name] = model.predict(X, task=name)
-    return model, said
+    model = new(request.param)
+    return model, said_in_turn(model, fit, X)
 
 
 def test_nothing_is_forgotten_to_the_last_bit(learned):

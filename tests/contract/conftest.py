@@ -5,6 +5,15 @@ import functools
 import pytest
 import small
 
+from keras_lifelong import backend
+
+
+@pytest.fixture
+def step_by_step(request):
+    """TensorFlow runs without compiling; JAX has no other way than to compile."""
+    if backend.NAME == "tensorflow":
+        request.getfixturevalue("eager")
+
 
 class Learned:
     """A method that has learned two tasks: itself, and as a preset to be loaded."""

@@ -19,19 +19,13 @@ from small import X
 from small import labels
 
 import keras_lifelong as kl
-from keras_lifelong import backend
 from keras_lifelong.seeds import derive_seed
+
+pytestmark = pytest.mark.usefixtures("step_by_step")
 
 Y = labels(1)
 EPOCHS, BATCH = 2, 20  # the last batch is of 8
 TABLE = Path(__file__).parents[2] / "docs" / "parity.md"
-
-
-@pytest.fixture(autouse=True)
-def step_by_step(request):
-    """TensorFlow runs both without compiling; JAX has no other way than to compile."""
-    if backend.NAME == "tensorflow":
-        request.getfixturevalue("eager")
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -13,21 +13,10 @@ from small import X
 from small import labels
 
 import keras_lifelong as kl
-from keras_lifelong import backend
+
+pytestmark = pytest.mark.usefixtures("step_by_step")
 
 Y = labels(1)
-# There each case compiles for seconds.
-_SLOW = [pytest.mark.slow] if backend.NAME == "jax" else []
-
-
-def slow_on_jax(test):
-    return pytest.mark.slow(test) if _SLOW else test
-
-
-@pytest.fixture(autouse=True)
-def step_by_step(request):
-    if backend.NAME == "tensorflow":
-        request.getfixturevalue("eager")
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -59,7 +48,6 @@ def test_scores_have_what_layers_add_to_the_loss(tmp_path):
     assert history["val_loss"][-1] == pytest.approx(right, rel=1e-5)
 
 
-@slow_on_jax
 def test_a_task_is_charged_for_the_layers_that_it_uses():
     """LASEM: the shared kernel if it is shared, the task's own if not."""
     layer = layers.Dense(3, "relu", kernel_regularizer=regularizers.L2(0.5))
@@ -77,10 +65,7 @@ def test_a_task_is_charged_for_the_layers_that_it_uses():
     np.testing.assert_allclose(found, kernels, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "method",
-    ["Finetune", pytest.param("LASEM", marks=_SLOW)],
-)
+@pytest.mark.parametrize("method", ["Finetune", "LASEM"])
 def test_a_batch_of_no_weight_teaches_nothing(method):
     """The first batch of 16 has the weight 0: as if it were not there."""
     weight = np.repeat([0.0, 1.0], [16, 32])
@@ -98,7 +83,6 @@ def test_a_batch_of_no_weight_teaches_nothing(method):
     assert found[0][1] == pytest.approx(found[1][1] * 32 / 48, rel=1e-5)
 
 
-@slow_on_jax
 def test_a_search_survives_a_batch_of_no_weight():
     network = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu")])
     model = kl.LASEM(network)
@@ -126,7 +110,6 @@ class Rows(keras.metrics.Metric):
         return {"name": self.name}
 
 
-@slow_on_jax
 def test_a_metric_of_a_users_own_counts_the_rows_that_are_there():
     """Of 48 in batches of 20 the last has 8."""
     network = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu")])
@@ -136,7 +119,6 @@ def test_a_metric_of_a_users_own_counts_the_rows_that_are_there():
     assert model.fit(X, Y, task="a", **given).history["rows"] == [48.0]
 
 
-@slow_on_jax
 def test_metrics_of_tasks_of_other_sizes():
     """One F1Score has an array of two numbers for a task, of three for another."""
     network = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu")])

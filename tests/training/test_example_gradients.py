@@ -58,7 +58,7 @@ def test_a_batch_says_what_single_examples_say(eager, monkeypatch):
     monkeypatch.setattr(example_gradients, "ROWS", 3)
     network = mlp()
     batch, of_batch = found(network)
-    monkeypatch.setattr(example_gradients, "_dense_layers", lambda *_: None)
+    monkeypatch.setattr(example_gradients, "_dense_layers", lambda *_: {})
     single, one_by_one = found(network)
     assert batch.in_batches and not single.in_batches
     for a, b in zip(of_batch, one_by_one, strict=True):

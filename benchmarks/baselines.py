@@ -56,6 +56,8 @@ METHODS = {
     "ProgressiveNetwork": ("ProgressiveNetwork", {}, None),
     "APD": ("APD", {}, None),
     "MNTDP": ("MNTDP", {}, None),
+    "SGF": ("SGF", {}, None),
+    "DARTSTransfer": ("DARTSTransfer", {}, None),
 }
 
 

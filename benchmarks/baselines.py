@@ -57,6 +57,7 @@ METHODS = {
     "APD": ("APD", {}, None),
     "MNTDP": ("MNTDP", {}, None),
     "SGF": ("SGF", {}, None),
+    "LMC": ("LMC", {}, None),
     "DARTSTransfer": ("DARTSTransfer", {}, None),
 }
 

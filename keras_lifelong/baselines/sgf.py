@@ -146,11 +146,11 @@ class Gate:
         self._axes = list(range(1, len(wire.shape) - 1))
         self.hidden = K.Dense(units, "relu", name="gate_hidden")
         self.weights = K.Dense(count, "softmax", name="gate")
-        self.layers = [self.hidden, self.weights]
+        self.layers = self.own = [self.hidden, self.weights]
 
-    def parts(self, step, given, outputs, training, seen):
+    def parts(self, step, given, outputs, seen):
         """The modules' weights (batch, count)."""
-        del step, outputs, training, seen
+        del step, outputs, seen
         if self._is_constant:
             axes = list(range(1, len(given.shape)))
             total = ops.sum(ops.cast(given, "float32"), axis=axes, keepdims=True)

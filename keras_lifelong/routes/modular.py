@@ -18,7 +18,7 @@ from keras_lifelong.training.layer_losses import flattened
 
 K = keras.layers
 _NORMALIZATION = "keras.src.layers.normalization"
-Mixer = Any  # of a layer: `layers`, and `parts(step, given, outputs)`
+Mixer = Any  # what `Modular` takes for a layer
 
 
 class Pool:
@@ -91,8 +91,9 @@ class Modular(keras.layers.Layer):
         pool: a `Pool`.
         counts: how many modules each layer has, at least 1.
         trained: of each layer whether its last module is trained.
-        mixers: of each layer what gives the w_m: an object with a list `layers` and
-            `parts(step, h, outputs)`, (batch, modules). None where there is one module.
+        mixers: of each layer what gives the w_m, or None: an object with lists of
+            `layers`, and of those that are a task's `own`, and a method
+            `parts(step, h, outputs, seen)` that gives them, (batch, modules).
     """
 
     def __init__(
@@ -124,12 +125,12 @@ class Modular(keras.layers.Layer):
         """Calls all its layers once, on no data."""
         self.followed(self._held.pool.graph.symbolic_inputs())
 
-    def followed(self, inputs, training: bool = False, seen: dict | None = None):
+    def followed(self, inputs, training: bool = False, seen: Any = None):
         """Features (batch, width), by the layers themselves.
 
         Args:
             inputs, training: as of a call.
-            seen: where what mixers find is put, by step number; None: nowhere.
+            seen: handed to mixers, which may put there what they find.
         """
         held = self._held
 
@@ -150,7 +151,7 @@ class Modular(keras.layers.Layer):
             mixer = held.mixers[place]
             if mixer is None:
                 return outputs[0]
-            parts = mixer.parts(step, given, outputs, training, seen)
+            parts = mixer.parts(step, given, outputs, seen)
             if len(outputs) == 1:
                 return outputs[0]
             return keras.tree.map_structure(lambda *all_: _mixed(all_, parts), *outputs)
@@ -187,6 +188,10 @@ class Modular(keras.layers.Layer):
     def output_shape(self):
         return self._held.pool.graph.output.shape
 
+    def trained(self) -> list[bool]:
+        """Of each layer whether its last module is trained."""
+        return self._held.trained
+
     def module_variables(self) -> list[list[list]]:
         """Of each layer the variables of each module."""
         return self._held.module_variables
@@ -196,7 +201,7 @@ class Modular(keras.layers.Layer):
         mixers = [m for m in self._held.mixers if m is not None]
         return [
             *self._held.pool.own,
-            *_variables([x for mixer in mixers for x in mixer.layers]),
+            *_variables([x for mixer in mixers for x in mixer.own]),
         ]
 
     @property

@@ -46,11 +46,11 @@ class ModularModel(LifelongModel):
 
     def pool_of(self, network) -> Pool:
         """The modules of copies of a backbone."""
+        return Pool(network, self.copied, type(self).__name__)
 
-        def copied():
-            return seeded_copy(self.backbone_copy(), self.seed, "module")
-
-        return Pool(network, copied, type(self).__name__)
+    def copied(self):
+        """A copy of the backbone, in whose layers modules are used and trained."""
+        return seeded_copy(self.backbone_copy(), self.seed, "module")
 
     def mixer(self, pool: Pool, place: int, count: int) -> Any:
         """What mixes so many modules of a layer, see `Modular`; or None."""

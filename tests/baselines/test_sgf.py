@@ -150,7 +150,7 @@ def test_places_are_averaged_for_a_gate_and_integers_give_a_constant():
     constant, averaged = (model.mixer(model.pool, place, 2) for place in (0, 1))
     rows = RNG.integers(0, 9, (4, 5))
     found = [
-        ops.convert_to_numpy(constant.parts(None, ops.convert_to_tensor(r), None, 0, 0))
+        ops.convert_to_numpy(constant.parts(None, ops.convert_to_tensor(r), None, None))
         for r in (rows, rows[::-1].copy())
     ]
     np.testing.assert_array_equal(*found)
@@ -158,7 +158,7 @@ def test_places_are_averaged_for_a_gate_and_integers_give_a_constant():
     np.testing.assert_allclose(found[0].sum(1), 1, atol=1e-6)
     h = RNG.normal(size=(4, 5, 3)).astype("float32")
     found = [
-        ops.convert_to_numpy(averaged.parts(None, ops.convert_to_tensor(z), None, 0, 0))
+        ops.convert_to_numpy(averaged.parts(None, ops.convert_to_tensor(z), None, None))
         for z in (h, h[:, ::-1].copy())
     ]
     np.testing.assert_allclose(*found, atol=1e-6)

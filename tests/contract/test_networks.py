@@ -49,6 +49,15 @@ REFUSED = {
             "vit_small",
         )
     },
+    **{
+        ("LMC", network): "it composes Dense, Conv1D, Conv2D and Conv3D layers"
+        for network in (
+            "mobilenet_like",
+            "squeeze_excite",
+            "embedding_lstm",
+            "vit_small",
+        )
+    },
     ("DEN", "embedding_lstm"): "layer that can grow",
     **{
         (method, "embedding_lstm"): "of `keras.ops` it takes what is done element by"

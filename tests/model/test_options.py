@@ -128,6 +128,12 @@ ARGUMENTS = {
         "switch": "retrain continue_schedule pretrained",
     },
     "SGF": {"count": "gate_units", "switch": "pretrained"},
+    "LMC": {
+        "positive": "threshold temperature",
+        "amount": "strength",
+        "count": "projection_epochs batch samples",
+        "switch": "compete pretrained",
+    },
     "ProgressiveNetwork": {"switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
     "MNTDP": {"count": "neighbours samples", "switch": "pretrained"},

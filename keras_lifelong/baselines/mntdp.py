@@ -140,18 +140,10 @@ class MNTDP(RoutedModel):
     def holding(self, name, held):
         """A phase that trains the active network but for some parts."""
         net = self.joint_net
-        still = {id(v) for u in held for v in net.variables(u)}
+        still = {id(v): np.zeros(1) for u in held for v in net.variables(u)}
         network = self.network.trainable_variables
         variables = [*network, *self.head.trainable_variables]
-        return self.phase(
-            name,
-            network,
-            gradients=hooks.mask,
-            after_step=hooks.put_back,
-            arguments={
-                "masks": [np.full(1, id(v) not in still, "float32") for v in variables]
-            },
-        )
+        return self.phase(name, network, **hooks.masked(variables, still))
 
 
 def neighbours_score(known, labels, asked, expected, k: int, skip: int = 0) -> float:

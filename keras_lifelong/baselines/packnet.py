@@ -83,17 +83,11 @@ class PackNet(Masking):
 
     def masked(self, name, free, **kwargs):
         """A phase that moves some weights of the kernels alone."""
-        place = {id(v): m for v, m in zip(self._parts.kernels, free, strict=True)}
-        variables = [*self.network.trainable_variables, *self.head.trainable_variables]
-        held = [place.get(id(v), np.ones(1)).astype("float32") for v in variables]
-        return self.phase(
-            name,
-            self.network.trainable_variables,
-            gradients=hooks.mask,
-            after_step=hooks.put_back,
-            arguments={"masks": held},
-            **kwargs,
-        )
+        kernels = zip(self._parts.kernels, free, strict=True)
+        network = self.network.trainable_variables
+        variables = [*network, *self.head.trainable_variables]
+        held = hooks.masked(variables, {id(v): moves for v, moves in kernels})
+        return self.phase(name, network, **held, **kwargs)
 
     def release(self, name):
         """Weights that no other task uses are free again, and 0."""

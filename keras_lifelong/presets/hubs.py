@@ -10,9 +10,7 @@ Kaggle's client checks and keeps files itself.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import errno
 import fnmatch
 import hashlib
 import importlib
@@ -20,8 +18,19 @@ import os
 import pathlib
 import re
 import tempfile
-import time
 from typing import Any
+
+from keras_lifelong.presets.hub_errors import CORRUPT
+from keras_lifelong.presets.hub_errors import HubError
+from keras_lifelong.presets.hub_errors import HubFileNotFoundError
+from keras_lifelong.presets.hub_errors import Reason
+from keras_lifelong.presets.hub_errors import asking
+from keras_lifelong.presets.hub_errors import patiently
+from keras_lifelong.presets.source import Directory
+from keras_lifelong.presets.source import Source
+from keras_lifelong.presets.source import inside
+
+__all__ = ["HubError", "HubFileNotFoundError", "Source", "source", "upload"]
 
 _SHIPPED = pathlib.Path(__file__).parents[1] / "zoo" / "presets"
 _METADATA = "metadata.json"
@@ -37,73 +46,8 @@ _FORMS = (
 _HF_LOGIN = "To log in, set HF_TOKEN or run `hf auth login`."
 _KAGGLE_LOGIN = "To log in, run `kagglehub.login()` or write ~/.kaggle/kaggle.json."
 
-_CORRUPT = "what came has another checksum than the hub names. Try again"
 _COMMIT = re.compile("[0-9a-f]{40}")
 _ANSWER = re.compile("[0-9a-f]{40} ([0-9a-f]{40}|[0-9a-f]{64})")  # commit, checksum
-_TRIES = 3  # of the question that comes before a file
-_LONGEST_WAIT = 10  # seconds in between; a longer one is left to the user
-
-
-class HubError(OSError):
-    """What a hub would not do: names the URI, what was asked and what to do."""
-
-
-class HubFileNotFoundError(HubError, FileNotFoundError):
-    """A preset on a hub has no such file."""
-
-
-class Source:
-    """The files of one preset, which `uri` names; see `source`."""
-
-    def __init__(self, uri: str, place, version: str | None = None):
-        self.uri, self._place, self.version = uri, place, version
-        self._pinned = None  # what all files are of, once one has been fetched
-
-    def file(self, name: str, largest: int | None = None) -> pathlib.Path:
-        """A regular file here that holds one file of the preset.
-
-        It is fetched only now: who reads two tasks fetches those. All files of one
-        source are of one version, whatever is pushed in between.
-
-        Args:
-            name: path within the preset, with `/`, as `"tasks/one.weights.h5"`.
-            largest: bytes above which Hugging Face is not asked for it.
-
-        Raises:
-            ValueError: if `name` leads out of the preset.
-            FileNotFoundError: if the preset has no such file.
-            HubError: if a hub does not give it, or it is too large; a later call may.
-            ImportError: if the hub's client is not installed.
-        """
-        raise NotImplementedError  # there is one class for each place
-
-    def open(self, name: str, largest: int | None = None) -> int:
-        """A descriptor of one file of the preset, for reading; see `file`.
-
-        What is open stays what it is, whatever takes the file's name meanwhile.
-
-        Raises:
-            ValueError: if it is a link or leads out of the preset.
-            OSError: as `file`.
-        """
-        return _opened(self.file(name, largest))
-
-    def replaced(self) -> bool:
-        """Whether another preset has taken this one's place since it was opened."""
-        return False
-
-    def close(self) -> None:
-        """Lets go of what is open."""
-
-    def upload(
-        self,
-        directory: pathlib.Path,
-        message: str,
-        private: bool,
-        license: str | None,
-    ) -> str:
-        """Publishes a preset here, as `upload` does; returns its URI."""
-        raise NotImplementedError  # a directory is no place to publish at
 
 
 def source(uri: str | os.PathLike) -> Source:
@@ -133,10 +77,10 @@ def source(uri: str | os.PathLike) -> Source:
     if match := _KAGGLE.fullmatch(text):
         return _Kaggle(text, *match.groups())
     if text and "://" not in text and os.path.isdir(text):
-        return _Directory(text, pathlib.Path(text))
+        return Directory(text, pathlib.Path(text))
     shipped = [path.parent.name for path in sorted(_SHIPPED.glob(f"*/{_METADATA}"))]
     if text in shipped:
-        return _Directory(text, _SHIPPED / text)
+        return Directory(text, _SHIPPED / text)
     nearest = difflib.get_close_matches(text, shipped, n=len(shipped) or 1, cutoff=0)
     raise ValueError(
         f"`uri` must be {_FORMS}, a directory, or the name of a preset of this package "
@@ -189,76 +133,28 @@ def upload(
     return target.upload(directory, message or "Upload a preset", private, license)
 
 
-class _Directory(Source):
-    """A preset in a directory, which stays the one that was opened first."""
-
-    _folder: int | None = None
-
-    def open(self, name, largest=None):
-        if self._folder is None:
-            self._folder = os.open(self._place, _FOLDER)
-        *parents, last = _inside(name).split("/")
-        try:
-            if not parents:
-                return _opened(last, self._folder)
-            inner = self._folder
-            for part in parents:
-                outer, inner = inner, _inner(part, inner)
-                if outer != self._folder:
-                    os.close(outer)
-            try:
-                return _opened(last, inner)
-            finally:
-                os.close(inner)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{self.uri!r} has no file {name!r} ({self._place / name})."
-            ) from error
-
-    def replaced(self):
-        if self._folder is None:
-            return False
-        mine = os.fstat(self._folder)
-        try:
-            there = os.stat(self._place)
-        except FileNotFoundError:
-            return True
-        return (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino)
-
-    def close(self):
-        if self._folder is not None:
-            os.close(self._folder)
-            self._folder = None
-
-    def file(self, name, largest=None):
-        path = self._place / _inside(name)
-        if not path.is_file():
-            raise FileNotFoundError(f"{self.uri!r} has no file {name!r} ({path}).")
-        return path
-
-
 class _HuggingFace(Source):
     """A preset in a model repository of Hugging Face."""
 
     def file(self, name, largest=None):
-        _inside(name)
+        inside(name)
         hub = _client("huggingface_hub")
         revision = self._pinned or self.version or "main"
         exact = _COMMIT.fullmatch(revision)
         if exact and (kept := self._kept(hub, revision, name)).is_file():
             return kept
-        with _asking(f"{self.uri!r}: {name!r} not fetched, nothing kept", _HF_LOGIN):
+        with asking(f"{self.uri!r}: {name!r} not fetched, nothing kept", _HF_LOGIN):
             url = hub.hf_hub_url(self._place, name, revision=revision)
-            found = _patiently(lambda: hub.get_hf_file_metadata(url))
+            found = patiently(lambda: hub.get_hf_file_metadata(url))
             commit, checksum = found.commit_hash, found.etag
             known = _ANSWER.fullmatch(f"{commit} {checksum}")
             if not known or found.size is None or (exact and commit != revision):
-                raise _Reason(
+                raise Reason(
                     "the answer names no checksum, no size or not the commit, so it is "
                     "not the hub's. Look at HF_ENDPOINT and at proxies"
                 )
             if largest is not None and found.size > largest:
-                raise _Reason(
+                raise Reason(
                     f"it is too large: {found.size:,} bytes, where {largest:,} are "
                     "expected"
                 )
@@ -275,7 +171,7 @@ class _HuggingFace(Source):
                     tqdm_class=_bounded(found.size),
                 )
                 if _checksum(fetched, len(checksum)) != checksum:
-                    raise _Reason(_CORRUPT)
+                    raise Reason(CORRUPT)
                 os.replace(fetched, kept)
         return kept
 
@@ -287,11 +183,11 @@ class _HuggingFace(Source):
         api = hub.HfApi()
         names = [p.relative_to(directory) for p in directory.rglob("*") if p.is_file()]
         names = [p.as_posix() for p in names if not re.search(r"(^|/)\.", p.as_posix())]
-        with _asking(f"{self.uri!r}: {str(directory)!r} not uploaded", _HF_LOGIN):
+        with asking(f"{self.uri!r}: {str(directory)!r} not uploaded", _HF_LOGIN):
             api.create_repo(self._place, private=private, exist_ok=True)
             there = api.repo_info(self._place)
             if private and not there.private:
-                raise _Reason(
+                raise Reason(
                     "`private` is asked of a repository that is public. Take another "
                     "name or make it private on its page"
                 )
@@ -315,17 +211,17 @@ class _Kaggle(Source):
     """A preset in a model of Kaggle."""
 
     def file(self, name, largest=None):
-        _inside(name)
+        inside(name)
         hub = _client("kagglehub")
         handle = f"{self._place}/{self.version}" if self.version else self._place
-        with _asking(f"{self.uri!r}: {name!r} not fetched", _KAGGLE_LOGIN):
+        with asking(f"{self.uri!r}: {name!r} not fetched", _KAGGLE_LOGIN):
             path = pathlib.Path(hub.model_download(handle, path=name))
             folder = path.parents[name.count("/")]
             path = path.resolve() if path.is_symlink() else path
             if not path.is_file():
-                raise _Reason(f"kagglehub gave {str(path)!r}, which is no file")
+                raise Reason(f"kagglehub gave {str(path)!r}, which is no file")
             if self._pinned not in (None, folder):
-                raise _Reason("a new version came in between. Start again")
+                raise Reason("a new version came in between. Start again")
         self._pinned = folder
         if self.version is None and folder.name.isdecimal():
             self.version = folder.name  # the client names folders by the version
@@ -338,7 +234,7 @@ class _Kaggle(Source):
                 "until you make it public on its page."
             )
         hub = _client("kagglehub")
-        with _asking(f"{self.uri!r}: {str(directory)!r} not uploaded", _KAGGLE_LOGIN):
+        with asking(f"{self.uri!r}: {str(directory)!r} not uploaded", _KAGGLE_LOGIN):
             hub.model_upload(
                 self._place,
                 str(directory),
@@ -347,43 +243,6 @@ class _Kaggle(Source):
                 ignore_patterns=[".*", "*/.*"],
             )
         return self.uri
-
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# A pipe would keep who opens it waiting for ever.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-def _opened(path, folder: int | None = None) -> int:
-    try:
-        return os.open(path, _FILE, dir_fd=folder)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise ValueError("it is a link, or no file") from error
-        raise
-
-
-def _inner(name: str, folder: int) -> int:
-    try:
-        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise ValueError("its folder is a link") from error
-        raise
-
-
-class _Reason(Exception):
-    """What needs no more explaining."""
-
-
-def _inside(name: str) -> str:
-    """Checks that the name of a file stays within the preset, on any system."""
-    drive = pathlib.PureWindowsPath(name).drive
-    if {"", ".", ".."} & set(name.split("/")) or "\\" in name or drive:
-        raise ValueError(
-            f"`name` must be the path of a file within the preset. Received: {name!r}."
-        )
-    return name
 
 
 def _client(name: str):
@@ -411,7 +270,7 @@ def _bounded(size: int | None):
         def update(self, n=1):
             self.received += max(n or 0, 0)
             if size is not None and self.received > 3 * max(size, 2**20):
-                raise _Reason("the connection breaks off each time. Try again later")
+                raise Reason("the connection breaks off each time. Try again later")
             return super().update(n)
 
     return Bounded
@@ -423,80 +282,3 @@ def _checksum(path, length: int) -> str:
     with open(path, "rb") as file:
         kind = "sha256" if length == 64 else "sha1"
         return hashlib.file_digest(file, lambda: hashlib.new(kind, start)).hexdigest()
-
-
-def _patiently(call):
-    """Calls, and calls again after trouble that may pass."""
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            return call()
-        except Exception as error:
-            response, broken = _origin(error)
-            wait = _wait(response) or 1
-            status = getattr(response, "status_code", None)
-            passing = broken or status in (408, 429, 500, 502, 503, 504)
-            if not (passing and tries_left and wait <= _LONGEST_WAIT):
-                raise
-        time.sleep(wait)
-
-
-@contextlib.contextmanager
-def _asking(what: str, login: str):
-    """Makes a `HubError` that begins with `what` of all that a client raises."""
-    try:
-        yield
-    except Exception as error:
-        kind = type(error).__name__
-        words = f"{kind}: {(str(error).strip().splitlines() or [''])[0].rstrip('.')}"
-        response, broken = _origin(error)
-        code = getattr(response, "headers", {}).get("X-Error-Code")
-        status = getattr(response, "status_code", None)
-        words = f"HTTP {status}, {words}" if status else words
-        wait = _wait(response)
-        reasons: dict[Any, str] = {
-            "_Reason": str(error),
-            "DataCorruptionError": _CORRUPT,
-            "OSError": f"{words}. Try again",
-            "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set. What was fetched before is "
-            "read without the hub if the URI ends with '@' and the commit",
-            "EntryNotFound": "the preset has no such file",
-            404: f"the hub knows nothing of that name or revision ({words})",
-            412: "somebody else has changed it meanwhile. Try again",
-            429: "the hub gets too many requests (HTTP 429). Try again "
-            + ("later" if wait is None else f"in {wait} seconds"),
-            **dict.fromkeys((500, 502, 503, 504), f"{words}. Try again later"),
-            True: f"the connection broke ({words}). Try again",
-        }
-        for key in (401, 403, "CredentialError", "UnauthenticatedError"):
-            reasons[key] = (
-                f"the hub refuses it ({words}). It is private, does not exist, or "
-                f"needs a right that you do not have. {login}"
-            )
-        keys = (kind, code, status, broken)
-        why = next((reasons[key] for key in keys if key in reasons), words)
-        raised = HubFileNotFoundError if code == "EntryNotFound" else HubError
-        raise raised(f"{what}: {why.rstrip('.')}.") from error
-
-
-def _origin(error):
-    """The answer of a server that led to an exception, and whether a connection broke.
-
-    By names, as each client has its own classes.
-    """
-    response, names = None, set()
-    while error is not None:
-        if response is None:  # not `or`: an answer that is an error counts as False
-            response = getattr(error, "response", None)
-        names |= {base.__name__ for base in type(error).__mro__}
-        error = error.__cause__
-    broken = names & {"ConnectionError", "TransportError", "RequestException"}
-    broken = broken and "OfflineModeIsEnabled" not in names
-    return response, response is None and bool(broken)
-
-
-def _wait(response) -> int | None:
-    """The seconds that a server wants one to wait, if it says so."""
-    headers = {} if response is None else response.headers
-    limit = re.search(r";\s*t\s*=\s*(\d+)", headers.get("RateLimit", ""))
-    after = headers.get("Retry-After", "").strip()
-    return int(after) if after.isdecimal() else int(limit[1]) if limit else None

@@ -19,6 +19,8 @@ from keras_lifelong.presets import hubs
 from keras_lifelong.presets import json_text
 from keras_lifelong.presets import layout
 from keras_lifelong.presets import weights
+from keras_lifelong.presets.hub_errors import HubError
+from keras_lifelong.presets.source import Source
 
 MOST_FILES = 100_000  # of a preset
 LONGEST = 500  # letters of what a file made go wrong
@@ -70,7 +72,7 @@ class Preset:
         OSError: if a hub does not give it.
     """
 
-    def __init__(self, uri, source: hubs.Source | None = None):
+    def __init__(self, uri, source: Source | None = None):
         self.uri = os.fspath(uri)
         self.source = hubs.source(uri) if source is None else source
         with self.reading(layout.METADATA):
@@ -87,7 +89,7 @@ class Preset:
         """
         try:
             yield
-        except (PresetError, hubs.HubError, ImportError):
+        except (PresetError, HubError, ImportError):
             raise
         except Exception as error:
             text = " ".join(str(error).split())[:LONGEST]

@@ -14,7 +14,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from keras import ops
 
 
@@ -120,6 +124,27 @@ def put_back(before, weights, arguments, learning_rate):
     del learning_rate
     triples = zip(before, weights, arguments["masks"], strict=True)
     return [ops.where(m > 0, ops.convert_to_tensor(w), b) for b, w, m in triples]
+
+
+def masked(variables: Sequence, masks: Mapping[int, Any]) -> dict[str, Any]:
+    """What a `Phase` is given so that it moves nothing where a mask is 0.
+
+    Args:
+        variables: all that the phase trains.
+        masks: 0 and 1, broadcast to a variable, by its `id`; others move wholly.
+
+    Returns:
+        Keyword arguments of `Phase`.
+
+    >>> masked([], {})["arguments"]
+    {'masks': []}
+    """
+    held = [masks.get(id(v), np.ones(1)).astype("float32") for v in variables]
+    return {
+        "gradients": mask,
+        "after_step": put_back,
+        "arguments": {"masks": held},
+    }
 
 
 def shorter(before, weights, arguments, learning_rate):

@@ -106,6 +106,7 @@ class LMC(ModularModel):
         name, places = task.name, range(len(self.pool.paths))
         if "learned" in self.notes(name):  # a task that comes back keeps its modules
             yield self.local_phase("training", self.local_loss)
+            self.fix(task)
             return
         new, found = [False for _ in places], []
         if any(self.others_modules(name)):

@@ -25,7 +25,7 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.data import power_of_two
-from keras_lifelong.training.importance import some_examples
+from keras_lifelong.training.importance import examples_of
 from keras_lifelong.training.masks import call_with
 from keras_lifelong.training.projection import chosen_directions
 from keras_lifelong.training.projection import parts_of
@@ -180,7 +180,7 @@ class TRGP(Projecting):
     def gradients_of(self, task) -> list[np.ndarray]:
         """∇L of each layer on some examples of a task, (d, outputs)."""
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "gradient"))
-        x, y = some_examples(task.train, self.options.samples, rng)
+        x, y = examples_of(task, self.options.samples, rng)
         layers = [x.trainable_variables for x in self._projected.layers.values()]
         flat = [v for variables in layers for v in variables]
         means = iter(self.trainer.mean_of_gradients(itself, self.surprise, x, y, flat))

@@ -11,6 +11,7 @@ from keras import ops
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.importance import examples_of
+from keras_lifelong.training.layer_losses import refuse_constraints
 from keras_lifelong.training.projection import ProjectedLayers
 from keras_lifelong.training.projection import at_right_angle
 
@@ -24,6 +25,12 @@ class Projecting(LifelongModel):
 
     def build_network(self, backbone):
         self._projected = ProjectedLayers(backbone, type(self).__name__)
+        layers = self._projected.layers.values()
+        refuse_constraints(
+            type(self).__name__,
+            [v for layer in layers for v in layer.trainable_variables],
+            "its steps are projected",
+        )
         return backbone
 
     def own_variables(self):

@@ -119,7 +119,8 @@ class TRGP(Projecting):
 
     Raises:
         ValueError: if an argument is of another type or range, naming it; if there is a
-            trained layer that is neither dense, convolutional nor normalisation.
+            trained layer that is neither dense, convolutional nor normalisation, or a
+            weight with a constraint.
     """
 
     task_forms = (

@@ -196,16 +196,18 @@ class TRGP(Projecting):
 
     def scaled_phase(self, task, shared, bases):
         trusted, spaces, products, scales = self.trusted(task, bases), [], [], []
+        most = max(power_of_two(len(self.task_names)), 2)  # few sizes to compile
+        most = min(self.options.related, most)
         for i, layer in enumerate(self._projected.layers.values()):
             weights = ops.convert_to_numpy(rows_of(layer.trainable_variables))
             size = power_of_two(max([space.size for space in trusted[i]], default=1))
             size = min(size, len(weights))
-            s = np.zeros((self.options.related, len(weights), size), "float32")
+            s = np.zeros((most, len(weights), size), "float32")
             for j, columns in enumerate(trusted[i]):
                 s[j, :, : columns.size] = bases[i][:, columns]
             spaces.append(s)
             products.append(s.transpose(0, 2, 1) @ weights)  # Sᵀ W, which stays so
-            scales.append(self._scales.begin(i, self.options.related, size))
+            scales.append(self._scales.begin(i, most, size))
         return self.phase(
             "training within trust regions",
             [*shared, *scales],

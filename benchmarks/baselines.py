@@ -56,6 +56,9 @@ METHODS = {
     "ProgressiveNetwork": ("ProgressiveNetwork", {}, None),
     "APD": ("APD", {}, None),
     "MNTDP": ("MNTDP", {}, None),
+    "SGF": ("SGF", {}, None),
+    "LMC": ("LMC", {}, None),
+    "DARTSTransfer": ("DARTSTransfer", {}, None),
 }
 
 

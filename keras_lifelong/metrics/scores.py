@@ -60,8 +60,7 @@ def _check(y: Any, p: Any, spec: Any, metric: str):
     if not np.isfinite(p).all():
         raise NotFinite(
             f"The metric {metric!r} needs finite predictions. Received: "
-            f"{int((~np.isfinite(p)).sum())} of {p.size} are NaN or infinite "
-            "(did training diverge?)"
+            f"{(~np.isfinite(p)).sum()} of {p.size} are NaN or infinite (diverged?)"
         )
     return y, p, kind
 

@@ -10,6 +10,8 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
 - `apply_gradients(optimizer, gradients, variables)`: an optimizer's step.
 - `snapshot(variables)`: their values, which stay what they are.
 - `placed(array)`: it as a tensor, without a copy where that can be.
+- `check_devices()`: refuses devices in a use that is not carried.
+- `over_devices(batch)`: its rows over the devices of `keras.distribution`.
 - `tracing()`: whether anything is being compiled.
 - `is_traced(x)`: whether x is being compiled, and no value yet.
 - `cond(pred, true_fn, false_fn, state)`: `ops.cond` of functions that assign `state`.
@@ -29,11 +31,13 @@ NAME = keras.backend.backend()
 if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import apply_gradients
     from keras_lifelong.backend.tensorflow import beside_call
+    from keras_lifelong.backend.tensorflow import check_devices
     from keras_lifelong.backend.tensorflow import compile_function
     from keras_lifelong.backend.tensorflow import compile_loop
     from keras_lifelong.backend.tensorflow import cond
     from keras_lifelong.backend.tensorflow import is_traced
     from keras_lifelong.backend.tensorflow import on_accelerator
+    from keras_lifelong.backend.tensorflow import over_devices
     from keras_lifelong.backend.tensorflow import placed
     from keras_lifelong.backend.tensorflow import snapshot
     from keras_lifelong.backend.tensorflow import tracing
@@ -41,11 +45,13 @@ if NAME == "tensorflow":
 elif NAME == "jax":
     from keras_lifelong.backend.jax import apply_gradients
     from keras_lifelong.backend.jax import beside_call
+    from keras_lifelong.backend.jax import check_devices
     from keras_lifelong.backend.jax import compile_function
     from keras_lifelong.backend.jax import compile_loop
     from keras_lifelong.backend.jax import cond
     from keras_lifelong.backend.jax import is_traced
     from keras_lifelong.backend.jax import on_accelerator
+    from keras_lifelong.backend.jax import over_devices
     from keras_lifelong.backend.jax import placed
     from keras_lifelong.backend.jax import snapshot
     from keras_lifelong.backend.jax import tracing
@@ -53,11 +59,13 @@ elif NAME == "jax":
 elif NAME == "torch":
     from keras_lifelong.backend.torch import apply_gradients
     from keras_lifelong.backend.torch import beside_call
+    from keras_lifelong.backend.torch import check_devices
     from keras_lifelong.backend.torch import compile_function
     from keras_lifelong.backend.torch import compile_loop
     from keras_lifelong.backend.torch import cond
     from keras_lifelong.backend.torch import is_traced
     from keras_lifelong.backend.torch import on_accelerator
+    from keras_lifelong.backend.torch import over_devices
     from keras_lifelong.backend.torch import placed
     from keras_lifelong.backend.torch import snapshot
     from keras_lifelong.backend.torch import tracing
@@ -91,11 +99,13 @@ __all__ = [
     "ValuesScope",
     "apply_gradients",
     "beside_call",
+    "check_devices",
     "compile_function",
     "compile_loop",
     "cond",
     "is_traced",
     "on_accelerator",
+    "over_devices",
     "placed",
     "prefers_xla",
     "snapshot",

@@ -156,8 +156,58 @@ def snapshot(variables):
     return _values(variables)
 
 
-def placed(array):
+def _sharding(*axes):
+    """How a tensor lies on the devices of `keras.distribution`; None: on one."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    mesh = distribution.device_mesh.backend_mesh
+    names = (distribution.batch_dim_name if axis == "batch" else axis for axis in axes)
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*names))
+
+
+def check_devices():
     """See the TensorFlow seam."""
+    found = keras.distribution.distribution()
+    if jax.process_count() > 1:
+        raise ValueError(
+            "Batches are shared out among the devices of one process. Received: "
+            f"{jax.process_count()} processes."
+        )
+    if found is not None and not isinstance(found, keras.distribution.DataParallel):
+        raise ValueError(
+            "`keras.distribution` must be DataParallel: every device has all weights, "
+            f"and a part of each batch. Received: {type(found).__name__}."
+        )
+
+
+def over_devices(batch):
+    """The rows of a batch, shared out among the devices of `keras.distribution`.
+
+    What follows is computed where the rows are, and what is of all rows, as a mean or
+    a gradient, is summed over the devices: it is what one device would compute, but
+    for rounding. Rows that the devices do not divide are computed on each.
+
+    Args:
+        batch: nested structure of tensors (rows, …), in what is being compiled.
+    """
+    sharding = _sharding("batch")
+    if sharding is None:
+        return batch
+    devices = sharding.mesh.shape[sharding.spec[0]]
+
+    def shared_out(rows):
+        whole = rows.shape[0] % devices
+        return rows if whole else jax.lax.with_sharding_constraint(rows, sharding)
+
+    return keras.tree.map_structure(shared_out, batch)
+
+
+def placed(array):
+    """See the TensorFlow seam; every device of `keras.distribution` has it all."""
+    sharding = _sharding()
+    if sharding is not None:
+        return jax.device_put(array, sharding)
     if on_accelerator() or array.dtype.kind not in "fiu" or not array.size:
         return keras.ops.convert_to_tensor(array)
     return jnp.from_dlpack(array)

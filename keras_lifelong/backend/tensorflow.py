@@ -1,5 +1,6 @@
 """The TensorFlow seam: variables are updated in place inside a `tf.function`."""
 
+import functools
 import threading
 
 import keras
@@ -66,7 +67,6 @@ def compile_loop(step, variables, xla, on_trace):
     if xla is None:
         return _uncompiled(step)
 
-    @tf.function(jit_compile=xla, autograph=False)
     def run(count, carry, *args):
         on_trace()
 
@@ -78,7 +78,10 @@ def compile_loop(step, variables, xla, on_trace):
         )
         return carry
 
-    return run
+    # TensorFlow counts how often a function is traced by its code, which all loops
+    # have in common, and would warn of it.
+    own = functools.partial(run)
+    return tf.function(own, jit_compile=xla, autograph=False)
 
 
 def _uncompiled(step):
@@ -148,6 +151,25 @@ def snapshot(variables):
     """The values of variables as tensors that nothing changes any more."""
     with tf.init_scope():  # not what a function that is being traced will read one day
         return [variable.value.value() for variable in variables]
+
+
+def check_devices():
+    """Refuses what shares work out among devices in a way that is not carried.
+
+    Raises:
+        ValueError: naming what is set, and what is carried.
+    """
+    if tf.distribute.has_strategy():
+        raise ValueError(
+            "Under a strategy of tf.distribute no model is made: its batches would not "
+            "be shared out. On JAX they are, by keras.distribution.DataParallel. "
+            f"Received: {type(tf.distribute.get_strategy()).__name__}."
+        )
+
+
+def over_devices(batch):
+    """See the JAX seam; here one device computes all rows."""
+    return batch
 
 
 def placed(array):

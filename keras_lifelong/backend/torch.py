@@ -130,6 +130,21 @@ def snapshot(variables):
     return [variable.value.detach().clone() for variable in variables]
 
 
+def check_devices():
+    """See the TensorFlow seam."""
+    distribution = keras.distribution.distribution()
+    if distribution is not None:
+        raise ValueError(
+            "On PyTorch batches are not shared out among devices; on JAX they are, by "
+            f"keras.distribution.DataParallel. Received: {type(distribution).__name__}."
+        )
+
+
+def over_devices(batch):
+    """See the JAX seam; here one device computes all rows."""
+    return batch
+
+
 def placed(array):
     """See the TensorFlow seam; PyTorch shares the memory of any array."""
     return torch.from_numpy(array).to(keras.ops.zeros(()).device)

@@ -14,6 +14,8 @@ from keras_lifelong.cli.command import asked_wrongly
 from keras_lifelong.cli.configured import asked
 from keras_lifelong.cli.configured import check_same
 from keras_lifelong.cli.configured import run_flags
+from keras_lifelong.cli.devices import devices_flag
+from keras_lifelong.cli.devices import share_out
 
 
 def _learning_flags(values: flags.FlagValues) -> None:
@@ -24,6 +26,7 @@ def _learning_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("seeds", None, text, flag_values=values)
     text = "Learn a network for each task as well, over which the gain is."
     flags.DEFINE_boolean("single", False, text, flag_values=values)
+    devices_flag(values)
 
 
 def _run(arguments: SimpleNamespace) -> None:
@@ -41,6 +44,7 @@ def _learn(arguments: SimpleNamespace, config: Any, directory: Any) -> Any:
     """The result of what is learned now; None where it was there already."""
     from keras_lifelong import runs
 
+    share_out(arguments.devices, config)
     with directory.locked():
         if directory.started and not arguments.overwrite:
             check_same(directory, config)
@@ -104,5 +108,5 @@ COMMAND = Command(
     },
     _learning_flags,
     "[--set KEY=VALUE ...] [--seed N | --seeds 0,1,2] [--single] [--overwrite] "
-    "[--accept_changed_data]",
+    "[--accept_changed_data] [--devices N]",
 )

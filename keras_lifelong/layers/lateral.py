@@ -7,6 +7,8 @@ from typing import Literal
 from keras import layers as K
 from keras import ops
 
+from keras_lifelong.graph import with_mask_of
+
 Lateral = Literal["joint", "apart"]
 
 
@@ -90,7 +92,7 @@ class Adapter:
         return [*self.narrow, self.widen]
 
     def __call__(self, x, earlier: list, plain: bool = False):
-        """The sum of x and of what is heard.
+        """The sum of x and of what is heard, under the mask of x.
 
         Args:
             x: (batch, …), of the own column.
@@ -103,9 +105,12 @@ class Adapter:
             narrow = self._plain
         if len(narrow) == 1:
             joint = self.side_by_side(earlier) if len(earlier) > 1 else earlier[0]
-            return self.add([x, self.widen(narrow[0](joint))])
-        pairs = zip(narrow, earlier, strict=True)
-        return self.add([x, self.widen(self.side_by_side([n(h) for n, h in pairs]))])
+            heard = narrow[0](joint)
+        else:
+            pairs = zip(narrow, earlier, strict=True)
+            heard = self.side_by_side([layer(h) for layer, h in pairs])
+        # Attention takes the masks off what it is given, earlier columns' included.
+        return with_mask_of(x, self.add([x, self.widen(heard)]))
 
 
 def without_bias(layer, name: str):

@@ -10,6 +10,7 @@ from typing import Self
 import keras
 import numpy as np
 
+from keras_lifelong import backend
 from keras_lifelong import checks
 from keras_lifelong import metrics as metrics_lib
 from keras_lifelong import networks
@@ -77,7 +78,8 @@ class LifelongModel(
 
     Raises:
         ValueError: if `backbone` is no built Sequential, or holds a layer that the
-            method cannot carry; or an argument is not as said here, naming it.
+            method cannot carry; or an argument is not as said here, naming it; or
+            devices are to share the work in a way that is not carried.
 
     Example:
 
@@ -105,6 +107,7 @@ class LifelongModel(
         options: dict | None = None,
     ):
         given = checks.checked(LifelongModel, locals())
+        backend.check_devices()
         super().__init__(name=given["name"])
         method = type(self).__name__
         graph = checked_backbone(backbone, self.carries_graphs, method)

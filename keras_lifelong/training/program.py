@@ -62,6 +62,7 @@ class Program:
             )
             count = ops.cast(valid[i], "float32")
             filled = ops.arange(batch.shape[0], dtype="int32") < valid[i]
+            x, y, filled = backend.over_devices((x, y, filled))
             weight = is_row = ops.cast(filled, "float32")
             share = None
             if weights is not None:  # Keras divides by the rows, not by their weights

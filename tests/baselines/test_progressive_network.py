@@ -167,6 +167,20 @@ def test_pretrained_columns_begin_as_given(tmp_path):
             np.testing.assert_array_equal(array, expected)
 
 
+def test_words_that_are_none_stay_masked_where_columns_are_heard():
+    words = keras.Input((5,))
+    x = layers.Embedding(7, 4, mask_zero=True)(words)
+    y = layers.MultiHeadAttention(1, 2)(x, x)  # takes the masks off what it is given
+    y = layers.GlobalAveragePooling1D()(layers.Add()([x, y]))
+    model = new(lambda: keras.Model(words, y))
+    asked = RNG.integers(0, 7, (32, 5)) * (np.arange(5) < RNG.integers(1, 6, (32, 1)))
+    for i in range(2):
+        fit(model, f"t{i}", i, asked, epochs=1)
+    plain = model.task_model("t1")(keras.ops.convert_to_tensor(asked))
+    found = model.predict(asked, task="t1")
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(plain), atol=1e-6)
+
+
 @pytest.mark.parametrize("network", ["channels", "frozen"])
 def test_what_is_not_carried_is_refused_by_name(network):
     hidden = [layers.Dense(3, trainable=False)]

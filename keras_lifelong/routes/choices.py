@@ -16,6 +16,7 @@ from keras import ops
 
 from keras_lifelong.routes.adapters import AdaptedNet
 from keras_lifelong.routes.adapters import Adapters
+from keras_lifelong.routes.adapters import in_place
 
 CLOSED = -1e9  # added to the α of what is no choice
 There = Mapping[int, Sequence[str]]
@@ -58,7 +59,7 @@ class Choices:
         values += [np.zeros(2 * self.room + 1, "float32") for _ in self.alphas]
         self.turn.assign(0)
         for variable, value in zip(self.variables, values, strict=True):
-            variable.assign(value)
+            variable.assign(in_place(value))
 
     def arguments(self, there: There) -> dict[str, Any]:
         """What `weights` is given: "nodes", and "open", what is added to α."""

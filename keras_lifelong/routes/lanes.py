@@ -95,7 +95,8 @@ def in_lanes(network: keras.Model, count: int, combine: Combine) -> Lanes:
                 args, kwargs = step.filled(values)
                 found = instance(step.path, lane)(*args, **kwargs)
                 outputs.append(keras.tree.flatten(found))
-            apart |= dict(zip(step.outputs, zip(*outputs, strict=True), strict=True))
+            by_wire = [list(lanes) for lanes in zip(*outputs, strict=True)]
+            apart |= dict(zip(step.outputs, by_wire, strict=True))
             if len(step.outputs) > 1:
                 for wire in step.outputs:
                     together(wire, step.path)

@@ -58,6 +58,9 @@ METHODS = {
     "MNTDP": ("MNTDP", {}, None),
     "LearnToGrow": ("LearnToGrow", {}, None),
     "PathNet": ("PathNet", {}, None),
+    "SGF": ("SGF", {}, None),
+    "LMC": ("LMC", {}, None),
+    "DARTSTransfer": ("DARTSTransfer", {}, None),
 }
 
 

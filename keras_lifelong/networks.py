@@ -71,6 +71,21 @@ def from_config(config: dict[str, Any]) -> keras.Model:
     return network
 
 
+def free_name(name: str, network: keras.Model) -> str:
+    """A name that no layer of a network has: this one, or one numbered after it.
+
+    >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="a")])
+    >>> free_name("a", network), free_name("b", network)
+    ('a_1', 'b')
+    """
+    taken = {layer.name for layer in network.layers} | {network.name}
+    found, number = name, 0
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    return found
+
+
 def _is_sequential(config: Any) -> bool:
     return (
         isinstance(config, dict)

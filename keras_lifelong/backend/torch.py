@@ -146,7 +146,9 @@ def over_devices(batch):
 
 
 def placed(array):
-    """See the TensorFlow seam; PyTorch shares the memory of any array."""
+    """See the TensorFlow seam; PyTorch shares the memory of any array it knows."""
+    if array.dtype.name == "bfloat16":  # features of a network of halves
+        return keras.ops.convert_to_tensor(array)
     return torch.from_numpy(array).to(keras.ops.zeros(()).device)
 
 

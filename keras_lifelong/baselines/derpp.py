@@ -66,7 +66,7 @@ class DERPP(Replaying):
         )
 
     def dark_loss(self, x, y, weight, arguments):
-        """ℓ(y, f(x)) + α ‖z - h(x')‖² + β ℓ(y'', f(x''))."""
+        """ℓ(y, f(x)), and α ‖z - h(x')‖² + β ℓ(y'', f(x''))."""
         n, rows = x.shape[0], self.options.replay_batch
         dark, labelled = (self.drawn(arguments, rows) for _ in range(2))
         features = self.features(both(x, dark, labelled), training=True)
@@ -76,4 +76,4 @@ class DERPP(Replaying):
         apart = ops.where(present > 0, ops.square(said - dark["logits"]), 0.0)
         distance = ops.sum(apart) / ops.sum(present)
         again = self.old_loss(features[n + rows :], labelled)
-        return loss + self.options.alpha * distance + self.options.beta * again
+        return loss, self.options.alpha * distance + self.options.beta * again

@@ -19,10 +19,10 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.importance import drawn_labels
+from keras_lifelong.training.importance import examples_of
 from keras_lifelong.training.importance import kept
 from keras_lifelong.training.importance import log_likelihood_scale
 from keras_lifelong.training.importance import quadratic
-from keras_lifelong.training.importance import some_examples
 
 
 @register
@@ -100,7 +100,7 @@ class EWC(LifelongModel):
             An array for each trainable variable of the network.
         """
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "fisher"))
-        x, y = some_examples(task.train, self.options.fisher_samples, rng)
+        x, y = examples_of(task, self.options.fisher_samples, rng)
         if self.options.fisher == "sampled":
             logits = self.trainer.forward(self.logits, x)
             y = drawn_labels(logits, self.loss_key()[0], rng)

@@ -79,7 +79,10 @@ class GEM(Replaying):
             for column in ("x", "y", "head"):
                 array = past.arguments[column][start : start + count]
                 part[column] = np.resize(array, (rows, *array.shape[1:]))
-            part["weight"] = (np.arange(rows) < count).astype("float32")
+            counts_as = past.arguments["weight"][start : start + count]
+            counts_as = counts_as if counts_as.any() else np.ones(count)
+            part["weight"] = np.zeros(rows, "float32")
+            part["weight"][:count] = counts_as
             found.append(part)
             start += count
         return found

@@ -38,7 +38,8 @@ class GPM(Projecting):
 
     Raises:
         ValueError: if an argument is of another type or range, naming it; if there is a
-            trained layer that is neither dense, convolutional nor normalisation.
+            trained layer that is neither dense, convolutional nor normalisation, or a
+            weight with a constraint.
     """
 
     def __init__(

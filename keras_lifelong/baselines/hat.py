@@ -23,6 +23,7 @@ from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training.gates import Gates
+from keras_lifelong.training.layer_losses import refuse_constraints
 
 MOST_E, MOST_SE = 6.0, 50.0  # |e| is held to the first, |s e| in a cosh to the second
 
@@ -90,6 +91,12 @@ class HAT(LifelongModel):
 
     def build_network(self, backbone):
         self._gates = Gates(backbone, type(self).__name__)
+        refuse_constraints(
+            type(self).__name__,
+            [v for layer in self._gates.layers.values() for v in layer.weights],
+            "each of its numbers takes a part of its step",
+            (keras.constraints.NonNeg,),
+        )
         self._attention = Attention(self._gates.units)
         self._steps: int | None = None  # batches of an epoch
         return backbone

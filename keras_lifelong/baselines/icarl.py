@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong import heads as kinds
+from keras_lifelong import networks
 from keras_lifelong.baselines.replaying import Replaying
 from keras_lifelong.baselines.replaying import both
 from keras_lifelong.checks import AtLeast
@@ -155,8 +156,8 @@ class ICaRL(Replaying):
         stack = dict(zip(PARTS, self._stack.variables, strict=True))
         g = distillation.stacked_logits(stack, features)
         apart = ops.sum(distillation.yes_no_divergence(q, g, 1.0), axis=(1, 2))
-        weight = ops.concatenate([weight, ops.ones((rows,), weight.dtype)])
-        return loss + ops.sum(apart * weight) / ops.sum(weight)
+        count = ops.sum(weight) + rows
+        return loss + ops.sum(apart[:n] * weight) / count, ops.sum(apart[n:]) / count
 
     def loss_key(self):
         return *super().loss_key(), self._loss is None
@@ -197,7 +198,8 @@ class ICaRL(Replaying):
         if not isinstance(layers, OfUnitLength):
             return super().plain_network(layers)
         network = super().plain_network(layers.layers)
-        last = keras.layers.UnitNormalization(dtype="float32", name="unit_length")
+        name = networks.free_name("unit_length", network)
+        last = keras.layers.UnitNormalization(dtype="float32", name=name)
         if isinstance(network, keras.Sequential):
             network.add(last)
             return network

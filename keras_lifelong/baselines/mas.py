@@ -17,9 +17,9 @@ from keras_lifelong.model import LifelongModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
+from keras_lifelong.training.importance import examples_of
 from keras_lifelong.training.importance import kept
 from keras_lifelong.training.importance import quadratic
-from keras_lifelong.training.importance import some_examples
 from keras_lifelong.training.importance import values_of
 
 
@@ -71,7 +71,7 @@ class MAS(LifelongModel):
     def sensitivity(self, task) -> list[np.ndarray]:
         """Ω of one task: an array for each trainable variable of the network."""
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "sensitivity"))
-        x, y = some_examples(task.train, self.options.samples, rng)
+        x, y = examples_of(task, self.options.samples, rng)
         shared = self.network.trainable_variables
         return self.trainer.mean_of_gradients(ops.abs, self.norm, x, y, shared)
 

@@ -5,10 +5,12 @@ No method of itself; see `packnet`, `wsn` and `supsup`.
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.training import masks
+from keras_lifelong.training.layer_losses import refuse_constraints
 
 
 class Masking(LifelongModel):
@@ -23,6 +25,12 @@ class Masking(LifelongModel):
 
     def build_network(self, backbone):
         self._parts = masks.Kernels(backbone)
+        refuse_constraints(
+            type(self).__name__,
+            self._parts.kernels,
+            "it moves some of a kernel's numbers, and uses some",
+            (keras.constraints.NonNeg,),
+        )
         self._products = masks.Products()
         return backbone
 

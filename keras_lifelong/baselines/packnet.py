@@ -37,7 +37,8 @@ class PackNet(Masking):
         seed, pretrained, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is of another type or range, naming it.
+        ValueError: if an argument is of another type or range, naming it; if a
+            kernel has a constraint other than NonNeg.
     """
 
     def __init__(

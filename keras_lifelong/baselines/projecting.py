@@ -10,7 +10,8 @@ from keras import ops
 
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.training.importance import some_examples
+from keras_lifelong.training.importance import examples_of
+from keras_lifelong.training.layer_losses import refuse_constraints
 from keras_lifelong.training.projection import ProjectedLayers
 from keras_lifelong.training.projection import at_right_angle
 
@@ -24,6 +25,12 @@ class Projecting(LifelongModel):
 
     def build_network(self, backbone):
         self._projected = ProjectedLayers(backbone, type(self).__name__)
+        layers = self._projected.layers.values()
+        refuse_constraints(
+            type(self).__name__,
+            [v for layer in layers for v in layer.trainable_variables],
+            "its steps are projected",
+        )
         return backbone
 
     def own_variables(self):
@@ -58,6 +65,6 @@ class Projecting(LifelongModel):
     def moments(self, task) -> list[np.ndarray]:
         """R Rᵀ of the inputs that each layer has of examples of a task, (d, d)."""
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "inputs"))
-        x, _ = some_examples(task.train, self.options.samples, rng)
+        x, _ = examples_of(task, self.options.samples, rng)
         found = self._projected.moments(x)
         return [found[path] for path in self._projected.layers]

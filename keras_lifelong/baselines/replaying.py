@@ -17,7 +17,7 @@ from keras_lifelong.streams.task import is_dataset
 from keras_lifelong.training import buffers
 from keras_lifelong.training import replay
 from keras_lifelong.training.buffers import Buffer
-from keras_lifelong.training.importance import some_examples
+from keras_lifelong.training.importance import examples_of
 
 
 class Replaying(LifelongModel):
@@ -93,24 +93,28 @@ class Replaying(LifelongModel):
     def _room(self, task) -> int:
         if is_dataset(task.train):
             return self.options.budget
-        return self.buffer.room(self._columns(task, *(a[:1] for a in task.train)))
+        x, y = (array[:1] for array in task.train)
+        weight = None if task.weight is None else task.weight[:1]
+        return self.buffer.room(self._columns(task, x, y, weight))
 
-    def _columns(self, task, x, y):
+    def _columns(self, task, x, y, weight):
         columns = {buffers.X: x, buffers.Y: y, buffers.RANK: np.zeros(len(y))}
+        if weight is not None:
+            columns[buffers.WEIGHT] = weight
         if self.keeps_logits:
             shape = (len(y), task.spec.units)
             columns[buffers.LOGITS] = np.zeros(shape, "float32")
         return columns
 
     def remember(self, task) -> None:
-        """Puts examples of a learned task into the buffer.
+        """Puts examples of a learned task into the buffer, with what they count.
 
         Of a `tf.data.Dataset` the first ones, as many as the buffer has room for.
         """
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "buffer"))
         n = self.options.budget if is_dataset(task.train) else len(task.train[1])
-        x, y = some_examples(task.train, n, rng)
-        columns = self._columns(task, x, y)
+        x, y, weight = examples_of(task, n, rng, weighed=True)
+        columns = self._columns(task, x, y, weight)
         columns[buffers.RANK] = buffers.drawn_ranks(len(y), rng)
         if self.buffer.policy == "herding":
             phi = self.trainer.forward(self.features, x).astype("float64")

@@ -34,10 +34,22 @@ class SupSup(Subnetworks):
         seed, pretrained, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is of another type or range, naming it.
+        ValueError: if an argument is of another type or range, naming it; if a
+            kernel has a regularizer or a constraint.
     """
 
     trains_weights = False
+
+    def build_network(self, backbone):
+        network = super().build_network(backbone)
+        for kernel in self._parts.kernels:
+            if kernel.regularizer is not None or kernel.constraint is not None:
+                raise ValueError(
+                    f"SupSup cannot carry the weight {kernel.path!r} of `backbone`: "
+                    "kernels are never trained, so that its regularizer or constraint "
+                    "would do nothing. Leave it out."
+                )
+        return network
 
     def __init__(
         self,

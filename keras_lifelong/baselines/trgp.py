@@ -25,7 +25,7 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.data import power_of_two
-from keras_lifelong.training.importance import some_examples
+from keras_lifelong.training.importance import examples_of
 from keras_lifelong.training.masks import call_with
 from keras_lifelong.training.projection import chosen_directions
 from keras_lifelong.training.projection import parts_of
@@ -119,7 +119,8 @@ class TRGP(Projecting):
 
     Raises:
         ValueError: if an argument is of another type or range, naming it; if there is a
-            trained layer that is neither dense, convolutional nor normalisation.
+            trained layer that is neither dense, convolutional nor normalisation, or a
+            weight with a constraint.
     """
 
     task_forms = (
@@ -180,7 +181,7 @@ class TRGP(Projecting):
     def gradients_of(self, task) -> list[np.ndarray]:
         """∇L of each layer on some examples of a task, (d, outputs)."""
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "gradient"))
-        x, y = some_examples(task.train, self.options.samples, rng)
+        x, y = examples_of(task, self.options.samples, rng)
         layers = [x.trainable_variables for x in self._projected.layers.values()]
         flat = [v for variables in layers for v in variables]
         means = iter(self.trainer.mean_of_gradients(itself, self.surprise, x, y, flat))
@@ -195,16 +196,18 @@ class TRGP(Projecting):
 
     def scaled_phase(self, task, shared, bases):
         trusted, spaces, products, scales = self.trusted(task, bases), [], [], []
+        most = max(power_of_two(len(self.task_names)), 2)  # few sizes to compile
+        most = min(self.options.related, most)
         for i, layer in enumerate(self._projected.layers.values()):
             weights = ops.convert_to_numpy(rows_of(layer.trainable_variables))
             size = power_of_two(max([space.size for space in trusted[i]], default=1))
             size = min(size, len(weights))
-            s = np.zeros((self.options.related, len(weights), size), "float32")
+            s = np.zeros((most, len(weights), size), "float32")
             for j, columns in enumerate(trusted[i]):
                 s[j, :, : columns.size] = bases[i][:, columns]
             spaces.append(s)
             products.append(s.transpose(0, 2, 1) @ weights)  # Sᵀ W, which stays so
-            scales.append(self._scales.begin(i, self.options.related, size))
+            scales.append(self._scales.begin(i, most, size))
         return self.phase(
             "training within trust regions",
             [*shared, *scales],

@@ -24,6 +24,11 @@ from keras_lifelong.metrics.followed import of_keras
 from keras_lifelong.metrics.followed import of_ours
 from keras_lifelong.registry import Registry
 
+
+class NotFinite(ValueError):
+    """Predictions that are NaN or infinite cannot be scored."""
+
+
 _OURS = Registry("metric")
 register = _OURS.register  # of functions (y, p, spec) -> float
 
@@ -53,7 +58,7 @@ def _check(y: Any, p: Any, spec: Any, metric: str):
             f"p.shape={p.shape}, y.shape={y.shape}"
         )
     if not np.isfinite(p).all():
-        raise ValueError(
+        raise NotFinite(
             f"The metric {metric!r} needs finite predictions. Received: "
             f"{int((~np.isfinite(p)).sum())} of {p.size} are NaN or infinite "
             "(did training diverge?)"

@@ -74,7 +74,6 @@ class ActiveMixin(keras.Model):
         except BaseException:
             if before is not None and before.name == name and session.training is None:
                 self._put_back(before)
-                session.seen.pop(name, None)
             raise
 
     def _refuse_second(self, name: str):
@@ -93,7 +92,7 @@ class ActiveMixin(keras.Model):
         """Makes the model what it was before `training`; may be done twice."""
         session = self._session
         session.active = None
-        session.memory = training.memory
+        session.memory, session.seen = training.memory, dict(training.seen)
         with session.lock:
             self.set_structure(copy.deepcopy(training.structure))
             pairs = zip(self.shared_variables(), training.values, strict=True)

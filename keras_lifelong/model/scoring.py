@@ -108,7 +108,8 @@ class ScoringMixin(keras.Model):
         metrics = self.metrics_of(task.spec)[: 1 if main_only else None]
         scores = {m.name: float(m(y, predictions, task.spec)) for m in metrics}
         if not (main_only and metrics):
-            loss = heads.per_sample_loss(kind, y, ops.convert_to_tensor(logits))
+            targets, said = map(ops.convert_to_tensor, (y, logits))
+            loss = heads.per_sample_loss(kind, targets, said)
             if weight is not None:
                 loss = loss * ops.convert_to_tensor(weight)
             scores = {"loss": float(ops.mean(loss)) + costs.mean, **scores}

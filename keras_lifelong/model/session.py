@@ -64,8 +64,8 @@ class Training:
 
     Attributes:
         running: False once it has failed: then nobody reads what was half learned.
-        memory, values, structure, width: the model's `TaskMemory`, `shared_values()`,
-            `structure()` and `feature_width` before.
+        memory, values, structure, width, seen: the model's `TaskMemory`,
+            `shared_values()`, `structure()`, `feature_width` and `seen` before.
     """
 
     def __init__(self, model, name: str):
@@ -76,6 +76,7 @@ class Training:
         self.values = backend.snapshot(model.shared_variables())
         self.structure = copy.deepcopy(model.structure())
         self.width = model.feature_width
+        self.seen = dict(model.seen)
 
     @contextlib.contextmanager
     def looking_back(self):

@@ -172,8 +172,11 @@ class UsingMixin(keras.Model):
         network = self.plain_network(layers)
         kernel, bias = (ops.convert_to_numpy(part) for part in reading.head)
         activation = heads.activation(self.loss_kind(name))
+        if network.name in {x.name for x in network.inputs}:  # they are side by side
+            network.name = networks.free_name(network.name, network)
+        outputs = networks.free_name("outputs", network)
         head = keras.layers.Dense(
-            kernel.shape[1], activation, name="outputs", dtype="float32"
+            kernel.shape[1], activation, name=outputs, dtype="float32"
         )
         safe = "".join(c if c.isalnum() else "_" for c in name).strip("_") or "task"
         safe = safe if safe[0].isalpha() else f"task_{safe}"

@@ -22,8 +22,8 @@ import numpy as np
 
 Policy = Literal["reservoir", "balanced", "herding"]
 KEY = "buffer"
-X, Y, RANK, LOGITS = "x", "y", "rank", "logits"
-FORMS = tuple((KEY, str, part) for part in (X, Y, RANK, LOGITS))
+X, Y, RANK, LOGITS, WEIGHT = PARTS = "x", "y", "rank", "logits", "weight"
+FORMS = tuple((KEY, str, part) for part in PARTS)
 """Forms of the keys under which a buffer keeps a task's examples: `task_forms`."""
 
 
@@ -86,6 +86,9 @@ class Buffer:
         room = self.room(columns)
         found = {other: self.of(memory, other) for other in self.names(memory)}
         found[name] = dict(columns)
+        for part in PARTS:  # a task that comes back may have no weights any more
+            if part not in columns:
+                memory.pop((KEY, name, part), None)
         rows = self._kept({k: (c[Y], c[RANK]) for k, c in found.items()}, room)
         for task, parts in found.items():
             for part, array in parts.items():
@@ -118,8 +121,7 @@ class Buffer:
     @staticmethod
     def of(memory: Mapping, name: str) -> dict[str, np.ndarray]:
         """The examples of a task: arrays of as many rows, by column."""
-        parts = (X, Y, RANK, LOGITS)
-        return {p: memory[KEY, name, p] for p in parts if (KEY, name, p) in memory}
+        return {p: memory[KEY, name, p] for p in PARTS if (KEY, name, p) in memory}
 
     def count(self, memory: Mapping) -> int:
         """How many examples a memory has."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from keras_lifelong.streams import check_split
 from keras_lifelong.streams import columns
 from keras_lifelong.streams.task import is_dataset
 
@@ -32,6 +33,35 @@ def some_examples(data, count: int, rng: np.random.Generator) -> tuple:
     x, y = data
     rows = rng.permutation(len(x))[:count]
     return x[rows], y[rows]
+
+
+def examples_of(task, count: int, rng: np.random.Generator, weighed: bool = False):
+    """At most `count` training examples of a task, in random order, in standard form.
+
+    Those of weight 0 are not among them: they count nowhere.
+
+    Args:
+        task: a `LoadedTask`. Of a `tf.data.Dataset` the first examples are taken.
+        rng: which are drawn.
+        weighed: whether their weights are wanted, too.
+
+    Returns:
+        `(x, y)`, or `(x, y, weights)`: float32 (n,), or None where all count alike.
+    """
+    if is_dataset(task.train):
+        x, y = some_examples(task.train, count, rng)
+        found = check_split(x, y, task.spec, f"examples of task {task.name!r}")
+        return (*found, None) if weighed else found
+    (x, y), weights = task.train, task.weight
+    rows = rng.permutation(len(y))
+    if weights is not None:
+        counts = rows[weights[rows] > 0]
+        rows = counts if len(counts) else rows
+    rows = rows[:count]
+    found = x[rows], y[rows]
+    if not weighed:
+        return found
+    return (*found, None if weights is None else weights[rows])
 
 
 def drawn_labels(logits: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:

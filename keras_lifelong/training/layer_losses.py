@@ -72,6 +72,29 @@ def terms(layer) -> list[str]:
     return [k for k, v in config.items() if k.endswith(known) and v is not None]
 
 
+def refuse_constraints(method: str, weights: list, why: str, holds: tuple = ()):
+    """Refuses constraints that would not hold under what a method does with weights.
+
+    Args:
+        method: named in messages.
+        weights: variables of the backbone.
+        why: they would not.
+        holds: classes of constraints that do.
+
+    Raises:
+        ValueError: naming the weight.
+    """
+    for v in weights:
+        if v.constraint is None or isinstance(v.constraint, holds):
+            continue
+        accepted = "".join(f" Accepted: {kind.__name__}." for kind in holds)
+        raise ValueError(
+            f"{method} cannot carry the weight {v.path!r} of `backbone`: {why}, so "
+            f"that its constraint, {type(v.constraint).__name__}, would not hold. "
+            f"Leave it out.{accepted}"
+        )
+
+
 def mixes_rows(layer) -> bool:
     """Whether a layer makes of one row's outputs something that others have a part in.
 

@@ -24,7 +24,9 @@ class Phase:
         variables: list of the `keras.Variable`s that are trained.
         loss: `loss(x, y, weight, arguments) -> scalar`, the mean over the batch under
             the sample weights `weight` (batch,), which are 0 for the filling of a last
-            partial batch.
+            partial batch, and else 1 in the mean. Or a pair of that, which is
+            multiplied by the mean of the weights as they were given, and of what is
+            added to it whatever these are, as the loss of replayed examples.
         arguments: nested dict/list of tensors or arrays, handed to every hook.
         state: the other variables that the loss reads or updates. Defaults to all of
             the model's active ones.

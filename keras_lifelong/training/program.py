@@ -68,13 +68,17 @@ class Program:
             if weights is not None:  # Keras divides by the rows, not by their weights
                 weight = weight * ops.take(weights, batch, axis=0)
                 share = ops.sum(weight) / count
-                # where none counts the mean has to be a number, to be taken 0 times
-                weight = ops.where(share > 0, weight, is_row)
+                # they are 1 in the mean, so that losses count rows by them; where none
+                # counts the mean has to be a number, to be taken 0 times
+                some = ops.where(share > 0, share, 1.0)
+                weight = ops.where(share > 0, weight / some, is_row)
 
             def objective():
                 with layer_losses.collected() as own, noting() as noted:
                     value = loss(x, y, weight, arguments)
+                    value, rest = value if isinstance(value, tuple) else (value, None)
                     value = value if share is None else value * share
+                    value = value if rest is None else value + rest
                     cost = own.added_to(value, arguments)
                 if penalty is not None:
                     cost = cost + penalty(variables, arguments)

@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_lifelong.layers import head as heads
 from keras_lifelong.training.buffers import LOGITS
+from keras_lifelong.training.buffers import WEIGHT
 from keras_lifelong.training.buffers import Buffer
 from keras_lifelong.training.buffers import X
 from keras_lifelong.training.buffers import Y
@@ -104,9 +105,9 @@ class Replayed:
     Attributes:
         names: the earlier tasks of which there are examples.
         stack: the `HeadStack` with their heads, or None if there are none.
-        arguments: of a phase: "x", "y", "logits" (if kept), "head" (index in the stack)
-            and "count", filled up to `room` rows; "present" has the outputs that each
-            head has.
+        arguments: of a phase: "x", "y", "weight", "logits" (if kept), "head" (index in
+            the stack) and "count", filled up to `room` rows; "present" has the outputs
+            that each head has.
     """
 
     def __init__(self, model, name: str, stacks: dict, room: int):
@@ -161,6 +162,9 @@ class Replayed:
                     for i, columns in zip(index, of, strict=True)
                 ]
             ),
+            "weight": filled(
+                [c.get(WEIGHT, np.ones(len(c[Y]), "float32")) for c in of]
+            ),
             "count": np.int32(count),
             "present": present,
         }
@@ -180,20 +184,23 @@ class Replayed:
 
 
 def drawn(arguments, rows) -> dict:
-    """The examples of some rows: "x", "y", "head", and "logits" if they are kept."""
-    columns = (k for k in ("x", "y", "head", "logits") if k in arguments)
+    """The examples of some rows, all that is known of them."""
+    columns = (k for k in ("x", "y", "weight", "head", "logits") if k in arguments)
     return {k: ops.take(arguments[k], rows, axis=0) for k in columns}
 
 
-def mean_over_both(loss, weight, replayed, rows: int):
+def mean_over_both(loss, weight, replayed, rows: int) -> tuple:
     """The mean loss over the examples of a batch and those that are replayed.
 
     Args:
         loss: mean over the batch under `weight` (batch,).
         replayed: mean over `rows` examples.
+
+    Returns:
+        A pair as a `Phase`'s loss may give it: the part of the batch, and the other.
     """
     total = ops.sum(weight)
-    return (total * loss + rows * replayed) / (total + rows)
+    return total * loss / (total + rows), rows * replayed / (total + rows)
 
 
 def check_alike(method: str, name: str, spec, loss, others: dict) -> None:
@@ -216,6 +223,8 @@ def check_alike(method: str, name: str, spec, loss, others: dict) -> None:
 
 
 def replayed_loss(kind, old: dict, logits):
-    """Mean loss of the examples of `drawn`, from the logits of their heads."""
-    ones = ops.ones((logits.shape[0],), "float32")
-    return heads.mean_loss(kind, old["y"], logits, ones)
+    """Mean loss of the examples of `drawn`, from the logits of their heads.
+
+    As in a batch, the mean of weight times loss.
+    """
+    return ops.mean(heads.per_sample_loss(kind, old["y"], logits) * old["weight"])

@@ -32,7 +32,9 @@ from keras_lifelong.training.protocol import Trainable
 from keras_lifelong.training.watching import Best
 from keras_lifelong.training.watching import Log
 from keras_lifelong.training.watching import Peak
+from keras_lifelong.training.watching import diverged
 from keras_lifelong.training.watching import is_validated
+from keras_lifelong.training.watching import scored
 
 EVALUATION_ROWS = (32, 128, 1024)  # few shapes, so few compilations
 
@@ -133,14 +135,11 @@ class Trainer:
                 steps += taken
                 cost = measured["loss"]
                 if not math.isfinite(cost):
-                    raise FloatingPointError(
-                        f"The loss of task {task.name!r} became {cost} in phase "
-                        f"{phase.name!r}, epoch {epoch + 1}. A smaller learning rate "
-                        "may help. What was learned before this task is kept."
-                    )
+                    raise diverged("loss", cost, task, phase, epoch)
                 logs = dict(measured)
                 if is_validated(phase, task) and settings.validates(epoch):
-                    scores = self._validate(task, settings, callbacks)
+                    with scored(task, phase, epoch):
+                        scores = self._validate(task, settings, callbacks)
                     logs |= {f"val_{name}": value for name, value in scores.items()}
                     peak.see(scores)
                     best.see(scores, phase.keep_best)

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from keras import ops
 
 from keras_lifelong.metrics.directions import sign
+from keras_lifelong.metrics.scores import NotFinite
 from keras_lifelong.training.protocol import Trainable
 
 
 def is_validated(phase, task) -> bool:
     """Whether epochs of a phase are scored on validation data of a task."""
     return phase.validate and task.validation is not None
+
+
+def diverged(what: str, value, task, phase, epoch: int) -> FloatingPointError:
+    """The error that ends a phase which has left the numbers.
+
+    Args:
+        what: of the task.
+        value: what it became.
+        task, phase: which are under way.
+        epoch: its number from 0.
+    """
+    return FloatingPointError(
+        f"The {what} of task {task.name!r} became {value} in phase {phase.name!r}, "
+        f"epoch {epoch + 1}. A smaller learning rate may help. What was learned before "
+        "this task is kept."
+    )
+
+
+@contextlib.contextmanager
+def scored(task, phase, epoch: int) -> Iterator[None]:
+    """Within it predictions that are no numbers end the phase, as a loss does."""
+    try:
+        yield
+    except NotFinite as error:  # the last step of the epoch did it
+        raise diverged("predictions", "NaN", task, phase, epoch) from error
 
 
 class Log:

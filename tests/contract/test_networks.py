@@ -26,8 +26,8 @@ from keras_lifelong.model import registry
 TABLE = Path(__file__).parents[2] / "docs" / "networks.md"
 ROWS = 24
 # Predictions of a first task are then to the last bit what they were.
-EXACT = """CPG Independent LearnToGrow MNTDP PackNet PathNet ProgressiveNetwork SupSup
-    WSN""".split()
+EXACT = """CPG Independent LearnToGrow MNTDP PackNet PathNet ProgressiveNetwork SGF
+    SupSup WSN""".split()
 
 # (method, network) -> what the refusal says
 REFUSED = {
@@ -50,8 +50,20 @@ REFUSED = {
             "vit_small",
         )
     },
+    **{
+        ("LMC", network): "it composes Dense, Conv1D, Conv2D and Conv3D layers"
+        for network in (
+            "mobilenet_like",
+            "squeeze_excite",
+            "embedding_lstm",
+            "vit_small",
+        )
+    },
     ("DEN", "embedding_lstm"): "layer that can grow",
-    ("LASEM", "embedding_lstm"): "of `keras.ops` it takes what is done element by",
+    **{
+        (method, "embedding_lstm"): "of `keras.ops` it takes what is done element by"
+        for method in ("LASEM", "DARTSTransfer")
+    },
 }
 ALL = {**NETWORKS, **FROM_HUB}
 CELLS = [(method, network) for method in registry.names() for network in ALL]

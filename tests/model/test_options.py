@@ -121,6 +121,19 @@ ARGUMENTS = {
     "WSN": {"some part": "capacity", "switch": "pretrained"},
     "SupSup": {"some part": "capacity", "switch": "pretrained"},
     "APD": {"amount": "sparsity", "positive": "strength", "switch": "pretrained"},
+    "DARTSTransfer": {
+        "count": "held_out_batch",
+        "count or None": "search_epochs",
+        "amount": "orthogonality",
+        "switch": "retrain continue_schedule pretrained",
+    },
+    "SGF": {"count": "gate_units", "switch": "pretrained"},
+    "LMC": {
+        "positive": "threshold temperature",
+        "amount": "strength",
+        "count": "projection_epochs batch samples",
+        "switch": "compete pretrained",
+    },
     "ProgressiveNetwork": {"switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
     "LearnToGrow": {
@@ -169,6 +182,7 @@ CHOICES = {
     },
     "ProgressiveNetwork": {"lateral": "'joint' or 'apart'"},
     "PathNet": {"combine": "'sum' or 'mean'"},
+    "DARTSTransfer": {"sharing": "one of 'hps', 'tf' or 'dfcnn'"},
     "EWC": {"fisher": "'sampled' or 'empirical'"},
     "OnlineEWC": {
         "fisher": "'sampled' or 'empirical'",
@@ -186,8 +200,15 @@ OTHERS = [
     ("CPG", "target", "a number or None", [NAN, INF, "a", True]),
     ("LASEM", "prune", "a number in [0, 1)", [1, 1.0, -0.1, NAN, "a", True, None]),
     ("LASEM", "probability", "a number in (0, 1], or None", [0, 1.5, "a", True]),
-    ("LASEM", "searched", "a list, each a string, or None", ["a", [1]]),
-    ("LASEM", "groups", "a list, each an integer of at least 1", [2, [0], [True]]),
+    *(
+        (method, *wrong)
+        for method in ("LASEM", "DARTSTransfer")
+        for wrong in (
+            ("searched", "a list, each a string, or None", ["a", [1]]),
+            ("groups", "a list, each an integer of at least 1", [2, [0], [True]]),
+        )
+    ),
+    ("DARTSTransfer", "held_out", "a number in [0, 1)", [1, -0.1, NAN, "a", True]),
     ("LASEM", "configuration", "'all', 'top2'", [[2, 0], [True], [0.0], 1]),
     (
         "BindAndGrow",

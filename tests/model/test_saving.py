@@ -59,8 +59,8 @@ def assert_same(a, b):
 
 
 def tasks_share(model):
-    """Whether anything is used by both tasks; LASEM may have chosen that nothing is."""
-    if type(model).__name__ == "LASEM":
+    """Whether anything is used by both tasks; it may be chosen that nothing is."""
+    if type(model).__name__ in ("LASEM", "DARTSTransfer"):
         return any(map(min, *(model.configuration(n) for n in model.task_names)))
     return type(model).__name__ != "Independent"
 

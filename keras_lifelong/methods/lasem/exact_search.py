@@ -6,13 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lifelong.methods.lasem.transfer_model import TransferModel
+from keras_lifelong.methods.lasem.choosing_model import ChoosingModel
 
 
-class ExactSearch(TransferModel):
+class ExactSearch(ChoosingModel):
     """The E- and the M-step of Algorithm 1, and the prior."""
 
-    posterior: keras.Variable  # of the last batch
     clock: keras.Variable  # mini-batches so far
 
     def prior(self):

@@ -145,6 +145,17 @@ class TransferLayer(keras.layers.Layer):
             arrays.append(ops.concatenate([layer.bias for layer in pair], axis=-1))
         return ops.concatenate(ops.split(self._apply(x, *arrays), 2, axis=-1))
 
+    def mixed(self, x, part):
+        """A mixture of both outputs, after the activation.
+
+        Args:
+            x: (batch, ...).
+            part: scalar in [0, 1], of the shared ones; the rest is of the own ones.
+        """
+        shared, own = ops.split(self.both(x), 2)
+        part = ops.cast(part, shared.dtype)
+        return part * shared + (1 - part) * own
+
     def halves(self, x):
         """Shared outputs of the batch's first half, own ones of its second."""
         first, second = ops.split(x, 2)

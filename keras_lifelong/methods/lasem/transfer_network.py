@@ -250,6 +250,23 @@ class TransferNetwork(keras.layers.Layer):
         self._run(values, transferred, lambda wire: (), training, seen)
         return [values[wire] for wire in self._live]
 
+    def mixed(self, x, parts, training=False):
+        """Features (batch, width) where every searched layer gives a mixture.
+
+        Args:
+            x: (batch, *input_shape).
+            parts: (d,), for each group that of the shared outputs, in [0, 1].
+            training: as everywhere in Keras.
+        """
+
+        def transferred(step, x):
+            group = self.group_of[self.paths.index(step.path)]
+            return step.layer.mixed(x, parts[group])
+
+        values = {self.graph.inputs: x}
+        self._run(values, transferred, lambda wire: (), training, None)
+        return self.tail([values[wire] for wire in self._live], training)
+
     def tree(self, x, training=False, seen: Seen | None = None) -> list:
         """What `tail` takes, of all configurations: tensors (2^d batch, ...).
 

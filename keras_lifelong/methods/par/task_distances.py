@@ -17,6 +17,7 @@ from keras_lifelong.layers import extractors
 from keras_lifelong.metrics import task_distance
 from keras_lifelong.metrics.target_groups import groups_of
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.streams import check_split
 from keras_lifelong.streams.columns import plain
 from keras_lifelong.streams.task import is_dataset
 
@@ -103,7 +104,7 @@ class TaskDistances:
         for data in (task.validation, task.train):
             if data is None:
                 continue
-            x, y = _arrays(data)
+            x, y = _arrays(data, spec)
             rows, groups = groups_of(y, spec)
             least = classes if heads.get(spec.kind).has_classes else 0
             counts = np.bincount(groups, minlength=least)
@@ -162,7 +163,7 @@ class TaskDistances:
         state = {k[2]: v for k, v in memory.shared.items() if k[:2] == _STATE}
         self.extractor.set_state(state)
         x = keras.tree.map_structure(
-            lambda part: np.asarray(part[:ROWS]), _arrays(task.train)[0]
+            lambda part: np.asarray(part[:ROWS]), _arrays(task.train, task.spec)[0]
         )
         self.extractor.adapt(self._as_taken(x))
         for key, value in self.extractor.get_state().items():
@@ -284,11 +285,12 @@ def _count(x) -> int:
     return len(keras.tree.flatten(x)[0])
 
 
-def _arrays(data) -> tuple:
-    """`(x, y)` of a split, x in the structure of the network's inputs.
+def _arrays(data, spec) -> tuple:
+    """`(x, y)` of a split in standard form, x in the structure of the network's inputs.
 
     Of a dataset, its first rows.
     """
     if is_dataset(data):
-        return next(data.batch(ROWS).as_numpy_iterator())
+        x, y = next(data.batch(ROWS).as_numpy_iterator())
+        data = check_split(x, y, spec, "examples")
     return plain(data[0]), data[1]

@@ -56,6 +56,8 @@ METHODS = {
     "ProgressiveNetwork": ("ProgressiveNetwork", {}, None),
     "APD": ("APD", {}, None),
     "MNTDP": ("MNTDP", {}, None),
+    "LearnToGrow": ("LearnToGrow", {}, None),
+    "PathNet": ("PathNet", {}, None),
     "SGF": ("SGF", {}, None),
     "LMC": ("LMC", {}, None),
     "DARTSTransfer": ("DARTSTransfer", {}, None),

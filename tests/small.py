@@ -11,6 +11,7 @@ import keras_lifelong as kl
 from keras_lifelong.model import registry
 
 OPTIONS = {
+    "PathNet": {"modules": 3, "active": 2, "population": 2, "generations": 1},
     "DEN": {"growth": 2, "bucket": 8, "split_threshold": 1e-3},
     "ARI": {
         "memory_budget": 2,

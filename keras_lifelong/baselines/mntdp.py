@@ -19,7 +19,6 @@ from keras_lifelong.model.registry import register
 from keras_lifelong.routes.parts import find_parts
 from keras_lifelong.routes.routed import RoutedModel
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.training import hooks
 from keras_lifelong.training.importance import some_examples
 
 
@@ -136,14 +135,6 @@ class MNTDP(RoutedModel):
                     nodes[u] = of_nearest[u]
                     owners[u] = name if u in net.by_task else net.routing[nearest][u]
         return owners, nodes
-
-    def holding(self, name, held):
-        """A phase that trains the active network but for some parts."""
-        net = self.joint_net
-        still = {id(v): np.zeros(1) for u in held for v in net.variables(u)}
-        network = self.network.trainable_variables
-        variables = [*network, *self.head.trainable_variables]
-        return self.phase(name, network, **hooks.masked(variables, still))
 
 
 def neighbours_score(known, labels, asked, expected, k: int, skip: int = 0) -> float:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
+
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.reading import Reading
 from keras_lifelong.routes.joint_net import JointNet
@@ -10,6 +14,8 @@ from keras_lifelong.routes.parts import Part
 from keras_lifelong.routes.parts import find_parts
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import seeded_copy
+from keras_lifelong.training import hooks
+from keras_lifelong.training.phase import Phase
 
 
 class RoutedModel(LifelongModel):
@@ -25,9 +31,8 @@ class RoutedModel(LifelongModel):
     carries_inputs = True
 
     def build_network(self, backbone):
-        self.joint_net = JointNet(
-            backbone, self.parts_of(backbone), lambda: self.memory
-        )
+        parts = self.parts_of(backbone)
+        self.joint_net = self.net_of(backbone, parts, lambda: self.memory)
         if self.pretrained:
             values = [v for node in self.joint_net.active_nodes() for v in node]
             for i, value in enumerate(values):
@@ -37,6 +42,10 @@ class RoutedModel(LifelongModel):
     def parts_of(self, backbone) -> list[Part]:
         """The parts of a backbone: what tasks have nodes of."""
         return find_parts(backbone, by_task=True)
+
+    def net_of(self, network, parts: list[Part], memory) -> JointNet:
+        """The `JointNet` of these."""
+        return JointNet(network, parts, memory)
 
     @property
     def units(self) -> list[Part]:
@@ -80,6 +89,19 @@ class RoutedModel(LifelongModel):
         self.activate(None)
         self.joint_net.add(name, owners, nodes)
         self.activate(name)
+
+    def holding(self, name: str, held: Iterable[int]) -> Phase:
+        """A phase that trains the active network but for some parts.
+
+        Args:
+            name: of the phase.
+            held: numbers of parts.
+        """
+        net = self.joint_net
+        still = {id(v): np.zeros(1) for u in held for v in net.variables(u)}
+        network = self.network.trainable_variables
+        variables = [*network, *self.head.trainable_variables]
+        return self.phase(name, network, **hooks.masked(variables, still))
 
     def set_head(self, values):
         """Gives the active head these weights."""

@@ -136,7 +136,17 @@ ARGUMENTS = {
     },
     "ProgressiveNetwork": {"switch": "pretrained"},
     "LwF": {"amount": "strength", "positive": "temperature", "switch": "pretrained"},
+    "LearnToGrow": {
+        "count": "search_batch samples rank",
+        "count or None": "search_epochs",
+        "positive": "search_rate",
+        "switch": "pretrained",
+    },
     "MNTDP": {"count": "neighbours samples", "switch": "pretrained"},
+    "PathNet": {
+        "count": "modules active generations trial_epochs",
+        "switch": "pretrained",
+    },
     "Finetune": {"switch": "pretrained"},
     "Independent": {"switch": "pretrained"},
     "Joint": {"switch": "pretrained"},
@@ -171,6 +181,7 @@ CHOICES = {
         "keep": "one of 'one', 'each' or 'sum'",
     },
     "ProgressiveNetwork": {"lateral": "'joint' or 'apart'"},
+    "PathNet": {"combine": "'sum' or 'mean'"},
     "DARTSTransfer": {"sharing": "one of 'hps', 'tf' or 'dfcnn'"},
     "EWC": {"fisher": "'sampled' or 'empirical'"},
     "OnlineEWC": {
@@ -211,6 +222,7 @@ OTHERS = [
         "an integer of at least 0 or a mapping, each an integer of at least 0",
         [-1, 0.5, True, None, {"a": -1}, {"a": False}],
     ),
+    ("PathNet", "population", "an integer of at least 2", [1, 2.0, True, None]),
     ("BindAndGrow", "groups", "an integer of at least 2 or None", [1, 2.0, True]),
     *(
         (
@@ -220,7 +232,7 @@ OTHERS = [
             "string, or None",
             ["a", ["a"], {"a": "b"}, [[1]]],
         )
-        for method in ("BindAndGrow", "MNTDP")
+        for method in ("BindAndGrow", "LearnToGrow", "MNTDP")
     ),
     ("BindAndGrow", "samples", "an integer of at least 3", [2, 3.0, None]),
     ("BindAndGrow", "candidates", "a mapping, each a list", [["a"], {"a": "b"}]),

@@ -143,8 +143,13 @@ def compile_function(function, variables, xla, lock=None):
 
 
 def apply_gradients(optimizer, gradients, variables):
-    """One step of an optimizer that is built on `variables`."""
-    optimizer.apply(gradients, variables)
+    """One step of an optimizer that is built on `variables`.
+
+    No weight moves before every gradient is there. Otherwise what a hook computes by a
+    second pass may meet weights that have moved, on some runs and not on others.
+    """
+    with tf.control_dependencies(gradients):
+        optimizer.apply(gradients, variables)
 
 
 def snapshot(variables):

@@ -21,7 +21,6 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.routes.adapters import AdaptedNet
 from keras_lifelong.routes.adapters import Adapters
-from keras_lifelong.routes.adapters import in_place
 from keras_lifelong.routes.choices import Choices
 from keras_lifelong.routes.parts import find_parts
 from keras_lifelong.routes.routed import RoutedModel
@@ -229,7 +228,7 @@ class LearnToGrow(RoutedModel):
             arrays += [a[None] for parts in mine for a in parts]
         adapters = self._adapters.variables
         for variable, value in zip(adapters, arrays, strict=True):
-            variable.assign(in_place(value))
+            variable.assign(value)
         trained = [*self.network.trainable_variables, *adapters]
         still = {id(v): np.zeros(1) for u in held for v in net.variables(u)}
         for u, variables in zip(

@@ -21,7 +21,6 @@ from keras_lifelong.routes.joint_net import JointNet
 from keras_lifelong.routes.joint_net import Node
 from keras_lifelong.routes.parts import Part
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.training.data import aligned
 from keras_lifelong.training.masks import Products
 
 
@@ -100,17 +99,6 @@ def form_of(variable, places: Sequence[int] = (), rank: int = 4) -> Form:
     rows, units = math.prod(shape[:-1]), shape[-1]
     most = (rows * units - 1) // (rows + units)
     return Form(shape, "product", rank=max(min(rank, most), 1))
-
-
-def in_place(value: np.ndarray) -> np.ndarray:
-    """A copy at a 64th byte.
-
-    TensorFlow takes an array's memory as a variable's, and sums products of a matrix
-    and a vector in an order that depends on where it begins.
-    """
-    found = aligned(value.shape, value.dtype)
-    found[...] = value
-    return found
 
 
 class Adapters:

@@ -6,6 +6,7 @@ Liu, Simonyan, Yang: DARTS, ICLR 2019; Li et al.: Learn to Grow, ICML 2019, sect
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,6 @@ from keras import ops
 
 from keras_lifelong.routes.adapters import AdaptedNet
 from keras_lifelong.routes.adapters import Adapters
-from keras_lifelong.routes.adapters import in_place
 
 CLOSED = -1e9  # added to the α of what is no choice
 There = Mapping[int, Sequence[str]]
@@ -59,7 +59,7 @@ class Choices:
         values += [np.zeros(2 * self.room + 1, "float32") for _ in self.alphas]
         self.turn.assign(0)
         for variable, value in zip(self.variables, values, strict=True):
-            variable.assign(in_place(value))
+            variable.assign(value)
 
     def arguments(self, there: There) -> dict[str, Any]:
         """What `weights` is given: "nodes", and "open", what is added to α."""
@@ -88,22 +88,28 @@ class Choices:
         return found
 
     def weights(self, arguments) -> dict[int, Any]:
-        """Σ softmax(α)_c W_c of each variable, by its id."""
-        room, i = self.room, 0
-        changes, found = self.adapters.changes(), {}
+        """Σ softmax(α)_c W_c of each variable, by its id.
+
+        All weights of a part are one product with softmax(α): TensorFlow sums three
+        gradients of one tensor, or more, in an order that is not always the same.
+        """
+        changes, i, found = self.adapters.changes(), 0, {}
         for alpha, closed, u in zip(
             self.alphas, arguments["open"], self.net.decided, strict=True
         ):
-            share = ops.softmax(ops.convert_to_tensor(alpha) + closed)
-            adapt = share[room : 2 * room]
-            old = share[:room] + adapt
-            for v in self.net.variables(u):
-                sizes = (room, *[1] * len(v.shape))
-                there = ops.reshape(old, sizes) * arguments["nodes"][i]
-                there += ops.reshape(adapt, sizes) * changes[i]
-                new = share[2 * room] * ops.convert_to_tensor(v)
-                found[id(v)] = new + ops.sum(there, axis=0)
+            variables, rows = self.net.variables(u), []
+            for v in variables:
+                there, new = arguments["nodes"][i], ops.convert_to_tensor(v)[None]
+                each = ops.concatenate([there, there + changes[i], new])
+                rows.append(ops.reshape(each, (2 * self.room + 1, -1)))
                 i += 1
+            share = ops.softmax(ops.convert_to_tensor(alpha) + closed)
+            mixed = ops.matmul(share[None], ops.concatenate(rows, axis=1))[0]
+            start = 0
+            for v in variables:
+                size = math.prod(v.shape)
+                found[id(v)] = ops.reshape(mixed[start : start + size], v.shape)
+                start += size
         return found
 
     def best(self, there: There) -> tuple[dict[int, tuple], dict[str, dict]]:

@@ -147,10 +147,10 @@ def features_under(network, values, x):
 def stacked_logits(heads, features):
     """Outputs (batch, heads, units) of stacked heads on features (batch, width).
 
-    In float32, as all heads compute; PyTorch multiplies no halves with it.
+    In the heads' precision; PyTorch multiplies no halves with it.
     """
-    features = ops.cast(features, "float32")
-    logits = ops.einsum("bf,hfu->bhu", features, ops.convert_to_tensor(heads["kernel"]))
+    kernel = ops.convert_to_tensor(heads["kernel"])
+    logits = ops.einsum("bf,hfu->bhu", ops.cast(features, kernel.dtype), kernel)
     return logits + ops.convert_to_tensor(heads["bias"])
 
 

@@ -1,8 +1,11 @@
 """LearnToGrow: choices, adapters, what is reused and what is never moved."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
+import small
 from keras import layers
 from keras import ops
 from small import said_in_turn
@@ -198,3 +201,18 @@ def test_an_adapter_is_smaller_than_a_layer_or_no_choice():
         [keras.Input((6,)), layers.Dense(1, name="one"), layers.Dense(6)]
     )
     assert kl.LearnToGrow(narrow).joint_net.adaptable == []
+
+
+@pytest.mark.traced
+def test_a_search_repeats_bit_for_bit_without_xla():
+    model = small.new("LearnToGrow")
+    model.uses_jit = False  # as where there are convolutions
+    small.learn(model, 0, epochs=1)
+    config, arrays = model.get_state()
+    found = set()
+    for _ in range(10):
+        model.set_state(copy.deepcopy(config), {k: v.copy() for k, v in arrays.items()})
+        small.learn(model, 1, epochs=1)
+        alphas = [keras.ops.convert_to_numpy(a) for a in model._choices.alphas]
+        found.add(np.concatenate(alphas).tobytes())
+    assert len(found) == 1

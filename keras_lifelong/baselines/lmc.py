@@ -247,6 +247,8 @@ class LocalPool(Pool):
                     width, layer.kernel_size, layer.strides, padding, name=name
                 )
             made.build(step.outputs[0].shape)
+            for i, v in enumerate(made.variables):  # equal models are equal unlearned
+                v.assign(drawn_value(v, derive_seed(0, "decoder", place, slot, i)))
             self._decoders[key] = made
             self._statistics[key] = keras.Variable(
                 np.zeros(2, "float32"), trainable=False, name=f"statistics_{slot}"

@@ -113,6 +113,18 @@ def without_seed_states(variables) -> list:
     return [v for v in variables if v.name != SEED_STATE]
 
 
+def has_weights(layer) -> bool:
+    """Whether it is a layer with variables, states of random generators apart."""
+    is_layer = isinstance(layer, keras.layers.Layer)
+    return is_layer and bool(without_seed_states(layer.variables))
+
+
+def weights_of(layers) -> list:
+    """The variables of layers, each once, states of random generators apart."""
+    found = [v for layer in layers for v in without_seed_states(layer.variables)]
+    return list({id(v): v for v in found}.values())
+
+
 def draw_kernels(variables, initializer, *parts):
     """Draws kernels by `initializer(seed)`, the seed of `parts` and of the place."""
     for i, variable in enumerate(variables):

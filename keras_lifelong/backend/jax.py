@@ -156,14 +156,18 @@ def snapshot(variables):
     return _values(variables)
 
 
-def _sharding(*axes):
-    """How a tensor lies on the devices of `keras.distribution`; None: on one."""
+def _sharding(by_rows: bool):
+    """How a tensor lies on the devices of `keras.distribution`; None: on one.
+
+    Args:
+        by_rows: whether each has a part of the rows. False: each has it all.
+    """
     distribution = keras.distribution.distribution()
     if distribution is None:
         return None
+    axes = [distribution.batch_dim_name] if by_rows else []
     mesh = distribution.device_mesh.backend_mesh
-    names = (distribution.batch_dim_name if axis == "batch" else axis for axis in axes)
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*names))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
 def check_devices():
@@ -191,21 +195,22 @@ def over_devices(batch):
     Args:
         batch: nested structure of tensors (rows, …), in what is being compiled.
     """
-    sharding = _sharding("batch")
+    sharding = _sharding(by_rows=True)
     if sharding is None:
         return batch
     devices = sharding.mesh.shape[sharding.spec[0]]
 
     def shared_out(rows):
-        whole = rows.shape[0] % devices
-        return rows if whole else jax.lax.with_sharding_constraint(rows, sharding)
+        if rows.shape[0] % devices:
+            return rows
+        return jax.lax.with_sharding_constraint(rows, sharding)
 
     return keras.tree.map_structure(shared_out, batch)
 
 
 def placed(array):
     """See the TensorFlow seam; every device of `keras.distribution` has it all."""
-    sharding = _sharding()
+    sharding = _sharding(by_rows=False)
     if sharding is not None:
         return jax.device_put(array, sharding)
     if on_accelerator() or array.dtype.kind not in "fiu" or not array.size:

@@ -125,12 +125,6 @@ class SGF(ModularModel):
         self.activate(name)
         self.set_head(head)
 
-    def set_head(self, values: list) -> None:
-        """Gives the active head these weights."""
-        for variable, value in zip(self.head.variables, values, strict=True):
-            variable.assign(value)
-        self.store_active()
-
 
 class Gate:
     """softmax(V relu(U h̄ + a) + b), h̄ the mean of a layer's input over places.

@@ -15,8 +15,11 @@ import keras
 from keras_lifelong.graph import Graph
 from keras_lifelong.graph import Wire
 from keras_lifelong.graph import without_gradients
+from keras_lifelong.layers.composed import Composed
 from keras_lifelong.layers.lateral import Adapter
 from keras_lifelong.layers.lateral import without_bias
+from keras_lifelong.seeds import has_weights
+from keras_lifelong.seeds import weights_of
 from keras_lifelong.seeds import without_seed_states
 from keras_lifelong.training.layer_losses import LayerLosses
 from keras_lifelong.training.layer_losses import flattened
@@ -61,7 +64,7 @@ class Column:
                 "trainable. Received: none."
             )
         for path, layer in layers.items():
-            if before and path not in grows and _has_weights(layer):
+            if before and path not in grows and has_weights(layer):
                 layers[path] = first._by_path[path]
         self._by_path: dict[str, Any] = layers
         self._sort(grows)
@@ -84,10 +87,10 @@ class Column:
         ]
         self._losses = LayerLosses([y for x in self.layers for y in flattened(x)], [])
         self._build()
-        self.of_backbone = _variables(
+        self.of_backbone = weights_of(
             [layers[path] for path in layers if path in grows]
         )
-        self.of_adapters = _variables([x for a in adapters for x in a.weighted])
+        self.of_adapters = weights_of([x for a in adapters for x in a.weighted])
         self.own = [*self.of_backbone, *self.of_adapters]
 
     def _sort(self, grows) -> None:
@@ -236,7 +239,7 @@ class Column:
         return {wire: without_gradients(value) for wire, value in values.items()}
 
 
-class Columns(keras.layers.Layer):
+class Columns(Composed):
     """The network of a task: its own column, the last, and those before it.
 
     The earlier ones are used as they are, without dropout and with the statistics that
@@ -299,15 +302,6 @@ class Columns(keras.layers.Layer):
         """Those of its own column."""
         return [v for v in self._held.columns[-1].own if v.trainable]
 
-    @property
-    def non_trainable_variables(self):
-        mine = {id(v) for v in self.trainable_variables}
-        return [v for v in self.variables if id(v) not in mine]
-
-    weights = variables
-    trainable_weights = trainable_variables
-    non_trainable_weights = non_trainable_variables
-
 
 class _Held:
     """A plain object, so that Keras does not track what it holds."""
@@ -316,23 +310,14 @@ class _Held:
         self.columns = list(columns)
 
 
-def _has_weights(layer) -> bool:
-    return isinstance(layer, K.Layer) and bool(without_seed_states(layer.variables))
-
-
 def _is_own(layer) -> bool:
     """Whether each column has its own of a layer; what is frozen they share."""
-    return _has_weights(layer) and layer.trainable
+    return has_weights(layer) and layer.trainable
 
 
 def _is_alone(layer) -> bool:
     """Whether a layer works channel by channel, so that it hears through others."""
     return type(layer).__module__.startswith(_ALONE) or isinstance(layer, K.PReLU)
-
-
-def _variables(layers) -> list:
-    found = [v for layer in layers for v in without_seed_states(layer.variables)]
-    return list({id(v): v for v in found}.values())
 
 
 def _of(step, layer):

@@ -145,6 +145,12 @@ class ActiveMixin(keras.Model):
         for i in self.own_indices(name):
             self.keep_own(name, i, ops.convert_to_numpy(own[i]).copy())
 
+    def set_head(self, values: list) -> None:
+        """Gives the active head these weights."""
+        for variable, value in zip(self.head.variables, values, strict=True):
+            variable.assign(value)
+        self.store_active()
+
     def phase_began(self, phase: Phase) -> None:
         """Makes the variables of a phase the model's until `phase_ended`."""
         self._session.phase = phase

@@ -12,6 +12,9 @@ from keras import ops
 
 from keras_lifelong.graph import Graph
 from keras_lifelong.graph import with_mask_of
+from keras_lifelong.layers.composed import Composed
+from keras_lifelong.seeds import has_weights
+from keras_lifelong.seeds import weights_of
 from keras_lifelong.seeds import without_seed_states
 from keras_lifelong.training.layer_losses import LayerLosses
 from keras_lifelong.training.layer_losses import flattened
@@ -45,7 +48,7 @@ class Pool:
     def __init__(self, network, copied: Callable[[], Any], method: str):
         self.graph, self._copied = Graph(network), copied
         self._copies = [self.graph]
-        layers = {p: x for p, x in self.graph.layers.items() if _has_weights(x)}
+        layers = {p: x for p, x in self.graph.layers.items() if has_weights(x)}
         self.paths = [p for p, x in layers.items() if _can_be_module(x)]
         if not self.paths:
             raise ValueError(
@@ -55,8 +58,8 @@ class Pool:
         for path in self.paths:
             _check(layers[path], path, method)
         rest = [x for p, x in layers.items() if p not in self.paths]
-        self.own = _variables([x for x in rest if _is_own(x)])
-        self.frozen = _variables([x for x in rest if not _is_own(x)])
+        self.own = weights_of([x for x in rest if _is_own(x)])
+        self.frozen = weights_of([x for x in rest if not _is_own(x)])
 
     def layer(self, place: int, slot: int) -> Any:
         """A module of the layer of a place among `paths`: the slot counts from 0."""
@@ -76,12 +79,12 @@ class Pool:
             task's own.
         """
         layers = Graph(network).layers
-        own = [x for x in layers.values() if _has_weights(x) and _is_own(x)]
+        own = [x for x in layers.values() if has_weights(x) and _is_own(x)]
         modules = [_arrays(layers[path].variables) for path in self.paths]
-        return modules, _arrays(_variables(own))
+        return modules, _arrays(weights_of(own))
 
 
-class Modular(keras.layers.Layer):
+class Modular(Composed):
     """A network of as many modules of each layer as a task uses.
 
     Where there are several, the layer gives Σ_m w_m f_m(h), the w_m from a mixer.
@@ -201,7 +204,7 @@ class Modular(keras.layers.Layer):
         mixers = [m for m in self._held.mixers if m is not None]
         return [
             *self._held.pool.own,
-            *_variables([x for mixer in mixers for x in mixer.own]),
+            *weights_of([x for mixer in mixers for x in mixer.own]),
         ]
 
     @property
@@ -225,15 +228,6 @@ class Modular(keras.layers.Layer):
         pairs = zip(self.module_variables(), self._held.trained, strict=True)
         found = [v for modules, new in pairs if new for v in modules[-1]]
         return [v for v in [*found, *self.own_parts()] if v.trainable]
-
-    @property
-    def non_trainable_variables(self):
-        mine = {id(v) for v in self.trainable_variables}
-        return [v for v in self.variables if id(v) not in mine]
-
-    weights = variables
-    trainable_weights = trainable_variables
-    non_trainable_weights = non_trainable_variables
 
 
 class _Held:
@@ -272,10 +266,6 @@ def _free(name: str, taken: set[str]) -> str:
     return name
 
 
-def _has_weights(layer) -> bool:
-    return isinstance(layer, K.Layer) and bool(without_seed_states(layer.variables))
-
-
 def _is_own(layer) -> bool:
     """Whether each task has a layer for itself: normalisation that is trained."""
     return layer.trainable and type(layer).__module__.startswith(_NORMALIZATION)
@@ -293,11 +283,6 @@ def _check(layer, path: str, method: str) -> None:
                 "`backbone`: it has a BatchNormalization in it. Write a block of "
                 "several layers as a functional model."
             )
-
-
-def _variables(layers) -> list:
-    found = [v for layer in layers for v in without_seed_states(layer.variables)]
-    return list({id(v): v for v in found}.values())
 
 
 def _arrays(variables) -> list:

@@ -103,12 +103,6 @@ class RoutedModel(LifelongModel):
         variables = [*network, *self.head.trainable_variables]
         return self.phase(name, network, **hooks.masked(variables, still))
 
-    def set_head(self, values):
-        """Gives the active head these weights."""
-        for variable, value in zip(self.head.variables, values, strict=True):
-            variable.assign(value)
-        self.store_active()
-
     # As every model
 
     shared_forms = (("node", int, str, int),)

@@ -16,6 +16,7 @@ from keras_lifelong.heads.kind import is_whole
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import check_split
+from keras_lifelong.streams import datasets
 from keras_lifelong.streams import forms
 from keras_lifelong.streams.columns import columns
 from keras_lifelong.streams.weights import checked_weights
@@ -112,7 +113,7 @@ def batch_size_of(data: Any, input_shape: tuple) -> int | None:
     if isinstance(data, Task):
         data = data.given_in_batches
     if forms.is_dataset(data):
-        if not forms.is_batched(data, input_shape, "train"):
+        if not datasets.is_batched(data, input_shape, "train"):
             return None
     elif not forms.is_loader(data):
         return None
@@ -238,11 +239,6 @@ def _check_batches(x, y, validation_split, weights):
             "`validation_split` goes with arrays; pass `validation_data`. Received: "
             f"{validation_split!r} and x of type {kind}."
         )
-    if forms.is_dataset(x) and weights["class_weight"] is not None:
-        raise ValueError(
-            "`class_weight` goes with arrays, a PyDataset or a DataLoader. Received: "
-            f"it and x of type {kind}."
-        )
 
 
 def _inferred(x, y, what):
@@ -264,13 +260,13 @@ def _inferred(x, y, what):
 
 def _spec_of_dataset(data, input_shape, what):
     """The spec that the labels of a `tf.data.Dataset` suggest: it is read once."""
-    if forms.is_endless(data):
+    if datasets.is_endless(data):
         raise ValueError(
             f"{what}: the labels of a data set that repeats for ever suggest no spec; "
             "pass a Task with a TaskSpec. Received: an endless tf.data.Dataset."
         )
-    single = forms.examples(data, input_shape, what)
-    found = [y for _, y in single.batch(1024).as_numpy_iterator()]
+    blocks = datasets.examples(data, input_shape, what).blocks(1024)
+    found = [y for _, y, _ in blocks]
     if not found:
         raise ValueError(f"{what}: `x` must hold at least one example. Received: none.")
     y = np.concatenate(found)
@@ -315,7 +311,8 @@ def limit(loaded: Any, settings: Settings, resumable: bool = False) -> None:
         ValueError: if data repeat for ever and no steps are said, or it is to go on.
     """
     name, size = loaded.name, settings.batch_size
-    if forms.is_endless(loaded.train):
+    endless = datasets.is_endless(loaded.train)
+    if endless:
         if settings.steps_per_epoch is None:
             raise _endless("train", name, "steps_per_epoch")
         if resumable:
@@ -324,16 +321,18 @@ def limit(loaded: Any, settings: Settings, resumable: bool = False) -> None:
                 "keep how far it was read: leave out `repeat()`, or `checkpoint_dir`. "
                 "Received: an endless tf.data.Dataset and a `checkpoint_dir`."
             )
-        loaded.train = forms.by_epoch(loaded.train, size, settings.steps_per_epoch)
+    if forms.is_dataset(loaded.train):
+        steps = settings.steps_per_epoch if endless else None
+        loaded.train = loaded.train.trained_by(size, steps)
     count = settings.validation_steps
     if count is not None and loaded.validation is not None:
         most = count * (settings.validation_batch_size or size)
         loaded.validation = taken(loaded.validation, most)
         if loaded.validation_weight is not None:
             loaded.validation_weight = loaded.validation_weight[:most]
-    elif forms.is_endless(loaded.validation):
+    elif datasets.is_endless(loaded.validation):
         raise _endless("validation", name, "validation_steps")
-    if forms.is_endless(loaded.test):
+    if datasets.is_endless(loaded.test):
         raise ValueError(
             f"test of task {name!r} must end. Received: a tf.data.Dataset that "
             "repeats for ever."

@@ -27,8 +27,8 @@ from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
 from keras_lifelong.streams import check_split
-from keras_lifelong.streams import forms
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.datasets import examples
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.streams.weights import checked_class_weight
 from keras_lifelong.training.callbacks import Callbacks
 from keras_lifelong.training.checkpoint import Checkpoint
@@ -73,9 +73,9 @@ class LearningMixin(keras.Model):
 
         Args:
             x: a `Task`; or an array or tensor of inputs (n, *input_shape); or what
-                gives `(x, y)`: a `tf.data.Dataset`, batched or not, which is read a
-                block at a time, or a `keras.utils.PyDataset` or PyTorch `DataLoader`,
-                which are read whole, once.
+                gives `(x, y)` or `(x, y, sample_weight)`: a `tf.data.Dataset`, batched
+                or not, which is read a block at a time, or a `keras.utils.PyDataset` or
+                PyTorch `DataLoader`, which are read whole, once.
             y: labels, when `x` is an array: see `TaskSpec`.
             batch_size: at least 1. None: that of data that come in batches, else 32.
             epochs: the number of the last epoch of each phase, at least 1.
@@ -207,7 +207,7 @@ class LearningMixin(keras.Model):
         self.check_spec(task.name, spec)
         if task.test is not None:
             self.check_metrics(task.name, spec)
-        if task.weight("train") is not None and not self.takes_weights:
+        if task.is_weighed("train") and not self.takes_weights:
             raise ValueError(
                 "`sample_weight` and `class_weight` must be None: "
                 f"{type(self).__name__} compares sets of parameters by examples that "
@@ -220,7 +220,8 @@ class LearningMixin(keras.Model):
             if data is None:
                 return None
             if is_dataset(data):
-                return forms.examples(data, spec.input_shape, what)
+                of_labels = task.weight_of_labels(split)
+                return examples(data, spec.input_shape, what, of_labels=of_labels)
             return check_split(*data, spec, what)
 
         return LoadedTask(

@@ -14,6 +14,7 @@ import numpy as np
 from keras_lifelong.model.arguments import BATCH_SIZE
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import check_split
+from keras_lifelong.streams import datasets
 from keras_lifelong.streams import forms
 from keras_lifelong.streams.checking import check_form
 from keras_lifelong.streams.checking import check_inputs
@@ -68,7 +69,7 @@ def count(steps: int | None, batch_size: int | None, data: Any, shape: tuple):
     if steps is None:
         return None
     if batch_size is None and forms.is_dataset(data):
-        batched = forms.is_batched(data, shape, "data")
+        batched = datasets.is_batched(data, shape, "data")
         batch_size = forms.batch_size_of(data) if batched else None
     elif batch_size is None and forms.is_loader(data):
         batch_size = forms.batch_size_of(data)
@@ -91,12 +92,12 @@ def elements(
         ValueError: if it repeats for ever and `most` is None, it holds something else
             or nothing.
     """
-    if most is None and forms.is_endless(data):
+    if most is None and datasets.is_endless(data):
         raise ValueError(
             f"{what} repeats for ever: pass `steps`. Received: an endless "
             "tf.data.Dataset and steps=None."
         )
-    data = forms.examples(data, shape, what, parts)
+    data = datasets.examples(data, shape, what, parts)
     data = data if most is None else data.take(most)
     is_empty = True
     for block in data.batch(ROWS).as_numpy_iterator():
@@ -111,8 +112,8 @@ def elements(
 
 def to_score(
     data: Any, sample_weight: Any, spec: TaskSpec, what: str, most: int | None
-) -> tuple[Iterator, np.ndarray | None]:
-    """What `evaluate` is given, as pairs of `Rows` and labels, and all weights or None.
+) -> Iterator[tuple]:
+    """What `evaluate` is given, in parts: `Rows`, labels, and weights or None.
 
     Args:
         data: `(x, y)`, or what gives it.
@@ -130,9 +131,7 @@ def to_score(
                 f"{what}: `sample_weight` goes with arrays. Received: it with a "
                 "tf.data.Dataset."
             )
-        blocks = elements(data, spec.input_shape or (), most, what, (2,))
-        pairs = (check_split(x, y, spec, what) for x, y in blocks)
-        return ((Rows(x, _as_it_is), y) for x, y in pairs), None
+        return _parts_to_score(data, spec, what, most)
     if forms.is_loader(data):
         data = forms.read_loader(data, what, (2, 3))
         if len(data) == 3:
@@ -142,7 +141,14 @@ def to_score(
     if sample_weight is not None:
         weight = checked_weights(sample_weight, len(x), what)[:most]
     rows = Rows(x[:most], lambda part: check_inputs(part, spec, what))
-    return iter([(rows, labels)]), weight
+    return iter([(rows, labels, weight)])
+
+
+def _parts_to_score(data, spec, what, most) -> Iterator[tuple]:
+    for x, y, *rest in elements(data, spec.input_shape or (), most, what, (2, 3)):
+        weight = checked_weights(rest[0], len(y), what) if rest else None
+        x, y = check_split(x, y, spec, what)
+        yield Rows(x, _as_it_is), y, weight
 
 
 def to_predict(

@@ -63,14 +63,14 @@ class ScoringMixin(keras.Model):
         """Loss and metrics of the active task on one split, as floats by name."""
         data, check = getattr(task, what), self.checker(task.spec, "block")
         weight = task.validation_weight if what == "validation" else None
-        pairs = iter([data])
+        blocks = iter([(*data, weight)])
         if is_dataset(data):
-            pairs = (check(x, y) for x, y in data.batch(ROWS).as_numpy_iterator())
+            blocks = ((*check(x, y), w) for x, y, w in data.blocks(ROWS))
         outputs, costs = [], self.layer_costs(task.name)
-        for x, y in pairs:
-            outputs.append((self.trainer.forward(self.logits, x), y))
+        for x, y, weights in blocks:
+            outputs.append((self.trainer.forward(self.logits, x), y, weights))
             costs.see(x, ROWS)
-        return self._scores(task, outputs, costs, main_only, weight)
+        return self._scores(task, outputs, costs, main_only)
 
     def layer_costs(self, name: str) -> LayerCosts:
         """What the layers add to a task's loss, to be fed with its inputs."""
@@ -93,12 +93,12 @@ class ScoringMixin(keras.Model):
         del name, variables
         return None
 
-    def _scores(self, task, outputs, costs, main_only=False, weight=None) -> dict:
-        """Loss and metrics by name, of pairs of logits and labels.
+    def _scores(self, task, outputs, costs, main_only=False) -> dict:
+        """Loss and metrics by name, of parts: logits, labels, and weights or None.
 
         Weights of examples count in the loss, as in Keras, not in the metrics.
         """
-        found, wanted = zip(*outputs, strict=True)
+        found, wanted, weights = zip(*outputs, strict=True)
         logits, y = np.concatenate(found), np.concatenate(wanted)
         kind = self.loss_kind(task.name)
         predictions = keras.activations.get(heads.activation(kind))(
@@ -110,8 +110,8 @@ class ScoringMixin(keras.Model):
         if not (main_only and metrics):
             targets, said = map(ops.convert_to_tensor, (y, logits))
             loss = heads.per_sample_loss(kind, targets, said)
-            if weight is not None:
-                loss = loss * ops.convert_to_tensor(weight)
+            if weights[0] is not None:
+                loss = loss * ops.convert_to_tensor(np.concatenate(weights))
             scores = {"loss": float(ops.mean(loss)) + costs.mean, **scores}
         return scores
 
@@ -166,17 +166,18 @@ class ScoringMixin(keras.Model):
         calls = Calls(callbacks, self, "test", verbose)
         size = None if batch_size is None else arguments.rows(batch_size)
         most = count(arguments.steps(steps), size, data, self.backbone_input_shape)
-        blocks, weight = to_score(data, weight, spec, what, most)
+        blocks = to_score(data, weight, spec, what, most)
         outputs, costs = [], self.layer_costs(name)
         calls.begin()
-        for inputs, labels in blocks:
+        for inputs, labels, weights in blocks:
             for rows in spans(len(inputs), size, calls):
                 parts = self.read_outputs(name, inputs.part(rows), logits=True)
-                outputs.append((joined_array(parts), labels[rows]))
+                own = None if weights is None else weights[rows]
+                outputs.append((joined_array(parts), labels[rows], own))
             costs.see(inputs, ROWS)
         loaded = LoadedTask(name, spec, None, None, None)
-        scores = self._scores(loaded, outputs, costs, weight=weight)
-        calls.end(sum(len(labels) for _, labels in outputs), scores)
+        scores = self._scores(loaded, outputs, costs)
+        calls.end(sum(len(labels) for _, labels, _ in outputs), scores)
         return scores if return_dict else list(scores.values())
 
     def _split_of(self, task, y, name, split, sample_weight):

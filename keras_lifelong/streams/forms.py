@@ -3,7 +3,7 @@
 | form | how it is read |
 |---|---|
 | arrays, tensors of any backend, pandas | as arrays, not copied where NumPy need not |
-| `tf.data.Dataset` | a block at a time; one that is batched is taken apart first |
+| `tf.data.Dataset` | a block at a time: see `datasets` |
 | `keras.utils.PyDataset`, PyTorch's `DataLoader` | once, whole, into arrays |
 
 Nothing here imports TensorFlow, PyTorch or pandas: a form is known by what it offers.
@@ -15,10 +15,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-
-from keras_lifelong.streams.columns import are_several
-
-LONGEST_BLOCK = 64  # batches of an endless data set that are drawn at once
 
 
 def is_dataset(data: Any) -> bool:
@@ -61,7 +57,7 @@ def batch_size_of(data: Any) -> int | None:
     """
     if is_dataset(data):
         for element in data.take(1):
-            x = _leaves(element)[0]
+            x = element[0] if isinstance(element, tuple | list) else element
             while isinstance(x, dict | tuple | list):  # of several inputs
                 x = next(iter(x.values() if isinstance(x, dict) else x))
             return int(x.shape[0])
@@ -141,168 +137,3 @@ def _parts(batch, what) -> tuple:
             f"array. Received: {found}."
         )
     return tuple(part for part in parts if part is not None)
-
-
-# Of tf.data
-
-
-def _leaves(element) -> list:
-    return list(element) if isinstance(element, tuple | list) else [element]
-
-
-def check_elements(
-    data: Any, what: str, parts: tuple[int, ...] = (2,), input_shape: Any = None
-) -> None:
-    """Refuses a `tf.data.Dataset` whose elements are not as many tensors.
-
-    Args:
-        data: the data set.
-        what: whose data these are, for messages.
-        parts: how many an element may have.
-        input_shape: of one example; of several inputs the first is a dict or tuple.
-
-    Raises:
-        ValueError: naming `what`.
-    """
-    spec = getattr(data, "element_spec", None)
-    if spec is None:
-        return
-    leaves = _leaves(spec)
-    if are_several(input_shape) and len(leaves) in parts:
-        leaves = [_first_input(leaves[0], input_shape, what), *leaves[1:]]
-    if all(hasattr(leaf, "shape") for leaf in leaves) and len(leaves) in parts:
-        return
-    hint = ""
-    if len(leaves) == 3 and isinstance(spec, tuple | list):
-        hint = " Weights of examples go with arrays: `fit(x, y, sample_weight=…)`."
-    accepted = {1: "x", 2: "(x, y)", 3: "(x, y, sample_weight)"}
-    wanted = " or ".join(accepted[count] for count in parts)
-    raise ValueError(
-        f"{what}: elements of a tf.data.Dataset must be {wanted}, each a tensor."
-        f"{hint} Received: {spec}."
-    )
-
-
-def is_batched(data: Any, input_shape: tuple, what: str) -> bool:
-    """Whether the elements of a `tf.data.Dataset` are batches of examples.
-
-    Args:
-        data: of `(x, y)`, or of `x` alone.
-        input_shape: of one example.
-        what: whose data these are, for messages.
-
-    Raises:
-        ValueError: if x is neither an example nor a batch of them.
-    """
-    spec = getattr(data, "element_spec", None)
-    if spec is None:
-        return False
-    shape = _first_input(_leaves(spec)[0], input_shape, what).shape
-    if shape.rank is None:  # of a function in Python that says nothing of shapes
-        for element in data.take(1):
-            shape = _first_input(_leaves(element)[0], input_shape, what).shape
-    if are_several(input_shape):
-        input_shape = _first_input(input_shape, input_shape, what)
-    if shape.rank is None or shape.rank == len(input_shape):
-        return False
-    if shape.rank == len(input_shape) + 1:
-        return True
-    sizes = ", ".join(map(str, input_shape))
-    raise ValueError(
-        f"{what}: `x` must have shape {tuple(input_shape)}, or (batch, {sizes}). "
-        f"Received: elements of shape {tuple(shape)}."
-    )
-
-
-def _first_input(x: Any, input_shape: Any, what: str) -> Any:
-    """Of several inputs, or of what is said of them, the first."""
-    if not are_several(input_shape):
-        return x
-    key = next(iter(input_shape)) if isinstance(input_shape, dict) else 0
-    kind = dict if isinstance(input_shape, dict) else tuple
-    if not isinstance(x, kind) or len(x) != len(input_shape):
-        raise ValueError(
-            f"{what}: `x` of a tf.data.Dataset must be a {kind.__name__} of "
-            f"{len(input_shape)} inputs. Received: {x}."
-        )
-    return x[key]
-
-
-def is_endless(data: Any) -> bool:
-    """Whether a `tf.data.Dataset` is known to repeat for ever."""
-    return is_dataset(data) and int(data.cardinality()) == -1
-
-
-def examples(
-    data: Any, input_shape: tuple | None, what: str, parts: tuple[int, ...] = (2,)
-) -> Any:
-    """A `tf.data.Dataset` of single examples, of one that may be batched.
-
-    Args:
-        data: the data set.
-        input_shape: of one example; None if it isn't known: it is taken as it is.
-        what: whose data these are, for messages.
-        parts: how many tensors an element may have.
-
-    Raises:
-        ValueError: if its elements are something else.
-    """
-    check_elements(data, what, parts, input_shape)
-    if input_shape is not None and is_batched(data, input_shape, what):
-        return Unbatched(data)
-    return data
-
-
-class Unbatched:
-    """A batched `tf.data.Dataset` as one of single examples.
-
-    It offers what that one does. Batches of another size are cut from whole batches:
-    examples are not taken apart and put together again one by one.
-
-    Args:
-        data: the batched data set.
-    """
-
-    def __init__(self, data: Any):
-        self._data = data
-
-    def batch(self, batch_size: int) -> Any:
-        """Batches of so many examples."""
-        return self._data.rebatch(batch_size)
-
-    def as_numpy_iterator(self) -> Iterator:
-        """Single examples, as arrays."""
-        return self._data.unbatch().as_numpy_iterator()
-
-    def __iter__(self) -> Iterator:
-        return iter(self._data.unbatch())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._data.unbatch(), name)
-
-
-def by_epoch(data: Any, batch_size: int, steps: int) -> Any:
-    """An endless `tf.data.Dataset`, of which each pass gives the next examples.
-
-    As under `Model.fit`, an epoch goes on where the one before it ended.
-
-    Args:
-        data: of single examples.
-        batch_size, steps: a pass has so many batches of so many examples.
-    """
-    import tensorflow as tf
-
-    together = max(d for d in range(1, LONGEST_BLOCK + 1) if steps % d == 0)
-    live = iter(data.batch(batch_size * together))
-
-    def one_pass():
-        for _ in range(steps // together):
-            yield next(live)
-
-    def batched(spec):
-        return tf.TensorSpec((None, *spec.shape), spec.dtype)
-
-    signature = tf.nest.map_structure(batched, tuple(data.element_spec))
-    return tf.data.Dataset.from_generator(
-        one_pass, output_signature=signature
-    ).unbatch()

@@ -35,8 +35,8 @@ from keras_lifelong.streams.arrays import array_stream
 from keras_lifelong.streams.arrays import check_count
 from keras_lifelong.streams.arrays import class_tasks
 from keras_lifelong.streams.arrays import scaled
+from keras_lifelong.streams.datasets import examples
 from keras_lifelong.streams.forms import as_array
-from keras_lifelong.streams.forms import examples
 from keras_lifelong.streams.mnist import permute
 from keras_lifelong.streams.sampling import hold_out
 from keras_lifelong.streams.stream import TaskStream
@@ -267,13 +267,18 @@ class _Writer:
         entry = {"name": task.name, "spec": spec.to_config()}
         for split in SPLITS:
             data = getattr(task, split)
+            if task.is_weighed(split):
+                raise ValueError(
+                    "Weights of examples are not stored: leave out `sample_weight` and "
+                    f"`class_weight` of task {task.name!r}."
+                )
+            what = f"{split} of task {task.name!r}"
             if is_dataset(data):
-                data = examples(data, spec.input_shape, f"{split} of {task.name!r}")
+                data = examples(data, spec.input_shape, what, (2,))
                 columns = zip(*data.as_numpy_iterator(), strict=True)
                 data = [np.stack(column) for column in columns]
             if data is not None:
                 x, y = (as_array(array) for array in data)
-                what = f"{split} of task {task.name!r}"
                 _, ids = check_split(x, data[1], spec, what)
                 y = y if y.dtype.kind in "biuf" else ids  # which were names
                 data = [self.array(x), self.array(y)]

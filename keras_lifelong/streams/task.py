@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_lifelong import heads
+from keras_lifelong.streams.checking import check_labels
 from keras_lifelong.streams.checking import check_split
+from keras_lifelong.streams.datasets import has_weights
 from keras_lifelong.streams.digest import of_task
 from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.streams.forms import is_loader
@@ -31,7 +34,8 @@ class Task:
     - a pair `(x, y)` of arrays, or tensors of any backend;
     - a function without arguments that returns such a pair, called whenever the split
       is read: nothing is kept, so a task costs no memory until then;
-    - a `tf.data.Dataset` of `(x, y)`, batched or not, read a block at a time;
+    - a `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`, batched or not, read a
+      block at a time;
     - a `keras.utils.PyDataset` or a PyTorch `DataLoader`, which is read whole when it
       is first needed, and kept: it takes the memory of all its examples, and what it
       draws at random is drawn once. A third part of its batches is `sample_weight`.
@@ -176,10 +180,12 @@ class Task:
             return None
         what = f"{source} of task {self.name!r}"
         if is_dataset(data):
-            raise ValueError(
-                f"{what}: `sample_weight` and `class_weight` go with arrays. "
-                "Received: them with a tf.data.Dataset"
-            )
+            if given is not None:
+                raise ValueError(
+                    f"{what}: `sample_weight` goes with arrays; of a tf.data.Dataset "
+                    "it is the third part: (x, y, sample_weight). Received: both"
+                )
+            return None  # see `weight_of_labels`
         y = check_split(data[0], data[1], self.spec, what)[1]
         weight = np.ones(len(y), "float32")
         if given is not None:
@@ -190,6 +196,33 @@ class Task:
             kept, held = self._rows(y, what)
             weight = weight[kept if split == "train" else held]
         return weight
+
+    def weight_of_labels(self, split: str) -> Callable | None:
+        """The weight of examples by their labels, of a split that is a data set.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            A function of labels that gives float32 (n,); None: all count alike.
+
+        Raises:
+            ValueError: if `class_weight` names a class that the task has not.
+        """
+        by_class, spec = self._class_weight, self.spec
+        if split != "train" or not by_class:
+            return None
+        what = f"labels of task {self.name!r}"
+        of_classes(by_class, np.zeros(0, "int32"), spec, what)
+        return lambda y: of_classes(by_class, check_labels(y, spec, what), spec, what)
+
+    def is_weighed(self, split: str) -> bool:
+        """Whether the examples of a split do not all count alike."""
+        data = self._read(split)
+        if not is_dataset(data):
+            return self.weight(split) is not None
+        of_classes = split == "train" and self._class_weight
+        return bool(of_classes) or has_weights(data)
 
     def with_class_weight(self, class_weight: Mapping[int | str, float]) -> Task:
         """This task with other weights of its classes."""

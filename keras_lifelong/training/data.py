@@ -12,6 +12,7 @@ filled up: it is a block of its own (`exact`), compiled for its size.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import keras
@@ -172,7 +173,7 @@ class ArrayData:
             )
 
 
-def _parts(valid: np.ndarray, steps: int, exact: bool) -> Iterator[slice]:
+def _parts(sizes: np.ndarray, steps: int, exact: bool) -> Iterator[slice]:
     """Runs of at most so many steps; if `exact`, all of a run have as many rows.
 
     >>> list(_parts(np.array([8, 8, 8, 3]), 3, exact=True))
@@ -182,22 +183,19 @@ def _parts(valid: np.ndarray, steps: int, exact: bool) -> Iterator[slice]:
     >>> list(_parts(np.array([8, 3]), 2, exact=False))
     [slice(0, 2, None)]
     """
-    whole = len(valid)
-    if exact and valid[-1] < valid[0]:
-        whole -= 1
-    for start in range(0, whole, steps):
-        yield slice(start, min(start + steps, whole))
-    if whole < len(valid):
-        yield slice(whole, len(valid))
+    changes = np.flatnonzero(np.diff(sizes)) + 1 if exact else ()
+    for first, end in itertools.pairwise([0, *map(int, changes), len(sizes)]):
+        for start in range(first, end, steps):
+            yield slice(start, min(start + steps, end))
 
 
 class StreamedData:
-    """Batches of a `tf.data.Dataset` of (x, y) examples, a block at a time.
+    """Batches of a `tf.data.Dataset`, a block at a time.
 
     Nothing but the current block is held in memory. The order is the data set's own.
 
     Args:
-        dataset: unbatched examples `(x, y)`.
+        examples: `datasets.Examples`.
         batch_size: rows of a step.
         check: `check(x, y) -> (x, y)`, called on every block before it is trained on.
         steps_per_call: batches of a block.
@@ -208,38 +206,40 @@ class StreamedData:
 
     def __init__(
         self,
-        dataset,
+        examples,
         batch_size: int,
         check,
         steps_per_call: int = 64,
         exact: bool = False,
     ):
         self.exact = exact
-        self.dataset = dataset
+        self.examples = examples
         self.batch_size = batch_size
         self.check = check
         self.steps_per_call = steps_per_call
 
     def epoch(self, seed: int | None, per_block: int | None = None) -> Iterator[Block]:
         del seed, per_block
-        size = self.batch_size * self.steps_per_call
-        for x, y in self.dataset.batch(size).as_numpy_iterator():
+        most = self.steps_per_call
+        for x, y, weights, sizes in self.examples.stacks(self.batch_size, most):
             x, y = self.check(x, y)
-            n = len(x)
-            steps = -(-n // self.batch_size)
-            rows = np.arange(size, dtype="int32").reshape(-1, self.batch_size)
-            valid = np.full(self.steps_per_call, self.batch_size, "int32")
-            valid[steps - 1] = n - (steps - 1) * self.batch_size
-            x = plain(each(lambda a: backend.placed(_pad(a, size)), x))
-            y = backend.placed(_pad(y, size))
-            rows = np.minimum(rows, n - 1).astype("int32")
-            for part in _parts(valid[:steps], steps, self.exact):
-                width = valid[part].max() if self.exact else self.batch_size
+            width = max(self.batch_size, int(sizes.max()))
+            starts = (np.cumsum(sizes) - sizes)[:, None]
+            rows = np.minimum(starts + np.arange(width), len(y) - 1).astype("int32")
+
+            def put(array, size=most * width):
+                return backend.placed(_pad(array, size))
+
+            x = plain(each(put, x))
+            y = put(y)
+            weights = None if weights is None else put(weights)
+            for part in _parts(sizes, len(sizes), self.exact):
+                widest = sizes[part].max() if self.exact else width
                 yield Block(
                     x,
                     y,
-                    None,
-                    _pad(rows[part, :width], self.steps_per_call),
-                    _pad(valid[part], self.steps_per_call),
-                    len(valid[part]),
+                    weights,
+                    _pad(rows[part, :widest], most),
+                    _pad(sizes[part], most),
+                    len(sizes[part]),
                 )

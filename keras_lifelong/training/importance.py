@@ -28,7 +28,7 @@ def some_examples(data, count: int, rng: np.random.Generator) -> tuple:
     (2, True)
     """
     if is_dataset(data):
-        x, y = next(data.batch(count).as_numpy_iterator())
+        x, y, _ = next(data.blocks(count))
         return columns.seen_columns(x, len(y)), y
     x, y = data
     rows = rng.permutation(len(x))[:count]
@@ -49,10 +49,10 @@ def examples_of(task, count: int, rng: np.random.Generator, weighed: bool = Fals
         `(x, y)`, or `(x, y, weights)`: float32 (n,), or None where all count alike.
     """
     if is_dataset(task.train):
-        x, y = some_examples(task.train, count, rng)
-        found = check_split(x, y, task.spec, f"examples of task {task.name!r}")
-        return (*found, None) if weighed else found
-    (x, y), weights = task.train, task.weight
+        x, y, weights = next(task.train.blocks(count))
+        x, y = check_split(x, y, task.spec, f"examples of task {task.name!r}")
+    else:
+        (x, y), weights = task.train, task.weight
     rows = rng.permutation(len(y))
     if weights is not None:
         counts = rows[weights[rows] > 0]

@@ -15,7 +15,7 @@ from keras_lifelong.metrics.followed import AllFollowed
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import reset_seed_generators
 from keras_lifelong.streams import columns
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training import optimizers
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets

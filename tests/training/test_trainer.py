@@ -10,6 +10,7 @@ from keras import ops
 
 import keras_lifelong as kl
 from keras_lifelong.seeds import derive_seed
+from keras_lifelong.streams.datasets import Examples
 from keras_lifelong.training.data import ArrayData
 from keras_lifelong.training.data import Buckets
 from keras_lifelong.training.data import StreamedData
@@ -113,7 +114,7 @@ def test_streamed_blocks_are_checked():
     bad = np.where(np.arange(70) == 60, np.nan, X.T).T.astype("float32")
     dataset = tf.data.Dataset.from_tensor_slices((bad, Y))
     data = StreamedData(
-        dataset, 16, new_model().checker(kl.TaskSpec(2, input_shape=(6,)), "block"), 2
+        Examples(dataset), 16, new_model().checker(kl.TaskSpec(2, input_shape=(6,)), "block"), 2
     )
     with pytest.raises(ValueError, match="finite"):
         list(data.epoch(0))

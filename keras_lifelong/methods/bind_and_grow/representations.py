@@ -80,7 +80,7 @@ class Representations:
         if data is None or (not is_dataset(data) and len(data[1]) < FEWEST):
             data = task.train
         if is_dataset(data):
-            data = next(data.batch(self.samples).as_numpy_iterator())
+            data = next(data.blocks(self.samples))[:2]
         x = keras.tree.map_structure(np.asarray, plain(data[0]))
         seed = derive_seed(self.seed, "probes", task.name)
         rows = np.random.default_rng(seed).permutation(len(data[1]))

@@ -291,6 +291,6 @@ def _arrays(data, spec) -> tuple:
     Of a dataset, its first rows.
     """
     if is_dataset(data):
-        x, y = next(data.batch(ROWS).as_numpy_iterator())
+        x, y, _ = next(data.blocks(ROWS))
         data = check_split(x, y, spec, "examples")
     return plain(data[0]), data[1]

@@ -315,7 +315,7 @@ def test_bad_meta(tmp_path, write, change, words):
 def test_weights_of_examples_are_not_dropped(tmp_path):
     x, y = np.zeros((4, 2), "float32"), np.arange(4) % 2
     for weights in ({"sample_weight": np.ones(4)}, {"class_weight": {0: 2.0}}):
-        stream = kl.streams.TaskStream.of([kl.Task("a", train=(x, y), **weights)])
+        stream = TaskStream.of([Task("a", train=(x, y), **weights)])
         with pytest.raises(ValueError, match="Weights of examples are not stored.*'a'"):
             export_npz(stream, tmp_path / "stream.npz")
     assert not (tmp_path / "stream.npz").exists()

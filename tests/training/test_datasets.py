@@ -163,5 +163,7 @@ def test_rows_of_a_block_are_those_of_its_batches():
     data = StreamedData(examples, 4, lambda x, y: (x, y), steps_per_call=4)
     (block,) = data.epoch(None)
     assert block.steps == 4 and list(block.valid) == [4, 9, 9, 1]
-    taken = [row for rows, n in zip(block.rows, block.valid, strict=True) for row in rows[:n]]
+    taken = [
+        row for rows, n in zip(block.rows, block.valid, strict=True) for row in rows[:n]
+    ]
     assert taken == list(range(23))

@@ -114,7 +114,10 @@ def test_streamed_blocks_are_checked():
     bad = np.where(np.arange(70) == 60, np.nan, X.T).T.astype("float32")
     dataset = tf.data.Dataset.from_tensor_slices((bad, Y))
     data = StreamedData(
-        Examples(dataset), 16, new_model().checker(kl.TaskSpec(2, input_shape=(6,)), "block"), 2
+        Examples(dataset),
+        16,
+        new_model().checker(kl.TaskSpec(2, input_shape=(6,)), "block"),
+        2,
     )
     with pytest.raises(ValueError, match="finite"):
         list(data.epoch(0))

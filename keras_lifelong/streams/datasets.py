@@ -11,7 +11,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_lifelong.streams.columns import are_several
@@ -254,4 +253,12 @@ class Examples:
 
 
 def _joined(parts):
-    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+    """The rows of several blocks of inputs, in the form that they have."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: np.concatenate([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple | list):
+        return type(first)(
+            np.concatenate(arrays) for arrays in zip(*parts, strict=True)
+        )
+    return np.concatenate(parts)

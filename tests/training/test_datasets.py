@@ -167,3 +167,14 @@ def test_rows_of_a_block_are_those_of_its_batches():
         row for rows, n in zip(block.rows, block.valid, strict=True) for row in rows[:n]
     ]
     assert taken == list(range(23))
+
+
+def test_batches_of_several_inputs():
+    """As a dict and as a tuple, in stacks of the data set's own batches."""
+    for x in ({"a": X, "b": X[:, :2]}, (X, X[:, :2])):
+        data = tf_data(x, Y).batch(6)
+        (stack,) = Examples(data, batched=True).trained_by(6, None).stacks(6, 9)
+        found, y, weights, sizes = stack
+        assert weights is None and list(sizes) == [6, 6, 6, 5] and (y == Y).all()
+        pairs = zip(keras.tree.flatten(found), keras.tree.flatten(x), strict=True)
+        assert type(found) is type(x) and all((a == b).all() for a, b in pairs)

@@ -30,7 +30,7 @@ from keras_lifelong.training import hooks
 from keras_lifelong.training import masks
 from keras_lifelong.training.data import filled
 from keras_lifelong.training.data import power_of_two
-from keras_lifelong.training.importance import some_examples
+from keras_lifelong.training.importance import examples_of
 
 
 @register
@@ -167,9 +167,9 @@ class LearnToGrow(RoutedModel):
 
     def held_out(self, task) -> dict:
         """Examples by which α is learned."""
-        data = task.train if task.validation is None else task.validation
+        split = "train" if task.validation is None else "validation"
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "held out"))
-        x, y = some_examples(data, self.options.samples, rng)
+        x, y = examples_of(task, self.options.samples, rng, split=split)
         x = columns.plain(columns.each(filled, x))  # few sizes to compile
         return {"x": x, "y": filled(y), "count": np.int32(len(y))}
 

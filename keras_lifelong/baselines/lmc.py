@@ -27,7 +27,7 @@ from keras_lifelong.routes.modular_model import ModularModel
 from keras_lifelong.routes.modular_model import drawn_value
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.seeds import without_seed_states
-from keras_lifelong.training.importance import some_examples
+from keras_lifelong.training.importance import examples_of
 
 K = keras.layers
 _TRANSPOSED = {
@@ -149,7 +149,7 @@ class LMC(ModularModel):
     def errors_of(self, task, place: int) -> np.ndarray:
         """γ of the modules of a layer on examples of a task, (samples, modules)."""
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "errors"))
-        x, _ = some_examples(task.train, self.options.samples, rng)
+        x, _ = examples_of(task, self.options.samples, rng)
         counts = [len(ids) for ids in self.modules(task.name)]
         start = sum(counts[:place])
         found = self.trainer.forward(self.errors, x)

@@ -19,7 +19,7 @@ from keras_lifelong.model.registry import register
 from keras_lifelong.routes.parts import find_parts
 from keras_lifelong.routes.routed import RoutedModel
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.training.importance import some_examples
+from keras_lifelong.training.importance import examples_of
 
 
 @register
@@ -101,12 +101,12 @@ class MNTDP(RoutedModel):
         """The earlier task of the best features for a task, and the score of each."""
         net = self.joint_net
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "neighbours"))
-        x, y = some_examples(task.train, self.options.samples, rng)
+        x, y = examples_of(task, self.options.samples, rng)
         if task.validation is None:
             asked, expected, itself = x, y, 1  # its own example says nothing
         else:
-            asked, expected = some_examples(task.validation, self.options.samples, rng)
-            itself = 0
+            count, itself = self.options.samples, 0
+            asked, expected = examples_of(task, count, rng, split="validation")
         start, scores = net.active_nodes(), {}
         for other in net.routing:
             net.load(net.nodes_of(other))

@@ -12,31 +12,17 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.streams import check_split
-from keras_lifelong.streams import columns
 from keras_lifelong.streams.task import is_dataset
 
 
-def some_examples(data, count: int, rng: np.random.Generator) -> tuple:
-    """At most `count` examples of training data, in random order.
-
-    Args:
-        data: `(x, y)` arrays, or a `tf.data.Dataset`, whose first are taken.
-        rng: which are drawn.
-
-    >>> x, y = some_examples((np.arange(4), np.arange(4)), 2, np.random.default_rng(0))
-    >>> len(x), bool((x == y).all())
-    (2, True)
-    """
-    if is_dataset(data):
-        x, y, _ = next(data.blocks(count))
-        return columns.seen_columns(x, len(y)), y
-    x, y = data
-    rows = rng.permutation(len(x))[:count]
-    return x[rows], y[rows]
-
-
-def examples_of(task, count: int, rng: np.random.Generator, weighed: bool = False):
-    """At most `count` training examples of a task, in random order, in standard form.
+def examples_of(
+    task,
+    count: int,
+    rng: np.random.Generator,
+    weighed: bool = False,
+    split: str = "train",
+):
+    """At most `count` examples of a task, in random order, in standard form.
 
     Those of weight 0 are not among them: they count nowhere.
 
@@ -44,15 +30,18 @@ def examples_of(task, count: int, rng: np.random.Generator, weighed: bool = Fals
         task: a `LoadedTask`. Of a `tf.data.Dataset` the first examples are taken.
         rng: which are drawn.
         weighed: whether their weights are wanted, too.
+        split: "train" or "validation".
 
     Returns:
         `(x, y)`, or `(x, y, weights)`: float32 (n,), or None where all count alike.
     """
-    if is_dataset(task.train):
-        x, y, weights = next(task.train.blocks(count))
+    data = getattr(task, split)
+    if is_dataset(data):
+        x, y, weights = next(data.blocks(count))
         x, y = check_split(x, y, task.spec, f"examples of task {task.name!r}")
     else:
-        (x, y), weights = task.train, task.weight
+        x, y = data
+        weights = task.weight if split == "train" else task.validation_weight
     rows = rng.permutation(len(y))
     if weights is not None:
         counts = rows[weights[rows] > 0]

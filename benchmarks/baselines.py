@@ -48,6 +48,7 @@ METHODS = {
     "GPM": ("GPM", {"threshold": 0.95, "increase": 0.0}, 94.96),
     "TRGP": ("TRGP", {"threshold": 0.95, "increase": 0.0}, 96.34),
     "HAT": ("HAT", {}, None),
+    "CAT": ("CAT", {}, None),
     "PackNet": ("PackNet", {"prune": 0.75}, 96.37),
     "CPG": ("CPG", {"prune": 0.75}, None),
     "WSN c=.1": ("WSN", {"capacity": 0.1}, 96.14),

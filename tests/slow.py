@@ -40,9 +40,9 @@ ALWAYS = {  # what a change breaks without being seen elsewhere
 }
 # On another backend the contract of these is slow: ARI's compiles for minutes, and of
 # other baselines some stand for all.
-_OTHERS = """AGEM APD ARI CPG DARTSTransfer DERPP ExperienceReplay GEM GPM HAT ICaRL LMC
-    LearnToGrow MAS MNTDP OnlineEWC PackNet PathNet ProgressiveNetwork SGF SupSup TRGP
-    WSN""".split()
+_OTHERS = """AGEM APD ARI CAT CPG DARTSTransfer DERPP ExperienceReplay GEM GPM HAT ICaRL
+    LMC LearnToGrow MAS MNTDP OnlineEWC PackNet PathNet ProgressiveNetwork SGF SupSup
+    TRGP WSN""".split()
 ELSEWHERE = {
     "tensorflow": (),
     "jax": (*_OTHERS, *"Independent L2 LwF SI".split()),

@@ -124,17 +124,20 @@ class HAT(LifelongModel):
         s = self.options.s_max
         return [(0.5 * (1 + np.tanh(s * x / 2))).astype("float32") for x in e]
 
-    def used(self, without: str | None = None) -> list[np.ndarray]:
-        """a^{<t}: of each unit the largest a that a task has; 0 where there is none.
+    def uses(self, name: str) -> list[np.ndarray]:
+        """Of each unit how far a task needs it as it is, (units,) in [0, 1]."""
+        return self.attention(name)
+
+    def used(self, names: list[str] | None = None) -> list[np.ndarray]:
+        """a^{<t}: of each unit the most that a task needs it; 0 where there is none.
 
         Args:
-            without: a task that does not count.
+            names: of the tasks that count. None: all.
         """
         found = [np.zeros(n, "float32") for n in self._gates.units]
-        for name in self.memory.records:
-            if name != without:
-                pairs = zip(found, self.attention(name), strict=True)
-                found = [np.maximum(most, a) for most, a in pairs]
+        for name in self.memory.records if names is None else names:
+            pairs = zip(found, self.uses(name), strict=True)
+            found = [np.maximum(most, a) for most, a in pairs]
         return found
 
     # Learning
@@ -145,21 +148,32 @@ class HAT(LifelongModel):
             count = int(data.cardinality()) if is_dataset(data) else len(data[1])
             if count < 0:
                 raise ValueError(
-                    "HAT anneals s over the batches of an epoch: `steps_per_epoch` "
-                    f"must say how many there are. Task {task.name!r} is a data set of "
-                    "unknown length."
+                    f"{type(self).__name__} anneals s over the batches of an epoch: "
+                    "`steps_per_epoch` must say how many there are. Task "
+                    f"{task.name!r} is a data set of unknown length."
                 )
             steps = -(-count // settings.batch_size)
         self._steps = steps
 
     def learn(self, task):
-        used = self.used(without=task.name)
+        others = [name for name in self.task_names if name != task.name]
+        yield self.gated_phase(self.used(others), self.used(others), self.gated_loss)
+
+    def gated_phase(self, used, held, loss, more=()):
+        """The training of a task and its gates.
+
+        Args:
+            used: of each unit how far it is used: as far it costs nothing.
+            held: of each unit how far weights between such units are held.
+            loss: a hook.
+            more: further variables that are trained.
+        """
         embeddings, batch = self._attention.embeddings, self._attention.batch
         batch.assign(0)
-        yield self.phase(
+        return self.phase(
             "training with attention",
-            [*self.network.trainable_variables, *embeddings],
-            loss=self.gated_loss,
+            [*self.network.trainable_variables, *embeddings, *more],
+            loss=loss,
             penalty=self.sparsity,
             gradients=self.compensate,
             after_step=self.hold,
@@ -167,7 +181,7 @@ class HAT(LifelongModel):
             arguments={
                 "steps": np.int32(self._steps),
                 "used": used,
-                "free": [[1 - p for p in parts] for parts in self._gates.between(used)],
+                "free": [[1 - p for p in parts] for parts in self._gates.between(held)],
             },
         )
 
@@ -256,26 +270,37 @@ class HAT(LifelongModel):
 
     def plain_network(self, layers):
         """The layers, and a `Rescaling` wherever a gate is."""
-        graph, made = self._gates.graph, list(layers.layers.values())
-        names = list(layers.layers)
-        count = [0] * len(layers.gates)
+        network = self.plain_passes(layers, [layers.gates])
+        if not self._gates.graph.is_chain:
+            return network
+        return keras.Sequential([*network.inputs, *network.layers[1:]])
 
-        def gate(tensor, i):
-            path, count[i] = list(self._gates.layers)[i], count[i] + 1
-            name = f"{path}_gate_{count[i]}".replace("/", "_")
-            dtype = layers.layers[path][0].dtype_policy
-            scale = layers.gates[i].tolist()
-            return keras.layers.Rescaling(scale, dtype=dtype, name=name)(tensor)
+    def plain_passes(self, gated: Gated, passes: list) -> keras.Model:
+        """A plain model that goes through the same layers under several gates.
+
+        Args:
+            gated: its layers, not built.
+            passes: of each output of the model the gates of each gated layer, (units,).
+        """
+        graph, made = self._gates.graph, list(gated.layers.values())
+        names, gated_paths = list(gated.layers), list(self._gates.layers)
+        count = [0] * len(gated_paths)
 
         def call(step, *args, **kwargs):
             return made[names.index(step.path)][0](*args, **kwargs)
 
+        def output(inputs, gates):
+            def gate(tensor, i):
+                path, count[i] = gated_paths[i], count[i] + 1
+                name = f"{path}_gate_{count[i]}".replace("/", "_")
+                dtype, scale = gated.layers[path][0].dtype_policy, gates[i].tolist()
+                return keras.layers.Rescaling(scale, dtype=dtype, name=name)(tensor)
+
+            return self._gates.run(inputs, gates, call=call, gate=gate)
+
         inputs = graph.symbolic_inputs()
-        output = self._gates.run(inputs, layers.gates, call=call, gate=gate)
+        outputs = [output(inputs, gates) for gates in passes]
         for layer, arrays in made:
             if arrays:
                 layer.set_weights(arrays)
-        network = keras.Model(inputs, output)
-        if not graph.is_chain:
-            return network
-        return keras.Sequential([inputs, *network.layers[1:]])
+        return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs)

@@ -42,6 +42,7 @@ REFUSED = {
             ("GPM", "projects the steps of"),
             ("TRGP", "projects the steps of"),
             ("HAT", "gates the units of"),
+            ("CAT", "gates the units of"),
         )
         for network in (
             "mobilenet_like",

@@ -111,6 +111,12 @@ ARGUMENTS = {
         "switch": "pretrained",
     },
     "HAT": {"amount": "strength", "switch": "pretrained"},
+    "CAT": {
+        "amount": "strength tolerance",
+        "count": "similar inner",
+        "count or None": "transfer_epochs",
+        "switch": "pretrained",
+    },
     "CPG": {
         "some part": "growth pick_rate",
         "count": "prune_steps",
@@ -195,6 +201,7 @@ CHOICES = {
 OTHERS = [
     ("PackNet", "prune", "a number in (0, 1)", [0, 1, 1.5, NAN, True, "a", None]),
     ("HAT", "s_max", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
+    ("CAT", "s_max", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
     ("CPG", "max_width", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
     ("CPG", "prune", "a number in [0, 1)", [1, 1.0, -0.1, NAN, "a", True, None]),
     ("CPG", "target", "a number or None", [NAN, INF, "a", True]),

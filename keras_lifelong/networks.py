@@ -6,6 +6,7 @@ Keras' own `Sequential.from_config` builds the network anew for each layer that 
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import keras
@@ -78,7 +79,15 @@ def free_name(name: str, network: keras.Model) -> str:
     >>> free_name("a", network), free_name("b", network)
     ('a_1', 'b')
     """
-    taken = {layer.name for layer in network.layers} | {network.name}
+    return unused(name, {layer.name for layer in network.layers} | {network.name})
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """A name that is not taken: this one, or one numbered after it.
+
+    >>> unused("a", {"a", "a_1"}), unused("b", {"a"})
+    ('a_2', 'b')
+    """
     found, number = name, 0
     while found in taken:
         number += 1

@@ -12,6 +12,7 @@ from typing import Literal
 
 import keras
 
+from keras_lifelong import networks
 from keras_lifelong.graph import Graph
 from keras_lifelong.graph import Wire
 from keras_lifelong.routes.joint_net import JointNet
@@ -115,10 +116,7 @@ def _names(paths: list[str]) -> dict[str, str]:
     """Names by path, no two the same."""
     found: dict[str, str] = {"output": "output"}
     for path in paths:
-        name = path.replace("/", "_")
-        while name in found.values():
-            name += "_"
-        found[path] = name
+        found[path] = networks.unused(path.replace("/", "_"), found.values())
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_lifelong import networks
 from keras_lifelong.graph import Graph
 from keras_lifelong.graph import with_mask_of
 from keras_lifelong.layers.composed import Composed
@@ -168,18 +169,20 @@ class Modular(Composed):
         """A model of Keras' own layers that does the same."""
         held = self._held
         names: set[str] = set()
-        for place, slots in enumerate(held.slots):
+
+        def rename(layer, name):
+            layer.name = networks.unused(name.replace("/", "_"), names)
+            names.add(layer.name)
+
+        for path, slots in zip(held.pool.paths, held.slots, strict=True):
             for k, layer in enumerate(slots):
-                name = held.pool.paths[place].replace("/", "_")
-                layer.name = _free(name if k == 0 else f"{name}_module_{k}", names)
-        rest = held.pool.graph.layers.items()
-        for path, layer in rest:
+                rename(layer, path if k == 0 else f"{path}_module_{k}")
+        for path, layer in held.pool.graph.layers.items():
             if path not in held.pool.paths:
-                layer.name = _free(path.replace("/", "_"), names)
-        for place, mixer in enumerate(held.mixers):
+                rename(layer, path)
+        for path, mixer in zip(held.pool.paths, held.mixers, strict=True):
             for layer in mixer.layers if mixer is not None else ():
-                name = held.pool.paths[place].replace("/", "_")
-                layer.name = _free(f"{name}_{layer.name}", names)
+                rename(layer, f"{path}_{layer.name}")
         inputs = held.pool.graph.symbolic_inputs()
         return keras.Model(inputs, self.followed(inputs))
 
@@ -257,13 +260,6 @@ def _mixed(outputs, parts):
         term = ops.multiply(output, ops.cast(part, output.dtype))
         total = term if total is None else ops.add(total, term)
     return with_mask_of(outputs[0], total)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
 
 
 def _is_own(layer) -> bool:

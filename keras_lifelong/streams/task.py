@@ -218,11 +218,13 @@ class Task:
 
     def is_weighed(self, split: str) -> bool:
         """Whether the examples of a split do not all count alike."""
-        data = self._read(split)
-        if not is_dataset(data):
-            return self.weight(split) is not None
-        of_classes = split == "train" and self._class_weight
-        return bool(of_classes) or has_weights(data)
+        source = "train" if split == "validation" and self._holds_out else split
+        data = self._read(source)
+        if self._weights.get(source) is not None:
+            return True
+        if split == "train" and self._class_weight:
+            return True
+        return is_dataset(data) and has_weights(data)
 
     def with_class_weight(self, class_weight: Mapping[int | str, float]) -> Task:
         """This task with other weights of its classes."""

@@ -95,7 +95,7 @@ def test_a_task_that_comes_back_without_weights_has_none():
     assert (buffers.KEY, "a", "weight") not in model.memory
 
 
-@pytest.mark.parametrize("method", ["EWC", "ExperienceReplay", "ICaRL"])
+@pytest.mark.parametrize("method", ["EWC", "ExperienceReplay", "ICaRL", "MNTDP", "PAR"])
 def test_labels_of_a_data_set_are_looked_at_in_standard_form(method):
     tf = pytest.importorskip("tensorflow", reason="makes a tf.data.Dataset")
     options = {"fisher": "empirical"} if method == "EWC" else {}

@@ -60,8 +60,9 @@ class CAT(HAT):
     here may be of any size and shared; so what is heard is added to the features. The
     attention has one query and no feed-forward layers. Of many similar tasks the best
     few are attended to; these are read without dropout and under the normalisation of
-    the task, and what it hears is held for it as its own units are. Units that any
-    other task uses cost nothing. Without validation data, training data decide.
+    the task, and what it hears is held for it as its own units are. A task attends to
+    one similar task, too, where the authors' program takes two. Without validation
+    data, training data decide.
 
     Args:
         backbone: `keras.Sequential` or functional model of hidden layers.

@@ -197,6 +197,7 @@ def pytest_runtest_logfinish():
         jax.clear_caches()
         gc.collect()
 
+
 _xla_is_wanted = False
 
 

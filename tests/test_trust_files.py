@@ -53,12 +53,12 @@ MERGED = "a: &a0 {k: 1}\n" + "".join(
     ],
 )
 def test_yaml_that_means_too_much(text, why):
-    start = time.perf_counter()
+    start = time.process_time()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match=why) as caught:
         parse(text)
     assert len(str(caught.value)) < 800
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 

@@ -233,10 +233,10 @@ def test_claimed_bytes_are_not_believed(broken):
 )
 def test_activations_have_a_bound(broken, layer):
     broken.layers.insert(1, layer)
-    start = time.perf_counter()
+    start = time.process_time()
     refusal(broken)
     refusal(broken, load_weights=False)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_a_recurrent_layer_is_not_written_out_for_ever():
@@ -258,11 +258,11 @@ def test_a_recurrent_layer_is_not_written_out_for_ever():
     ],
 )
 def test_json_is_counted_before_it_is_read(text):
-    start = time.perf_counter()
+    start = time.process_time()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match="values|deep"):
         json_text.parse(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 

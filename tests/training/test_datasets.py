@@ -76,11 +76,11 @@ def weights_of(model):
     return [*model.network.get_weights(), *head]
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("between", [(), (layers.BatchNormalization,)])
-def test_it_trains_as_under_keras(case, between):
+@pytest.mark.parametrize("case", [*CASES, "repeated, rows meet", "endless, rows meet"])
+def test_it_trains_as_under_keras(case):
+    case, rows_meet, _ = case.partition(", rows meet")
     make, arguments = CASES[case]
-    model, plain = pair(between)
+    model, plain = pair([layers.BatchNormalization] if rows_meet else ())
     validation = tf_data(X, Y, W).batch(10)
     common = {"epochs": 2, "verbose": 0, "validation_data": validation, **arguments}
     expected = plain.fit(make(), **common).history

@@ -145,8 +145,8 @@ def to_score(
 
 
 def _parts_to_score(data, spec, what, most) -> Iterator[tuple]:
-    for x, y, *rest in elements(data, spec.input_shape or (), most, what, (2, 3)):
-        weight = checked_weights(rest[0], len(y), what) if rest else None
+    for block in elements(data, spec.input_shape or (), most, what, (2, 3)):
+        x, y, weight = datasets.with_weights(block, what)
         x, y = check_split(x, y, spec, what)
         yield Rows(x, _as_it_is), y, weight
 

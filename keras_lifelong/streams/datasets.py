@@ -107,6 +107,16 @@ def has_weights(data: Any) -> bool:
     return len(_leaves(getattr(data, "element_spec", None))) == 3
 
 
+def with_weights(element: tuple, what: str) -> tuple:
+    """A block `(x, y)` or `(x, y, sample_weight)` as x, y, and weights or None.
+
+    Raises:
+        ValueError: if the weights are not one for each example, naming `what`.
+    """
+    x, y, *rest = element
+    return x, y, checked_weights(rest[0], len(y), what) if rest else None
+
+
 def examples(
     data: Any,
     input_shape: tuple | None,
@@ -191,8 +201,7 @@ class Examples:
         return map(self._weighed, self.batch(size).as_numpy_iterator())
 
     def _weighed(self, element) -> tuple:
-        x, y, *rest = element
-        weights = checked_weights(rest[0], len(y), self._what) if rest else None
+        x, y, weights = with_weights(element, self._what)
         if self._of_labels is not None:
             own = self._of_labels(y)
             weights = own if weights is None else weights * own

@@ -172,7 +172,7 @@ class Task:
         Raises:
             ValueError: if there is not one weight for each example.
         """
-        source = "train" if split == "validation" and self._holds_out else split
+        source = self._source(split)
         data = self._read(source)
         by_class = self._class_weight if split == "train" else None
         given = self._weights.get(source)
@@ -218,7 +218,7 @@ class Task:
 
     def is_weighed(self, split: str) -> bool:
         """Whether the examples of a split do not all count alike."""
-        source = "train" if split == "validation" and self._holds_out else split
+        source = self._source(split)
         data = self._read(source)
         if self._weights.get(source) is not None:
             return True
@@ -261,6 +261,10 @@ class Task:
             if weights and self._weights.get(split) is None:
                 self._weights[split] = weights[0]
         return data
+
+    def _source(self, split):
+        """The split that a split's examples were given in."""
+        return "train" if split == "validation" and self._holds_out else split
 
     def _remainder_and_held_out(self):
         what = f"train of task {self.name!r}"

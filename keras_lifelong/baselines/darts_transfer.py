@@ -23,7 +23,7 @@ from keras_lifelong.methods.lasem.choosing_model import traced
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training.data import filled
 from keras_lifelong.training.replay import Draws
 

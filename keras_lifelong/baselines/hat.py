@@ -21,7 +21,7 @@ from keras_lifelong.model import LifelongModel
 from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training.gates import Gates
 from keras_lifelong.training.layer_losses import refuse_constraints
 

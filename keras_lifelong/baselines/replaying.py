@@ -13,7 +13,7 @@ from keras import ops
 from keras_lifelong.layers.keras_loss import loss_of
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.seeds import derive_seed
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training import buffers
 from keras_lifelong.training import replay
 from keras_lifelong.training.buffers import Buffer

@@ -201,6 +201,7 @@ class LearningMixin(keras.Model):
 
     def load_task(self, task: Task) -> LoadedTask:
         """Reads and checks all data of a task before anything is learned from it."""
+        task = task.read()
         spec = self._named(task.name, task.spec)
         if spec.input_shape is None:
             spec = dataclasses.replace(spec, input_shape=self.backbone_input_shape)
@@ -222,7 +223,7 @@ class LearningMixin(keras.Model):
             if is_dataset(data):
                 of_labels = task.weight_of_labels(split)
                 return examples(data, spec.input_shape, what, of_labels=of_labels)
-            return check_split(*data, spec, what)
+            return check_split(*data, spec, what, trained=split == "train")
 
         return LoadedTask(
             task.name,

@@ -12,6 +12,7 @@ from keras_lifelong.streams import digits as _digits  # noqa: F401
 from keras_lifelong.streams import lasem as _lasem  # noqa: F401
 from keras_lifelong.streams import mnist as _mnist  # noqa: F401
 from keras_lifelong.streams import office_home as _office_home  # noqa: F401
+from keras_lifelong.streams.checking import check_split
 from keras_lifelong.streams.npz import export_npz
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import describe
@@ -21,7 +22,6 @@ from keras_lifelong.streams.stream import names
 from keras_lifelong.streams.stream import register
 from keras_lifelong.streams.task import Task
 from keras_lifelong.streams.task import TaskSpec
-from keras_lifelong.streams.task import check_split
 
 __all__ = [
     "Task",

@@ -18,7 +18,7 @@ from keras_lifelong.streams.spec import TaskSpec
 
 
 def check_split(
-    x: Any, y: Any, spec: TaskSpec, what: str = "data"
+    x: Any, y: Any, spec: TaskSpec, what: str = "data", trained: bool = False
 ) -> tuple[np.ndarray | Columns, np.ndarray]:
     """Checks data against a spec and returns them in standard form.
 
@@ -29,9 +29,9 @@ def check_split(
             embeddings: images are to be scaled to [0, 1] before.
         y: labels as in `TaskSpec`'s table.
         spec: the task's `TaskSpec`.
-        what: which data these are, for messages, as "train of task 'task_3'". Data
-            whose `what` begins with "train" must have two classes at least, unless
-            the head is shared.
+        what: which data these are, for messages, as "train of task 'task_3'".
+        trained: whether a task is learned from these data alone: then they must have
+            two classes at least, unless the head is shared.
 
     Returns:
         `(x, y)`; y is int32 (n,) for categorical, float32 (n, units) for other kinds.
@@ -50,7 +50,7 @@ def check_split(
     """
 
     x, y = check_form(x, y, spec, what)
-    return check_inputs(x, spec, what), check_labels(y, spec, what)
+    return check_inputs(x, spec, what), check_labels(y, spec, what, trained)
 
 
 def check_form(
@@ -112,7 +112,9 @@ def _standard(x: np.ndarray, what: str) -> np.ndarray:
     return x
 
 
-def check_labels(y: Any, spec: TaskSpec, what: str = "data") -> np.ndarray:
+def check_labels(
+    y: Any, spec: TaskSpec, what: str = "data", trained: bool = False
+) -> np.ndarray:
     """The labels alone of `check_split`, in standard form.
 
     Raises:
@@ -130,7 +132,7 @@ def check_labels(y: Any, spec: TaskSpec, what: str = "data") -> np.ndarray:
     about_labels(is_finite(y), "be finite", "NaN or infinity")
     y = kind.check_labels(y, spec, about_labels)
     # under a shared head the other classes are those of other tasks
-    if kind.has_classes and what.startswith("train") and spec.head != "shared":
+    if kind.has_classes and trained and spec.head != "shared":
         alone = f"{len(y)} labels, all {y.min():g}"
         about_labels(y.min() != y.max(), "hold two classes at least", alone)
     return y

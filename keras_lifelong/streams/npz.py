@@ -35,16 +35,16 @@ from keras_lifelong.streams.arrays import array_stream
 from keras_lifelong.streams.arrays import check_count
 from keras_lifelong.streams.arrays import class_tasks
 from keras_lifelong.streams.arrays import scaled
+from keras_lifelong.streams.checking import check_split
 from keras_lifelong.streams.datasets import examples
 from keras_lifelong.streams.forms import as_array
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.streams.mnist import permute
 from keras_lifelong.streams.sampling import hold_out
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import register
 from keras_lifelong.streams.task import Task
 from keras_lifelong.streams.task import TaskSpec
-from keras_lifelong.streams.task import check_split
-from keras_lifelong.streams.task import is_dataset
 
 FORMAT, VERSION = "keras_lifelong.stream", 1
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from keras_lifelong import heads
+from keras_lifelong.streams.checking import check_form
 from keras_lifelong.streams.checking import check_labels
-from keras_lifelong.streams.checking import check_split
 from keras_lifelong.streams.datasets import has_weights
 from keras_lifelong.streams.digest import of_task
 from keras_lifelong.streams.forms import is_dataset
@@ -23,7 +23,7 @@ from keras_lifelong.streams.weights import checked_class_weight
 from keras_lifelong.streams.weights import checked_weights
 from keras_lifelong.streams.weights import of_classes
 
-__all__ = ["Task", "TaskSpec", "check_split", "is_dataset"]
+__all__ = ["Task", "TaskSpec"]
 
 
 class Task:
@@ -141,16 +141,12 @@ class Task:
     @property
     def train(self) -> Any:
         """Training data, less what is held out for validation."""
-        if self._holds_out:
-            return self._remainder_and_held_out()[0]
-        return self._read("train")
+        return self._part("train") if self._holds_out else self._read("train")
 
     @property
     def validation(self) -> Any:
         """Validation data; None only with `validation_split=0`."""
-        if self._holds_out:
-            return self._remainder_and_held_out()[1]
-        return self._read("validation")
+        return self._part("validation") if self._holds_out else self._read("validation")
 
     @property
     def test(self) -> Any:
@@ -186,15 +182,15 @@ class Task:
                     "it is the third part: (x, y, sample_weight). Received: both"
                 )
             return None  # see `weight_of_labels`
-        y = check_split(data[0], data[1], self.spec, what)[1]
+        y = check_form(data[0], data[1], self.spec, what)[1]
+        y = check_labels(y, self.spec, what)
         weight = np.ones(len(y), "float32")
         if given is not None:
             weight = checked_weights(given, len(y), what)
         if by_class:
             weight = weight * of_classes(by_class, y, self.spec, what)
         if self._holds_out:
-            kept, held = self._rows(y, what)
-            weight = weight[kept if split == "train" else held]
+            weight = weight[self._rows(split, y, what)]
         return weight
 
     def weight_of_labels(self, split: str) -> Callable | None:
@@ -233,6 +229,13 @@ class Task:
         task._class_weight = checked_class_weight(class_weight)
         return task
 
+    def read(self) -> Task:
+        """This task with its data at hand: functions are called for it, once each."""
+        task = copy.copy(self)
+        task._splits = {split: self._read(split) for split in self._splits}
+        task._weights = dict(self._weights)
+        return task
+
     @property
     def _holds_out(self) -> bool:
         return self._splits["validation"] is None and self._validation_split > 0
@@ -266,20 +269,23 @@ class Task:
         """The split that a split's examples were given in."""
         return "train" if split == "validation" and self._holds_out else split
 
-    def _remainder_and_held_out(self):
+    def _part(self, split):
+        """What training data are for one split, if validation data are held out."""
         what = f"train of task {self.name!r}"
-        x, y = check_split(*self._read("train"), self.spec, what)
-        kept, held = self._rows(y, what)
-        return (x[kept], y[kept]), (x[held], y[held])
+        x, y = check_form(*self._read("train"), self.spec, what)
+        y = check_labels(y, self.spec, what, trained=True)
+        rows = self._rows(split, y, what)
+        return x[rows], y[rows]
 
-    def _rows(self, y, what):
-        """Training rows that are kept, and those that are held out."""
+    def _rows(self, split, y, what):
+        """The training rows that are for one split."""
         has_classes = heads.get(self.spec.kind).has_classes
         classes = y if has_classes else np.zeros(len(y))
         try:
-            return hold_out(classes, self._validation_split, self._seed)
+            kept, held = hold_out(classes, self._validation_split, self._seed)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from error
+        return kept if split == "train" else held
 
     def _check_form(self, split, data):
         if is_dataset(data):

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.streams import check_split
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 
 
 def examples_of(

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_lifelong.layers import head as heads
 from keras_lifelong.streams.columns import concatenated
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training.data import power_of_two
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.protocol import JointlyTrainable

@@ -154,3 +154,23 @@ def test_endless_data_need_steps_and_no_checkpoint(tmp_path):
     model = small.new("Finetune")
     model.fit_stream([task], steps_per_epoch=2, verbose=0)
     assert model.task_names == ["t1"]
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_task_given_as_functions_is_read_once(weighed):
+    calls = []
+
+    def reads(split):
+        def read():
+            calls.append(split)
+            return small.X, small.labels(0)
+
+        return read
+
+    weight = {"sample_weight": np.ones(len(small.X))} if weighed else {}
+    task = kl.Task(
+        "t0", kl.TaskSpec(2), train=reads("train"), test=reads("test"), **weight
+    )
+    model = small.new("Finetune")
+    model.fit(task, batch_size=24, verbose=0)
+    assert calls == ["train", "test"]

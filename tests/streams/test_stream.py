@@ -120,7 +120,8 @@ def test_common_arguments(name, fake_data):
         assert len(task.train[0]) == 30
         for split in ("train", "validation", "test"):
             what = f"{split} of task {task.name!r}"
-            streams.check_split(*getattr(task, split), task.spec, what)
+            data, trained = getattr(task, split), split == "train"
+            streams.check_split(*data, task.spec, what, trained)
             np.testing.assert_array_equal(
                 *(getattr(t, split)[0] for t in (task, other))
             )

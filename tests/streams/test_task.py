@@ -10,6 +10,7 @@ import pytest
 from keras_lifelong.streams import Task
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import check_split
+from keras_lifelong.streams.numbers import is_finite
 
 X = np.linspace(0, 1, 24, dtype="float32").reshape(8, 3)
 Y = np.arange(8) % 2
@@ -237,8 +238,9 @@ def test_a_categorical_says_its_classes_and_their_order():
 
 def test_a_class_alone_under_a_shared_head():
     shared = TaskSpec(10, head="shared")
-    check_split(X, np.full(8, 7), shared, "train of task 'a'")
-    assert "two classes" in error(check_split, X, np.full(8, 7), TaskSpec(10), "train")
+    check_split(X, np.full(8, 7), shared, "train of task 'a'", trained=True)
+    own = (X, np.full(8, 7), TaskSpec(10), "train of task 'a'", True)
+    assert "two classes" in error(check_split, *own)
 
 
 @pytest.mark.parametrize(
@@ -414,11 +416,25 @@ NAMED = TaskSpec(2, class_names=["b", "a"])
     ],
 )
 def test_bad_data_are_refused(x, y, spec, words):
-    message = error(check_split, x, y, spec, "train of task 'monday'")
+    message = error(check_split, x, y, spec, "train of task 'monday'", True)
     assert message.startswith("train of task 'monday': ")
     assert "Received: " in message
     assert re.search(words, message), message
 
 
 def test_one_class_is_no_matter_outside_training():
-    check_split(X, Y * 0, TaskSpec(2), "test of task 'a'")
+    for what in ("test of task 'a'", "training labels, as said in other words"):
+        check_split(X, Y * 0, TaskSpec(2), what)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+def test_what_is_finite(dtype):
+    numbers = np.ones((3, 4), dtype)
+    assert is_finite(numbers) and is_finite(numbers[:, ::2]) and is_finite(numbers[:0])
+    if dtype == "int32":
+        return
+    numbers[1, 2] = np.finfo(dtype).max  # of which the square is not
+    assert is_finite(numbers)
+    for value in (np.nan, np.inf, -np.inf):
+        numbers[2, 2] = value
+        assert not is_finite(numbers) and not is_finite(numbers[:, ::2])

@@ -21,7 +21,7 @@ from keras_lifelong.methods.ari.signatures import Signer
 from keras_lifelong.model.lifelong import LifelongModel
 from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.state import AllInMemory
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training.distillation import check_compared
 
 

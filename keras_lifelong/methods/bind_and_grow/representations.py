@@ -17,7 +17,7 @@ from keras_lifelong.routes.joint_net import JointNet
 from keras_lifelong.routes.joint_net import Node
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.columns import plain
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 
 FEWEST = 3  # examples whose dissimilarities can be compared
 

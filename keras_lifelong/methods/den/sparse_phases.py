@@ -15,7 +15,7 @@ from keras_lifelong.methods.den.regions import Snapshot
 from keras_lifelong.methods.den.regions import group_norms
 from keras_lifelong.methods.den.regions import group_threshold
 from keras_lifelong.methods.den.regions import soft_threshold
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training import hooks
 from keras_lifelong.training.phase import Phase
 

@@ -24,7 +24,7 @@ from keras_lifelong.methods.par.search_network import SearchNetwork
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams import Task
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training import schedules
 from keras_lifelong.training.hooks import clip_and_decay
 from keras_lifelong.training.phase import Phase

@@ -35,7 +35,7 @@ from keras_lifelong.model.options import checked_options
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.streams.columns import are_several
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training import distillation
 from keras_lifelong.training import schedules
 

@@ -19,7 +19,7 @@ from keras_lifelong.metrics.target_groups import groups_of
 from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.streams import check_split
 from keras_lifelong.streams.columns import plain
-from keras_lifelong.streams.task import is_dataset
+from keras_lifelong.streams.forms import is_dataset
 
 FIRST_EXPERT = "first_expert"
 FUNCTION = "function"  # stands in a configuration for one that cannot be saved

@@ -85,7 +85,7 @@ class Reader:
             name: of the task, under which its values are kept ready.
             reading: a `Reading`.
             activation: of the head, by name.
-            x: (batch, *input_shape), or a dict or list of such. A value is computed in
+            x: (batch, *input_shape), or `Columns` of such. A value is computed in
                 blocks of a few fixed sizes, so that few shapes are compiled; what is
                 being traced is not.
             training: as everywhere in Keras; what layers would update is dropped.
@@ -93,8 +93,6 @@ class Reader:
         Returns:
             List of pairs of a tensor and the number of its first rows that count.
         """
-        if isinstance(x, dict | list | tuple):
-            x = columns.columns(x, self._shape, "`x`")
         if backend.is_traced(columns.leaves(x)[0]):
             function = self._function(reading.body, activation, training)
             values = [

@@ -66,6 +66,7 @@ class Training:
         running: False once it has failed: then nobody reads what was half learned.
         memory, values, structure, width, seen: the model's `TaskMemory`,
             `shared_values()`, `structure()`, `feature_width` and `seen` before.
+        began: `Session.changes` before.
     """
 
     def __init__(self, model, name: str):
@@ -77,6 +78,7 @@ class Training:
         self.structure = copy.deepcopy(model.structure())
         self.width = model.feature_width
         self.seen = dict(model.seen)
+        self.began = model._session.changes
 
     @contextlib.contextmanager
     def looking_back(self):

@@ -22,6 +22,7 @@ from keras_lifelong.model.reading import Reading
 from keras_lifelong.model.reading import joined
 from keras_lifelong.model.session import Training
 from keras_lifelong.model.task_memory import TaskMemory
+from keras_lifelong.streams import columns
 from keras_lifelong.streams.columns import zeros
 
 
@@ -43,7 +44,7 @@ class UsingMixin(keras.Model):
 
         Args:
             name: of a learned task.
-            x: tensor or array (batch, *input_shape).
+            x: tensor or array (batch, *input_shape), or a dict or list of such.
             training: see `call`.
 
         Returns:
@@ -68,11 +69,16 @@ class UsingMixin(keras.Model):
         """See `forward`; `logits`: before the activation. For `reading.joined`."""
         self._record(name)
         activation = "linear" if logits else heads.activation(self.loss_kind(name))
+        if isinstance(x, dict | list | tuple):
+            x = columns.columns(x, self.backbone_input_shape, "`x`")
+        traced = backend.is_traced(columns.leaves(x)[0])
         session = self._session
         while True:
             changes = session.changes
             with session.lock:  # nobody changes the network's structure meanwhile
                 reading = self.reading(name)
+                if not (training or traced):
+                    reading = self.cut(name, reading)
             parts = self._reader.outputs(name, reading, activation, x, training)
             if session.changes == changes:  # else something began to be learned
                 return parts
@@ -115,6 +121,18 @@ class UsingMixin(keras.Model):
         found = [values.get(id(v)) for v in template]
         head = self._head_of(name, memory, training)
         return Reading(self.network, template, found, head)
+
+    def cut(self, name: str, reading: Reading) -> Reading:
+        """A task's reading without what it has no part in, if there is such a thing.
+
+        It is called where nobody changes the network's structure.
+
+        Args:
+            name: of the task.
+            reading: what `reading` gives.
+        """
+        del name
+        return reading
 
     def placed(self, name: str) -> dict[int, np.ndarray]:
         """Values that follow from a task's place, by id of their variable."""

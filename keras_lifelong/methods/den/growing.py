@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_lifelong.layers import head as heads
+from keras_lifelong.methods.den.cut import CutTasks
 from keras_lifelong.methods.den.growable_network import GrowableNetwork
 from keras_lifelong.methods.den.plain_graph import PlainGraph
 from keras_lifelong.methods.den.plain_graph import plain_layers
@@ -40,6 +41,8 @@ class GrowingModel(LifelongModel):
         return network
 
     def through(self, body, x, training=False):
+        if body is not self.network:  # it has the units of one stage alone
+            return body(x, training=training)
         return body(x, stage=ops.convert_to_tensor(self.stage), training=training)
 
     def template_variables(self):
@@ -47,6 +50,22 @@ class GrowingModel(LifelongModel):
 
     def placed(self, name):
         return {id(self.stage): _stage(self.task_stage(name))}
+
+    def cut(self, name, reading):
+        """Through a plain network; but who learns a task sees what grows."""
+        session, training = self._session, self._session.training
+        if training is not None and training.is_mine:
+            return reading
+        version = session.changes if training is None else training.began
+        return self._cuts.of(name, version, reading)
+
+    @functools.cached_property
+    def _cuts(self) -> CutTasks:
+        return CutTasks(self, self._reader.forget)
+
+    def memory_changed(self):
+        super().memory_changed()
+        self._cuts.clear()
 
     def own_variables(self):
         """Normalisations: every task keeps its own scales and statistics."""
@@ -249,6 +268,7 @@ class GrowingModel(LifelongModel):
 
     def release(self, name):
         """Frees the units that only this task is late enough to use."""
+        self._cuts.clear()
         others = [self.task_stage(other) for other in self.task_names if other != name]
         stages = others or [1]  # the first units are the network's
         network = self.network

@@ -1,0 +1,111 @@
+"""Using a task of a growable network through a plain one of just the units it has.
+
+The growable network computes all units that there is room for, and selects: right while
+it grows, but a task that is used needs only its own. What is learned later changes
+neither the plain network's shape nor, where it is held, a bit of what it computes.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import threading
+from collections.abc import Callable
+from collections.abc import Hashable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lifelong import backend
+from keras_lifelong.methods.den.plain_graph import PlainGraph
+from keras_lifelong.model.reading import Reading
+
+ROOM = 1 << 28  # bytes of the weights that are kept ready, of all tasks together
+FORMS = 32  # plain networks, of which tasks of the same widths share one
+
+
+class CutTasks:
+    """Readings of tasks through plain networks, kept until the model changes.
+
+    Args:
+        model: the `GrowingModel`, whose `plain_layers`, `plain_rows`, `plain_network`
+            cut a task out, as for `task_model`.
+        forget: called with the name of a task whose reading is let go.
+    """
+
+    def __init__(self, model: Any, forget: Callable[[str], None]):
+        self._model, self._forget = model, forget
+        self._forms: collections.OrderedDict = collections.OrderedDict()
+        self._kept: collections.OrderedDict = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, name: str, version: int, reading: Reading) -> Reading:
+        """A task's reading through a plain network.
+
+        Args:
+            name: of the task.
+            version: of the model: what was kept of another is made anew.
+            reading: through the growable network.
+        """
+        with self._lock:
+            if name in self._kept and self._kept[name][0] == version:
+                self._kept.move_to_end(name)
+                return self._kept[name][1]
+        stage = self._model.task_stage(name)
+        with backend.ValuesScope(*reading.given()):
+            layers = self._model.plain_layers(reading.body, stage)
+            rows = self._model.plain_rows(stage)
+        kernel, bias = (ops.convert_to_numpy(part) for part in reading.head)
+        network, values = self._filled(layers)
+        variables, head = network.variables, (kernel[rows], bias)
+        found = [values.get(id(v)) for v in variables]
+        cut = Reading(network, variables, found, head)
+        size = sum(int(v.nbytes) for v in [*values.values(), *head])
+        with self._lock:
+            self._kept[name] = (version, cut, size)
+            self._kept.move_to_end(name)
+            while len(self._kept) > 1 and self._size() > ROOM:
+                self._forget(self._kept.popitem(last=False)[0])
+        return cut
+
+    def clear(self) -> None:
+        """Lets go of everything, as where weights were set by other ways."""
+        with self._lock:
+            self._kept.clear()
+
+    def _size(self) -> int:
+        return sum(size for *_, size in self._kept.values())
+
+    def _filled(self, layers) -> tuple[keras.Model, dict[int, Any]]:
+        """A plain network, and by id of its variables what they are to be."""
+        pairs = layers.layers.values() if isinstance(layers, PlainGraph) else layers
+        pairs = list(pairs)
+        key = tuple(_form(layer, arrays) for layer, arrays in pairs)
+        with self._lock:
+            form = self._forms.get(key)
+        if form is None:
+            network = self._model.plain_network(layers)
+            form = network, [layer for layer, _ in pairs]
+            with self._lock:
+                self._forms[key] = form
+                while len(self._forms) > FORMS:
+                    self._forms.popitem(last=False)
+        network, same = form
+        values = {}
+        for layer, (_, arrays) in zip(same, pairs, strict=True):
+            if isinstance(layer, keras.layers.Layer):
+                for variable, array in zip(layer.weights, arrays or (), strict=True):
+                    values[id(variable)] = array
+        return network, values
+
+
+def _form(layer, arrays) -> Hashable:
+    """What two layers have alike that differ in nothing but the numbers they hold.
+
+    What is no layer (an operation, or what stands for several layers) is itself alone.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return layer
+    config = json.dumps(layer.get_config(), sort_keys=True, default=repr)
+    return type(layer), config, tuple(a.shape for a in arrays or ())

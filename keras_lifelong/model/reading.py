@@ -23,7 +23,8 @@ from keras_lifelong.streams import columns
 from keras_lifelong.training.program import Programs
 from keras_lifelong.training.trainer import evaluation_rows
 
-READY = 64  # lists of values kept as tensors, so that a switch copies nothing
+# Lists of values kept as tensors, so that a switch copies nothing, and programs.
+READY = 64
 
 
 @dataclasses.dataclass
@@ -74,7 +75,7 @@ class Reader:
     def __init__(self, through: Callable, lock, uses_xla: Callable, shape: Any = ()):
         self._shape = shape
         self._through, self._uses_xla = through, uses_xla
-        self._programs = Programs()
+        self._programs = Programs(READY)
         self._ready: collections.OrderedDict = collections.OrderedDict()
         self._lock = lock
 
@@ -105,7 +106,8 @@ class Reader:
                 return [(function(*columns.leaves(x), *reading.head), None)]
         run = self._compiled(reading, activation, training)
         values, head = self._tensors(name, reading)
-        n, rows = x.shape[0], evaluation_rows(x.shape[0])
+        n = x.shape[0]
+        rows = 1 if n == 1 else evaluation_rows(n)  # a row alone is often asked for
         parts = []
         for start in range(0, n, rows):
             part = x[start : start + rows]
@@ -161,7 +163,7 @@ class Reader:
 
     def forget_programs(self) -> None:
         """Lets go of what is compiled, as when it is to be compiled otherwise."""
-        self._programs = Programs()
+        self._programs = Programs(READY)
 
     def forget(self, name: str | None = None) -> None:
         """Lets go of what is kept ready of a task, or of all."""

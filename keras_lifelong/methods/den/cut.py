@@ -78,34 +78,38 @@ class CutTasks:
         return sum(size for *_, size in self._kept.values())
 
     def _filled(self, layers) -> tuple[keras.Model, dict[int, Any]]:
-        """A plain network, and by id of its variables what they are to be."""
-        pairs = layers.layers.values() if isinstance(layers, PlainGraph) else layers
-        pairs = list(pairs)
+        """A plain network, and by id of its variables what they are to be.
+
+        Of what is missing there they are it already.
+        """
+        of_graph = isinstance(layers, PlainGraph)
+        pairs = list(layers.layers.values() if of_graph else layers)
         key = tuple(_form(layer, arrays) for layer, arrays in pairs)
+        if None in key:
+            return self._model.plain_network(layers), {}
         with self._lock:
             form = self._forms.get(key)
         if form is None:
-            network = self._model.plain_network(layers)
-            form = network, [layer for layer, _ in pairs]
-            with self._lock:
-                self._forms[key] = form
-                while len(self._forms) > FORMS:
-                    self._forms.popitem(last=False)
+            form = self._model.plain_network(layers), [layer for layer, _ in pairs]
+        with self._lock:
+            self._forms[key] = form
+            self._forms.move_to_end(key)
+            while len(self._forms) > FORMS:
+                self._forms.popitem(last=False)
         network, same = form
         values = {}
         for layer, (_, arrays) in zip(same, pairs, strict=True):
-            if isinstance(layer, keras.layers.Layer):
-                for variable, array in zip(layer.weights, arrays or (), strict=True):
-                    values[id(variable)] = array
+            if arrays:
+                values.update(zip(map(id, layer.weights), arrays, strict=True))
         return network, values
 
 
 def _form(layer, arrays) -> Hashable:
-    """What two layers have alike that differ in nothing but the numbers they hold.
+    """What layers have alike that differ in nothing but the numbers they hold.
 
-    What is no layer (an operation, or what stands for several layers) is itself alone.
+    None: it stands for several layers, which take its arrays as they are made.
     """
-    if not isinstance(layer, keras.layers.Layer):
-        return layer
+    if hasattr(layer, "plain") or not isinstance(layer, keras.layers.Layer):
+        return None if arrays else layer
     config = json.dumps(layer.get_config(), sort_keys=True, default=repr)
     return type(layer), config, tuple(a.shape for a in arrays or ())

@@ -1,0 +1,152 @@
+"""A task is used through a plain network of its units: what was kept is never old."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+import small
+from keras import layers
+
+import keras_lifelong as kl
+from keras_lifelong.methods.den import cut
+
+pytestmark = pytest.mark.usefixtures("eager")
+
+
+def new(**options):
+    model = kl.DEN(small.backbone(), growth=2, bucket=8, **options)
+    model.compile(keras.optimizers.Adam(0.01))
+    return model
+
+
+def learn(model, i, **kwargs):
+    small.learn(model, i, epochs=1, batch_size=48, **kwargs)
+
+
+def learned(tasks=2, **options):
+    model = new(**options)
+    for i in range(tasks):
+        learn(model, i)
+    return model
+
+
+def of_growable(model, name, x=small.X):
+    """What the growable network itself computes: its logits at the task's stage."""
+    with model.read(name) as reading:
+        features = model.through(model.network, keras.ops.convert_to_tensor(x))
+        features = keras.ops.convert_to_numpy(features)
+    kernel, bias = map(keras.ops.convert_to_numpy, reading.head)
+    return features @ kernel + bias
+
+
+def logits(model, name, x=small.X):
+    outputs = model.predict(x, task=name)
+    logs = np.log(outputs)
+    return logs - logs.mean(-1, keepdims=True)
+
+
+def assert_as_grown(model):
+    for name in model.task_names:
+        grown = of_growable(model, name)
+        grown -= grown.mean(-1, keepdims=True)
+        np.testing.assert_allclose(logits(model, name), grown, atol=1e-5)
+
+
+def form_of(model, name):
+    """The plain network that a task goes through."""
+    with model._session.lock:
+        return model.cut(name, model.reading(name)).body
+
+
+def test_it_says_what_the_growable_network_does_whatever_changed():
+    model = new(loss_threshold=0.0, split_threshold=0.0)
+    for i in range(3):
+        learn(model, i)
+        assert_as_grown(model)  # what is kept of a task is of before, for the next
+    learn(model, 0)  # again
+    assert_as_grown(model)
+    model.remove_task("t1")
+    assert_as_grown(model)
+    before = small.predictions(model)
+    with pytest.raises(RuntimeError, match="no more"):
+        learn(model, 1, callbacks=[Fails()])
+    small.assert_same(small.predictions(model), before)
+
+
+class Fails(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise RuntimeError("no more")
+
+
+def test_loaded_weights_are_those_that_are_used(tmp_path):
+    model, other = learned(), new()
+    model.save_weights(tmp_path / "a.weights.h5")
+    expected = small.predictions(model)
+    learn(model, 0)
+    changed = small.predictions(model)
+    assert not np.array_equal(changed["t0"], expected["t0"])
+    model.load_weights(tmp_path / "a.weights.h5")
+    small.assert_same(small.predictions(model), expected)
+    other.build(small.X.shape)
+    other.load_weights(tmp_path / "a.weights.h5")
+    small.assert_same(small.predictions(other), expected)
+
+
+def test_who_learns_sees_what_grows_and_others_what_was_there():
+    model = learned(1)
+    before, found = model.predict(small.X, task="t0"), {}
+
+    class Looks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            def ask():
+                found["other"] = model.predict(small.X, task="t0")
+
+            thread = threading.Thread(target=ask)
+            thread.start()
+            thread.join()
+            found["mine"] = model.predict(small.X, task="t1")
+
+        def on_train_end(self, logs=None):
+            found["last"] = model.predict(small.X, task="t1")
+
+    learn(model, 1, callbacks=[Looks()])
+    np.testing.assert_array_equal(found["other"], before)
+    now = model.predict(small.X, task="t1")
+    np.testing.assert_allclose(found["last"], now, atol=1e-6)
+
+
+def test_tasks_of_the_same_widths_go_through_the_same_network():
+    model = learned(3, expansion=None, split=False)
+    assert form_of(model, "t0") is form_of(model, "t1") is form_of(model, "t2")
+    assert_as_grown(model)
+    grown = learned(loss_threshold=0.0)
+    assert form_of(grown, "t0") is not form_of(grown, "t1")
+
+
+def test_what_stands_for_several_layers_is_made_for_each_task():
+    x = keras.Input((4, 4, 2))
+    y = layers.Conv2D(6, 3, padding="same", name="conv")(x)
+    y = layers.GroupNormalization(3, name="norm")(y)
+    y = layers.GlobalAveragePooling2D()(layers.ReLU()(y))
+    model = kl.DEN(keras.Model(x, y), growth=2, bucket=4, loss_threshold=0.0)
+    model.compile(keras.optimizers.Adam(0.01))
+    images = np.random.default_rng(0).normal(size=(24, 4, 4, 2)).astype("float32")
+    for name in "ab":
+        task = kl.Task(name, train=(images, np.arange(24) % 2))
+        model.fit(task, epochs=1, batch_size=12, verbose=0)
+        for known in model.task_names:
+            grown = of_growable(model, known, images)
+            grown -= grown.mean(-1, keepdims=True)
+            found = logits(model, known, images)
+            np.testing.assert_allclose(found, grown, atol=1e-5)
+
+
+def test_no_more_is_kept_than_there_is_room_for(monkeypatch):
+    model = learned(3)
+    expected = small.predictions(model)
+    monkeypatch.setattr(cut, "ROOM", 1)
+    model.memory_changed()
+    for _ in range(2):
+        small.assert_same(small.predictions(model), expected)
+    assert len(model._cuts._kept) == 1

@@ -9,6 +9,7 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
   the variables' values: `run(values, *args)`.
 - `apply_gradients(optimizer, gradients, variables)`: an optimizer's step.
 - `snapshot(variables)`: their values, which stay what they are.
+- `marks(variables)`: what tells whether anybody has assigned them since.
 - `placed(array)`: it as a tensor, without a copy where that can be.
 - `check_devices()`: refuses devices in a use that is not carried.
 - `over_devices(batch)`: its rows over the devices of `keras.distribution`.
@@ -36,6 +37,7 @@ if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import compile_loop
     from keras_lifelong.backend.tensorflow import cond
     from keras_lifelong.backend.tensorflow import is_traced
+    from keras_lifelong.backend.tensorflow import marks
     from keras_lifelong.backend.tensorflow import on_accelerator
     from keras_lifelong.backend.tensorflow import over_devices
     from keras_lifelong.backend.tensorflow import placed
@@ -50,6 +52,7 @@ elif NAME == "jax":
     from keras_lifelong.backend.jax import compile_loop
     from keras_lifelong.backend.jax import cond
     from keras_lifelong.backend.jax import is_traced
+    from keras_lifelong.backend.jax import marks
     from keras_lifelong.backend.jax import on_accelerator
     from keras_lifelong.backend.jax import over_devices
     from keras_lifelong.backend.jax import placed
@@ -64,6 +67,7 @@ elif NAME == "torch":
     from keras_lifelong.backend.torch import compile_loop
     from keras_lifelong.backend.torch import cond
     from keras_lifelong.backend.torch import is_traced
+    from keras_lifelong.backend.torch import marks
     from keras_lifelong.backend.torch import on_accelerator
     from keras_lifelong.backend.torch import over_devices
     from keras_lifelong.backend.torch import placed
@@ -104,6 +108,7 @@ __all__ = [
     "compile_loop",
     "cond",
     "is_traced",
+    "marks",
     "on_accelerator",
     "over_devices",
     "placed",

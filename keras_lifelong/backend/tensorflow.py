@@ -1,5 +1,6 @@
 """The TensorFlow seam: variables are updated in place inside a `tf.function`."""
 
+import ctypes
 import functools
 import threading
 
@@ -156,6 +157,30 @@ def snapshot(variables):
     """The values of variables as tensors that nothing changes any more."""
     with tf.init_scope():  # not what a function that is being traced will read one day
         return [variable.value.value() for variable in variables]
+
+
+def marks(variables):
+    """What tells whether variables were assigned.
+
+    Returns:
+        A tuple, which is equal to that of another time if nobody has assigned any of
+        them in between; and what is to be kept for as long as it is to be compared:
+        memory that is in use is not used for another value.
+    """
+    kept = snapshot(variables)
+    return tuple(map(_address, kept)), kept
+
+
+def _address(tensor):
+    """Where the values of a tensor lie, on whatever device."""
+    capsule = tf.experimental.dlpack.to_dlpack(tensor)
+    content = _POINTER_OF(capsule, b"dltensor")  # of which the first field is data
+    return ctypes.cast(content, ctypes.POINTER(ctypes.c_void_p))[0]
+
+
+_POINTER_OF = ctypes.pythonapi.PyCapsule_GetPointer
+_POINTER_OF.restype = ctypes.c_void_p
+_POINTER_OF.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 
 def check_devices():

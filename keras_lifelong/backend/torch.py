@@ -130,6 +130,12 @@ def snapshot(variables):
     return [variable.value.detach().clone() for variable in variables]
 
 
+def marks(variables):
+    """See the TensorFlow seam; PyTorch counts what is done to a tensor in place."""
+    kept = [variable.value for variable in variables]
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in kept), kept
+
+
 def check_devices():
     """See the TensorFlow seam."""
     distribution = keras.distribution.distribution()

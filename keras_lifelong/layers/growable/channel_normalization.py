@@ -185,7 +185,8 @@ class UnevenGroups:
     def __init__(self, of: GrowableGroupNormalization, sizes: list[int]):
         self.name, self.sizes = of.name, sizes
         self.norms = [
-            of.plain_layer(1, name=f"{of.name}_{i}") for i in range(len(sizes))
+            of.plain_layer(1, name=f"{of.name}_{i}", dtype=of.dtype_policy)
+            for i in range(len(sizes))
         ]
         self.join = keras.layers.Concatenate(name=of.name)
 

@@ -45,9 +45,13 @@ class CutTasks:
 
         Args:
             name: of the task.
-            version: of the model: what was kept of another is made anew.
+            version: of what the model keeps by task: what was kept of another is made
+                anew, and what was of other weights than now stand in the network.
             reading: through the growable network.
         """
+        pairs = zip(reading.variables, reading.values, strict=True)
+        marks, held = backend.marks([v for v, value in pairs if value is None])
+        version = version, marks
         with self._lock:
             if name in self._kept and self._kept[name][0] == version:
                 self._kept.move_to_end(name)
@@ -63,8 +67,9 @@ class CutTasks:
         cut = Reading(network, variables, found, head)
         size = sum(int(v.nbytes) for v in [*values.values(), *head])
         with self._lock:
-            self._kept[name] = (version, cut, size)
-            self._kept.move_to_end(name)
+            for other in [n for n, kept in self._kept.items() if kept[0] != version]:
+                del self._kept[other]  # it holds weights that are no more
+            self._kept[name] = (version, cut, size, held)
             while len(self._kept) > 1 and self._size() > ROOM:
                 self._forget(self._kept.popitem(last=False)[0])
         return cut
@@ -75,7 +80,7 @@ class CutTasks:
             self._kept.clear()
 
     def _size(self) -> int:
-        return sum(size for *_, size in self._kept.values())
+        return sum(size for _, _, size, _ in self._kept.values())
 
     def _filled(self, layers) -> tuple[keras.Model, dict[int, Any]]:
         """A plain network, and by id of its variables what they are to be.

@@ -73,7 +73,13 @@ def plain_layers(
             found[step.path] = type(layer).from_config(layer.get_config()), values
         else:
             found[step.path] = layer, []
+    policies = {
+        step.path: getattr(step.layer, "dtype_policy", None) for step in network.steps
+    }
     for path, (layer, _) in found.items():
-        if isinstance(layer, keras.layers.Layer) and "/" in path:
+        if not isinstance(layer, keras.layers.Layer):
+            continue
+        layer.dtype_policy = policies[path]
+        if "/" in path:
             layer.name = path.replace("/", "_")  # those of opened models may be alike
     return found

@@ -79,6 +79,31 @@ class Fails(keras.callbacks.Callback):
         raise RuntimeError("no more")
 
 
+def test_weights_that_somebody_sets_are_those_that_are_used():
+    model = learned()
+    assert_as_grown(model)
+    before = small.predictions(model)
+    weights = model.network.get_weights()
+    model.network.set_weights([-2.0 * w if w.dtype.kind == "f" else w for w in weights])
+    assert_as_grown(model)
+    assert not np.allclose(model.predict(small.X, task="t0"), before["t0"])
+    model.network.set_weights(weights)
+    small.assert_same(small.predictions(model), before)
+
+
+def test_it_computes_in_the_precision_that_the_network_was_built_in():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = learned(1)
+        said = model.predict(small.X, task="t0")
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    model.memory_changed()
+    np.testing.assert_array_equal(model.predict(small.X, task="t0"), said)
+    plain = model.task_model("t0").predict(small.X, verbose=0)
+    np.testing.assert_allclose(plain, said, atol=1e-6)
+
+
 def test_loaded_weights_are_those_that_are_used(tmp_path):
     model, other = learned(), new()
     model.save_weights(tmp_path / "a.weights.h5")

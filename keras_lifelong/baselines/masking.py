@@ -124,6 +124,9 @@ class Masking(LifelongModel):
     def release(self, name):
         super().release(name)
         self._products.forget(name)
+        if not any(mask.any() for mask in self.used(without=name)):
+            for i in range(self.kernel_count):  # the next task is a first one
+                self.memory.shared.pop(("weights", i), None)
 
     def _overlap(self, name, other, index) -> bool:
         mine, theirs = self.mask(name, index), self.mask(other, index)

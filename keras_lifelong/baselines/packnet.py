@@ -93,10 +93,8 @@ class PackNet(Masking):
     def release(self, name):
         """Weights that no other task uses are free again, and 0."""
         super().release(name)
-        used = self.used(without=name)
-        for i, others in enumerate(used):
-            key = ("weights", i)
-            if key in self.memory and any(mask.any() for mask in used):
-                self.memory[key] = np.where(others, self.memory[key], 0)
-            elif key in self.memory:  # the next task is a first one
-                del self.memory[key]
+        for i, others in enumerate(self.used(without=name)):
+            if ("weights", i) in self.memory:
+                self.memory["weights", i] = np.where(
+                    others, self.memory["weights", i], 0
+                )

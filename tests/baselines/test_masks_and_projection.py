@@ -124,6 +124,18 @@ def test_packnet_frees_what_only_a_removed_task_used():
         assert not model.memory["weights", i][~mask].any()
 
 
+@pytest.mark.parametrize("method", ["PackNet", "WSN", "SupSup"])
+def test_nothing_is_left_of_the_only_task(method):
+    model, fresh = new(method), new(method)
+    fit(model, "a", 0)
+    model.remove_task("a")
+    assert not model.memory.shared and not model.network_params()
+    for each in (model, fresh):
+        fit(each, "b", 1)
+    same = model.predict(X, task="b"), fresh.predict(X, task="b")
+    np.testing.assert_array_equal(*same)
+
+
 def test_weights_of_supsup_are_drawn_once():
     model = new("SupSup")
     fit(model, "a", 0)

@@ -79,10 +79,10 @@ def comes_back(tmp_path, assert_same):
 
 
 @pytest.fixture
-def learned_scores(eager):
+def learned_scores():
     """What a small network has of each task's test data as it learned them in turn."""
 
-    def learn(stream, epochs, metric="accuracy"):
+    def learn(stream, epochs, metric="accuracy", rate=0.01):
         import keras
 
         import keras_lifelong as kl
@@ -91,7 +91,7 @@ def learned_scores(eager):
         layers = [keras.Input(stream.input_shape), keras.layers.Flatten()]
         layers += [keras.layers.Dense(16, activation="relu")]
         model = kl.Finetune(keras.Sequential(layers))
-        model.compile(optimizer=keras.optimizers.Adam(0.01), metrics=[metric])
+        model.compile(optimizer=keras.optimizers.Adam(rate), metrics=[metric])
         result = model.fit_stream(stream, epochs=epochs, batch_size=64, verbose=0)
         return np.diag(result.matrices[metric])
 

@@ -154,7 +154,7 @@ def test_a_few_of_a_hundred(data):
 def test_each_task_is_standardised_by_its_own_training_data(data):
     stream = streams.get("ctrl_minus", standardize=True)
     means = []
-    for index in (0, 2):
+    for index in (2, 4):
         x = stream[index].train[0]
         np.testing.assert_allclose(x.mean((0, 1, 2), "f8"), 0, atol=1e-4)
         np.testing.assert_allclose(x.std((0, 1, 2), dtype="f8"), 1, atol=1e-4)

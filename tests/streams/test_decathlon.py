@@ -104,7 +104,7 @@ def test_it_is_learned(domains, learned_scores):
     stream = streams.get(
         "visual_decathlon", domains=["daimlerpedcls"], image_size=4, standardize=True
     )
-    assert learned_scores(stream, epochs=20).min() == 1
+    assert learned_scores(stream, epochs=10).min() == 1
 
 
 def test_reading_through_tfds():

@@ -121,7 +121,7 @@ def test_it_is_learned(folder, learned_scores):
         image_size=2,
         class_order=order,
     )
-    assert learned_scores(stream, epochs=20).min() > 0.9
+    assert learned_scores(stream, epochs=15).min() > 0.9
 
 
 def test_what_is_missing_is_said(folder, tmp_path):

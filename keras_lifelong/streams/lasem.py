@@ -148,11 +148,12 @@ def stl10_noisy15(
     head: str = "per_task",
     data_dir: str | None = None,
 ) -> TaskStream:
-    """STL-10 in fifteen five-way tasks, noisy and recoloured as in `stl10_noisy`.
+    """STL-10 in fifteen five-way tasks, each with noise and an order of colours.
 
     The stream on which groups of layers are searched together. A tenth of the training
     images is used, half of it for validation: a task has 125 images to train and 125
-    for validation, drawn for each task anew, and 4,000 for testing.
+    for validation, drawn for each task anew, and 4,000 for testing, all as noisy as in
+    `stl10_noisy`.
 
     A class may be in any number of tasks: there is no order of classes.
 

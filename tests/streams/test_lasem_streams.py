@@ -170,7 +170,7 @@ def test_fifteen_five_way_tasks(fake_stl10):
     assert len(set(groups)) == 2
 
 
-def test_the_authors_tasks_in_another_order(fake_data, assert_same):
+def test_the_authors_tasks_in_another_order(fake_data):
     order = [9, *range(9)]
     stream = streams.get("lasem_cifar100", task_order=order, num_tasks=2)
     plain = streams.get("lasem_cifar100")

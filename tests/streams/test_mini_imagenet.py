@@ -173,6 +173,9 @@ def test_what_is_missing_is_said(listed, tmp_path):
     fails(ValueError, "columns filename and label in val.csv.*no filename", listed)
     (listed / "val.csv").write_text("filename,label\na.jpg,n1\n")
     fails(ValueError, "`path` must have 16 classes.*val.csv. Received: 1", listed)
+    rows = [f"{named('val', c, 0)},n{63 + c}\n" for c in range(16)]
+    (listed / "val.csv").write_text("filename,label\n" + "".join(rows))
+    fails(ValueError, "each class of mini-ImageNet in one part only.*: 99", listed)
     rows = [f"{named('val', c, 0)},n{64 + c}\n" for c in range(16)]
     (listed / "val.csv").write_text("filename,label\n" + "".join(rows))
     Image.new("RGB", (2, 2)).save(listed / "images" / named("val", 0, 0))

@@ -40,7 +40,8 @@ def awa(
     (label 1) from the others (0), and all tasks see the same images: 30 of each animal
     for training, 30 for validation and 30 for testing. That is DEN's protocol,
     AWA-Class. Its paper has DeCAF features of the first version of the data set, whose
-    images may no longer be passed on; the second version has features of ResNet-101.
+    images may no longer be passed on; the second version has features of ResNet-101. At
+    their full size the first access to a task takes half a minute, the others none.
 
     Each task has all classes, so there is an order of tasks, but none of classes.
 

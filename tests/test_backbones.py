@@ -198,6 +198,14 @@ def test_a_bidirectional_layer_may_not_hide_code():
             2048,
             [128, 16],
         ),
+        (
+            "lasem_stl10_nine",
+            96,
+            [(32, 3)] * 3 + [(64, 3)] * 3 + [(128, 3)] * 3,
+            [3, 3, 3],
+            2048,
+            [128, 16],
+        ),
     ],
 )
 def test_lasem_nets_are_the_papers(name, side, convolutions, pools, flat, units):

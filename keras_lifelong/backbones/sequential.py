@@ -229,3 +229,10 @@ def lasem_stl10(
     check_sizes("units", units, empty=True)
     pairs = [[(filters, 3, 0), (filters, 3, 3)] for filters in (32, 64, 128)]
     return _lasem(input_shape, "lasem_stl10", sum(pairs, []), units)
+
+
+@register("lasem_stl10_nine")
+def lasem_stl10_nine(input_shape: Shape) -> keras.Sequential:
+    """LASEM's nine-layer net for STL-10, three groups of three (appendix E)."""
+    triples = [[(n, 3, 0), (n, 3, 0), (n, 3, 3)] for n in (32, 64, 128)]
+    return _lasem(input_shape, "lasem_stl10_nine", sum(triples, []), [128, 16])

@@ -6,12 +6,18 @@
 ['task_0', 'task_1']
 """
 
-from keras_lifelong.streams import cifar as _cifar  # noqa: F401  (registers streams)
+from keras_lifelong.streams import awa as _awa  # noqa: F401  (registers streams)
+from keras_lifelong.streams import cifar as _cifar  # noqa: F401
 from keras_lifelong.streams import ctrl as _ctrl  # noqa: F401
+from keras_lifelong.streams import decathlon as _decathlon  # noqa: F401
 from keras_lifelong.streams import digits as _digits  # noqa: F401
+from keras_lifelong.streams import fceleba as _fceleba  # noqa: F401
+from keras_lifelong.streams import five_datasets as _five_datasets  # noqa: F401
 from keras_lifelong.streams import lasem as _lasem  # noqa: F401
+from keras_lifelong.streams import mini_imagenet as _mini_imagenet  # noqa: F401
 from keras_lifelong.streams import mnist as _mnist  # noqa: F401
 from keras_lifelong.streams import office_home as _office_home  # noqa: F401
+from keras_lifelong.streams import tiny_imagenet as _tiny_imagenet  # noqa: F401
 from keras_lifelong.streams.checking import check_split
 from keras_lifelong.streams.npz import export_npz
 from keras_lifelong.streams.stream import TaskStream

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong.streams.sampling import check_seed
+from keras_lifelong.streams.sampling import hold_out
 from keras_lifelong.streams.sampling import subset
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.task import Task
@@ -69,9 +71,14 @@ def array_stream(
         mean, std = x.mean(axes, dtype="float64"), x.std(axes, dtype="float64")
         return mean.astype("float32"), np.where(std > 0, std, 1).astype("float32")
 
-    @functools.cache
-    def statistics(index):
-        return statistics_of(prepare(index, "train")[0])
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def statistics(index, split, x):
+        """Of the task's training data, which are read for them once at most."""
+        if index not in found:
+            train = x if split == "train" else prepare(index, "train")[0]
+            found[index] = statistics_of(train)
+        return found[index]
 
     def split_of(index, split):
         x, y = prepare(index, split)
@@ -80,7 +87,7 @@ def array_stream(
                 raise ValueError(
                     f"`standardize` needs real-valued inputs. Received: {x.dtype}"
                 )
-            mean, std = statistics_of(x) if by_split else statistics(index)
+            mean, std = statistics_of(x) if by_split else statistics(index, split, x)
             x = (x - mean) / std
         return x, y
 
@@ -129,15 +136,65 @@ def class_tasks(
 
     def read(index, split):
         x, y = base()[split]
-        group = np.asarray(classes[index])
-        rows = np.flatnonzero(np.isin(y, group))
-        order = np.argsort(group)
-        labels = order[np.searchsorted(group, y[rows], sorter=order)]
+        rows, labels = rows_of_classes(y, classes[index])
         if one_vs_rest:
-            labels = np.eye(len(group), dtype="float32")[labels]
+            labels = np.eye(len(classes[index]), dtype="float32")[labels]
         return x[rows], labels
 
     return array_stream(read, specs, num_tasks=num_tasks, **common)
+
+
+def rows_of_classes(
+    y: np.ndarray, classes: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of some classes, ascending, and their labels in a task of these.
+
+    >>> rows, labels = rows_of_classes(np.array([7, 5, 1, 7]), [7, 1])
+    >>> rows.tolist(), labels.tolist()
+    ([0, 2, 3], [0, 1, 0])
+    """
+    group = np.asarray(classes)
+    rows = np.flatnonzero(np.isin(y, group))
+    order = np.argsort(group)
+    return rows, order[np.searchsorted(group, y[rows], sorter=order)]
+
+
+def whole_tasks(
+    load: Callable[[str, str], tuple[np.ndarray, np.ndarray]],
+    names: Sequence[str],
+    spec: TaskSpec | Sequence[TaskSpec],
+    validation: float,
+    *,
+    seed: int,
+    **common: Any,
+) -> TaskStream:
+    """A stream that has a whole data set for each task.
+
+    Test data are kept once they were read, of training data those of one task.
+
+    Args:
+        load: `load(name, split) -> (x, y)` with split "train" or "test".
+        names: of the tasks.
+        spec: of every task, or one for each.
+        validation: the part of the training data to hold out.
+        seed: of the hold-out and of `train_per_task`.
+        **common: `train_per_task`, `standardize` as in `array_stream`.
+    """
+    tested = functools.cache(lambda name: load(name, "test"))
+
+    @functools.lru_cache(maxsize=1)
+    def trained(name):
+        x, y = load(name, "train")
+        kept, held = hold_out(y, validation, seed)
+        return {"train": (x[kept], y[kept]), "validation": (x[held], y[held])}
+
+    def read(index, split):
+        name = names[index]
+        return tested(name) if split == "test" else trained(name)[split]
+
+    return array_stream(
+        read, spec, num_tasks=len(names), names=names, seed=seed, **common
+    )
 
 
 def scaled(x: np.ndarray) -> np.ndarray:
@@ -165,8 +222,7 @@ def check_count(name: str, value: int | None, most: int | None = None) -> int:
 def _checked_counts(num_tasks, train_per_task, seed) -> list[int] | None:
     """`train_per_task` of each task."""
     check_count("num_tasks", num_tasks)
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"`seed` must be an integer of 0 or more. Received: {seed!r}")
+    check_seed("seed", seed)
     if train_per_task is None:
         return None
     if isinstance(train_per_task, Sequence):

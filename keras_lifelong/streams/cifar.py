@@ -11,6 +11,7 @@ from keras_lifelong.streams import tfds
 from keras_lifelong.streams.arrays import class_tasks
 from keras_lifelong.streams.grouping import ClassOrder
 from keras_lifelong.streams.grouping import groups
+from keras_lifelong.streams.grouping import in_order
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import register
 
@@ -136,14 +137,20 @@ def cifar100_superclass(
     standardize: bool = False,
     head: str = "per_task",
     data_dir: str | None = None,
+    task_order: ClassOrder = None,
 ) -> TaskStream:
     """CIFAR-100 by superclass: twenty tasks, each to tell five related classes apart.
 
     Superclasses come in alphabetical order, from aquatic mammals to vehicles 2. A tenth
     of the training images is for validation: a task has 2,250, 250 and 500.
 
+    A superclass is a task, so there are words for the order of tasks, but none for
+    their classes.
+
     Args:
         num_tasks: only the first so many tasks, 1 to 20.
+        task_order: the superclasses in the order that they come in, each once, or
+            "random": an order drawn by `seed`. None: 0, 1, ..., 19.
         train_per_task: only so many training images of each, or a number for each.
         seed: of validation images and of `train_per_task`.
         standardize: normalise each colour by the training data's mean and standard
@@ -157,10 +164,11 @@ def cifar100_superclass(
     task = streams.get("cifar100_superclass")[0]  # beaver, dolphin, otter, seal, whale
     ```
     """
+    order = in_order(20, task_order, seed, "task_order", "tasks")
     superclasses = [np.flatnonzero(np.equal(SUPERCLASS, i)).tolist() for i in range(20)]
     return class_tasks(
         functools.partial(tfds.load_splits, "cifar100", 0.1, seed, data_dir),
-        superclasses,
+        [superclasses[i] for i in order],
         SHAPE,
         num_tasks=num_tasks,
         head=head,

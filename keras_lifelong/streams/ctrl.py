@@ -1,7 +1,9 @@
 """The streams of CTrL (Veniat, Denoyer, Ranzato: ICLR 2021), as in PAR.
 
 Every stream puts one question to a method. Tasks are small, of images of 32x32 in three
-colours, and begin or end with one that has ten times the data.
+colours, and begin or end with one that has ten times the data. Which classes a task has
+is what the question is about and drawn by `task_seed`: there is no order of classes.
+PAR's program normalises each task by its own training data: `standardize`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 from keras_lifelong.streams import tfds
 from keras_lifelong.streams.arrays import array_stream
 from keras_lifelong.streams.arrays import check_count
+from keras_lifelong.streams.sampling import check_seed
 from keras_lifelong.streams.sampling import generator
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import register
@@ -67,6 +70,7 @@ def ctrl_stream(plans: Callable[[int], list[Plan]]) -> Callable[..., TaskStream]
         head: str = "per_task",
         data_dir: str | None = None,
     ) -> TaskStream:
+        check_seed("task_seed", task_seed)
         return _stream(
             plans(task_seed),
             num_tasks,

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from keras_lifelong.streams.sampling import check_seed
 from keras_lifelong.streams.sampling import generator
 
 ClassOrder = list[int] | Literal["random"] | None
@@ -45,7 +46,7 @@ def groups(
     [[0, 1, 2], [3, 4]]
     """
     sizes = _sizes(num_classes, classes_per_task, first_task)
-    order = _order(num_classes, class_order, seed)
+    order = in_order(num_classes, class_order, seed)
     ends = np.cumsum(sizes)
     return [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
@@ -90,15 +91,39 @@ def _is_count(n: Any) -> bool:
     return isinstance(n, int) and not isinstance(n, bool) and n >= 2
 
 
-def _order(num_classes, given, seed) -> list[int]:
+def in_order(
+    count: int,
+    given: ClassOrder,
+    seed: int,
+    argument: str = "class_order",
+    what: str = "classes",
+) -> list[int]:
+    """Numbers 0 ... count - 1 in the order that an argument says.
+
+    Args:
+        count: how many there are.
+        given: the numbers, each once; "random": an order drawn by `seed`. None: 0, 1,
+            ...
+        seed: integer of 0 or more.
+        argument: its name, for messages.
+        what: the numbers stand for; another thing is drawn in another order.
+
+    Raises:
+        ValueError: if `given` is none of these.
+
+    Example:
+
+    >>> in_order(3, [2, 0, 1], seed=0)
+    [2, 0, 1]
+    """
     if given is None:
-        return list(range(num_classes))
+        return list(range(count))
     if given == "random":
-        rng = generator(seed, "order of the classes")
-        return rng.permutation(num_classes).tolist()
-    if isinstance(given, str) or sorted(given) != list(range(num_classes)):
+        check_seed("seed", seed)
+        return generator(seed, f"order of the {what}").permutation(count).tolist()
+    if isinstance(given, str) or sorted(given) != list(range(count)):
         raise ValueError(
-            f"`class_order` must be 'random', or hold each of 0 ... {num_classes - 1} "
-            f"once. Received: {given!r}"
+            f"`{argument}` must be 'random', or hold each of 0 ... {count - 1} once. "
+            f"Received: {given!r}"
         )
     return list(given)

@@ -6,6 +6,7 @@ and deviation; Office-Home is left in [0, 1] and STL-10 in [-0.5, 0.5].
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -15,6 +16,9 @@ from keras_lifelong.streams.arrays import array_stream
 from keras_lifelong.streams.arrays import check_count
 from keras_lifelong.streams.arrays import class_tasks
 from keras_lifelong.streams.arrays import scaled
+from keras_lifelong.streams.grouping import ClassOrder
+from keras_lifelong.streams.grouping import in_order
+from keras_lifelong.streams.sampling import check_seed
 from keras_lifelong.streams.sampling import generator
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import register
@@ -44,14 +48,18 @@ def lasem_cifar100(
     standardize: bool = True,
     head: str = "per_task",
     data_dir: str | None = None,
+    task_order: ClassOrder = None,
 ) -> TaskStream:
     """CIFAR-100 with 4 % of its images: ten ten-way tasks of 170, 30 and 1,000 images.
 
     Each class has 17 images to train, 3 for validation (5.6 to 1) and its 100 test
-    images.
+    images. Which classes make a task is the authors' table, so there are words for the
+    order of tasks, but none for their classes.
 
     Args:
         num_tasks: only the first so many tasks, 1 to 10.
+        task_order: the tasks in another order, each of 0 ... 9 once, or "random": an
+            order drawn by `seed`. None: the authors'.
         train_per_task: only so many training images of each, or a number for each.
         seed: of the choice of images.
         standardize: normalise each colour of each split of a task by its own mean and
@@ -65,9 +73,10 @@ def lasem_cifar100(
     stream = streams.get("lasem_cifar100", num_tasks=3)
     ```
     """
+    order = in_order(len(CIFAR100_TASKS), task_order, seed, "task_order", "tasks")
     return class_tasks(
         functools.partial(_few_cifar100, seed, data_dir),
-        CIFAR100_TASKS,
+        [CIFAR100_TASKS[i] for i in order],
         (32, 32, 3),
         num_tasks=num_tasks,
         head=head,
@@ -96,6 +105,8 @@ def stl10_noisy(
     5 % of the range); and a permutation of the colours. It has 318 images to train and
     57 for validation, drawn for each task anew, and 2,400 for testing, all as noisy.
 
+    A class may be in any number of tasks: there is no order of classes.
+
     Args:
         num_tasks: only the first so many tasks, 1 to 20.
         train_per_task: only so many training images of each, or a number for each.
@@ -115,15 +126,94 @@ def stl10_noisy(
     stream = streams.get("stl10_noisy", num_tasks=5)
     ```
     """
-    if task_seed < 0:
-        raise ValueError(
-            f"`task_seed` must be an integer of 0 or more. Received: {task_seed!r}"
-        )
-    num_tasks = check_count("num_tasks", num_tasks, 20)
-    rng = generator(task_seed, "classes of stl10_noisy")
+    return _noisy(
+        STL10Tasks("stl10_noisy", 20, 3, 106, 19),
+        num_tasks,
+        seed,
+        task_seed,
+        data_dir,
+        head,
+        train_per_task=train_per_task,
+        standardize=standardize,
+    )
+
+
+@register("stl10_noisy15", source="STL-10, Coates et al. 2011; LASEM, appendix E")
+def stl10_noisy15(
+    num_tasks: int | None = None,
+    train_per_task: int | list[int] | None = None,
+    seed: int = 0,
+    task_seed: int = 0,
+    standardize: bool = False,
+    head: str = "per_task",
+    data_dir: str | None = None,
+) -> TaskStream:
+    """STL-10 in fifteen five-way tasks, each with noise and an order of colours.
+
+    The stream on which groups of layers are searched together. A tenth of the training
+    images is used, half of it for validation: a task has 125 images to train and 125
+    for validation, drawn for each task anew, and 4,000 for testing, all as noisy as in
+    `stl10_noisy`.
+
+    A class may be in any number of tasks: there is no order of classes.
+
+    Args:
+        num_tasks: only the first so many tasks, 1 to 15.
+        train_per_task: only so many training images of each, or a number for each.
+        seed: of the choice of images.
+        task_seed: of the tasks: classes, noise and orders of colours.
+        standardize: as in `stl10_noisy`.
+        head: "per_task" or "shared".
+        data_dir: where TFDS has `stl10`; None: `TFDS_DATA_DIR`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+
+    ```python
+    stream = streams.get("stl10_noisy15", num_tasks=5)
+    ```
+    """
+    return _noisy(
+        STL10Tasks("stl10_noisy15", 15, 5, 25, 25),
+        num_tasks,
+        seed,
+        task_seed,
+        data_dir,
+        head,
+        train_per_task=train_per_task,
+        standardize=standardize,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class STL10Tasks:
+    """Tasks of STL-10: how many, their classes, and images of each class.
+
+    Attributes:
+        name: of the stream, from which seeds are made.
+        number: of tasks.
+        classes: of each.
+        train: images of a class.
+        validation: others of it.
+    """
+
+    name: str
+    number: int
+    classes: int
+    train: int
+    validation: int
+
+
+def _noisy(plan, num_tasks, seed, task_seed, data_dir, head, **common):
+    """Tasks of STL-10 that differ in classes, noise and colours."""
+    check_seed("task_seed", task_seed)
+    num_tasks = check_count("num_tasks", num_tasks, plan.number)
+    rng = generator(task_seed, f"classes of {plan.name}")
     classes: list[list[int]] = []
-    while len(classes) < 20:
-        group = sorted(rng.choice(10, 3, replace=False).tolist())
+    while len(classes) < plan.number:
+        group = sorted(rng.choice(10, plan.classes, replace=False).tolist())
         if group not in classes:
             classes.append(group)
     base = functools.cache(lambda split: tfds.load("stl10", split, data_dir))
@@ -132,28 +222,28 @@ def stl10_noisy(
         x, y = base("test" if split == "test" else "train")
         rows = [np.flatnonzero(y == label) for label in classes[index]]
         if split != "test":
-            rng = generator(seed, "images of stl10_noisy", index)
-            rows = [_few(of_class, 106, 19, rng)[split] for of_class in rows]
-        labels = np.repeat(np.arange(3), [len(of_class) for of_class in rows])
+            rng = generator(seed, f"images of {plan.name}", index)
+            sizes = plan.train, plan.validation
+            rows = [_few(of_class, *sizes, rng)[split] for of_class in rows]
+        labels = np.repeat(np.arange(plan.classes), [len(found) for found in rows])
         x = scaled(x[np.concatenate(rows)])
-        rng = generator(task_seed, "noise of stl10_noisy", index)
+        rng = generator(task_seed, f"noise of {plan.name}", index)
         # Python's floats: NumPy's would make float64 of the noise.
         mean, deviation = (
             float(rng.choice(values)) for values in (NOISE_MEANS, NOISE_DEVIATIONS)
         )
         order = rng.permutation(3)
-        rng = generator(task_seed, f"{split} noise of stl10_noisy", index)
+        rng = generator(task_seed, f"{split} noise of {plan.name}", index)
         x += mean - 0.5 + deviation * rng.standard_normal(x.shape, "float32")
         return np.clip(x, -0.5, 0.5)[..., order], labels
 
     return array_stream(
         read,
-        TaskSpec(3, "categorical", (96, 96, 3), head),
+        TaskSpec(plan.classes, "categorical", (96, 96, 3), head),
         num_tasks=num_tasks,
-        train_per_task=train_per_task,
         seed=seed,
-        standardize=standardize,
         by_split=True,
+        **common,
     )
 
 

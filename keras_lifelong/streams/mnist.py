@@ -14,6 +14,7 @@ from keras_lifelong.streams.arrays import check_count
 from keras_lifelong.streams.arrays import class_tasks
 from keras_lifelong.streams.grouping import ClassOrder
 from keras_lifelong.streams.grouping import groups
+from keras_lifelong.streams.grouping import in_order
 from keras_lifelong.streams.rotation import rotate
 from keras_lifelong.streams.sampling import generator
 from keras_lifelong.streams.sampling import subset
@@ -86,6 +87,8 @@ def permuted_mnist(
     55,000 images for training, 5,000 for validation, 10,000 for testing, the same in
     all tasks but for the order of their pixels.
 
+    Each task has all digits: there is no order of classes.
+
     Args:
         num_tasks: 1 or more; tasks cost nothing until they are read.
         permute_first: whether task 0 is permuted too.
@@ -131,6 +134,9 @@ def rotated_mnist(
 
     55,000 images for training, 5,000 for validation, 10,000 for testing, the same in
     all tasks, rotated about their centre with bilinear interpolation.
+
+    Each task has all digits: there is no order of classes, and `angles` says that of
+    tasks.
 
     Args:
         num_tasks: 1 or more; None: as many as there are angles, or 10.
@@ -183,6 +189,7 @@ def mnist_variation(
     standardize: bool = False,
     head: str = "per_task",
     data_dir: str | None = None,
+    task_order: ClassOrder = None,
 ) -> TaskStream:
     """Rotated MNIST digits on noise: is it this digit? Ten one-versus-rest tasks.
 
@@ -195,10 +202,14 @@ def mnist_variation(
 
     The images are made once, at the first access to any task, and kept as uint8.
 
+    Each task has all digits, so there is an order of tasks, but none of classes.
+
     Args:
         num_tasks: only the first so many digits, 1 to 10.
         noise: the background's brightest, in [0, 1].
         images_per_class: for training, validation and testing.
+        task_order: the digits in the order that tasks take them, each once, or
+            "random": an order drawn by `seed`. None: 0, 1, ..., 9.
         train_per_task: only so many training images, the same in all tasks, the digits
             in equal parts.
         seed: of the choice of images, angles and backgrounds.
@@ -226,6 +237,8 @@ def mnist_variation(
     if train_per_task is not None:
         check_count("train_per_task", train_per_task)
 
+    order = in_order(10, task_order, seed, "task_order", "tasks")
+
     @functools.cache
     def base():
         parts = [tfds.load("mnist", split, data_dir) for split in ("train", "test")]
@@ -242,7 +255,7 @@ def mnist_variation(
 
     def read(index, split):
         x, y = base()[split]
-        return x, (y == index).astype("int32")
+        return x, (y == order[index]).astype("int32")
 
     return array_stream(
         read,

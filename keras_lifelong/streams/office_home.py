@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from keras_lifelong.streams.arrays import SPLITS
-from keras_lifelong.streams.arrays import array_stream
-from keras_lifelong.streams.arrays import check_count
+from keras_lifelong.streams.image_files import ImageFolder
+from keras_lifelong.streams.image_files import image_stream
+from keras_lifelong.streams.image_files import part_of
 from keras_lifelong.streams.sampling import generator
 from keras_lifelong.streams.stream import TaskStream
 from keras_lifelong.streams.stream import register
-from keras_lifelong.streams.task import TaskSpec
 
 # Five groups of classes by their place in alphabetical order, first as pictures of
 # products, then as photographs.
@@ -26,7 +23,6 @@ GROUPS = (
 DOMAINS = (("Product",), ("Real World", "RealWorld"))
 CLASSES, PARTS = 65, (0.6, 0.1, 0.3)
 SITE = "hemanthdv.org/officeHomeDataset.html"
-ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 @register("office_home", source="Venkateswara et al. 2017; as in LASEM, section 5")
@@ -45,7 +41,8 @@ def office_home(
     classes are the authors', who number folders alphabetically whatever their case
     (`Trash_Can` before `TV`). Of each class 0.6 of the images are for training, 0.1 for
     validation and 0.3 for testing, all rounded down. A task's images, RGB in [0, 1]
-    unless standardised, are read when the task is.
+    unless standardised, are read when the task is. Which classes make a task is the
+    authors' table: there is no order of classes.
 
     Args:
         path: the folder of the data set, with folders `Product` and `Real World` (or
@@ -70,30 +67,27 @@ def office_home(
     stream = streams.get("office_home", path="data/OfficeHomeDataset_10072016")
     ```
     """
-    check_count("image_size", image_size)
-    num_tasks = check_count("num_tasks", num_tasks, 2 * len(GROUPS))
-    folders = [_domain(Path(path), names) for names in DOMAINS]
-    product, real = ({folder.name for folder in domain} for domain in folders)
-    if product != real:
+    folder = ImageFolder(path, "Office-Home", SITE)
+    product, real = (_domain(folder, names) for names in DOMAINS)
+    differing = {place.name for place in product} ^ {place.name for place in real}
+    if differing:
         raise ValueError(
             "`path` must have the same classes in both domains. Received: "
-            f"{sorted(product ^ real)} in only one of them, in {str(path)!r}"
+            f"{sorted(differing)} in only one of them, in {str(path)!r}"
         )
+    places = product + real
 
-    def read(index, split):
-        domain, group = divmod(index, len(GROUPS))
-        images, labels = [], []
-        for label, place in enumerate(GROUPS[group]):
-            folder = folders[domain][place]
-            files = _files(folder, split, generator(seed, f"files of {folder.name}"))
-            images += [_image(file, image_size) for file in files]
-            labels += [label] * len(files)
-        return np.stack(images), np.array(labels, "int32")
+    def files(c, split):
+        rng = generator(seed, f"files of {places[c].name}")
+        return part_of(folder.images(places[c], least=10), split, PARTS, rng)
 
-    return array_stream(
-        read,
-        TaskSpec(len(GROUPS[0]), "categorical", (image_size, image_size, 3), head),
+    return image_stream(
+        folder,
+        files,
+        [[first + c for c in group] for first in (0, CLASSES) for group in GROUPS],
+        image_size,
         num_tasks=num_tasks,
+        head=head,
         train_per_task=train_per_task,
         seed=seed,
         standardize=standardize,
@@ -101,48 +95,7 @@ def office_home(
     )
 
 
-def _domain(root: Path, names: tuple[str, ...]) -> list[Path]:
+def _domain(folder: ImageFolder, names: tuple[str, ...]) -> list[Path]:
     """The folders of a domain's classes in alphabetical order, case aside."""
-    found = next((root / name for name in names if (root / name).is_dir()), None)
-    if found is None:
-        lack = f"has no folder {' or '.join(map(repr, names))}"
-        raise FileNotFoundError(
-            f"`path` {lack if root.is_dir() else 'is no folder'}; it must be that of "
-            f"Office-Home, to be had from {SITE}. Received: {str(root)!r}"
-        )
-    folders = [folder for folder in found.iterdir() if folder.is_dir()]
-    if len(folders) != CLASSES:
-        raise ValueError(
-            f"`path` must have {CLASSES} folders in each domain, one for each class of "
-            f"Office-Home ({SITE}). Received: {len(folders)} in {str(found)!r}"
-        )
-    return sorted(folders, key=lambda folder: folder.name.lower())
-
-
-def _files(folder: Path, split: str, rng: np.random.Generator) -> list[Path]:
-    """The files of a class that belong to a split."""
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS)
-    if len(files) < 10:
-        raise ValueError(
-            f"`path` must have 10 images or more of each class ({', '.join(ENDINGS)}), "
-            f"to be divided. Received: {len(files)} in {str(folder)!r}"
-        )
-    ends = np.cumsum([int(part * len(files)) for part in PARTS])
-    part = np.split(rng.permutation(len(files)), ends)[SPLITS.index(split)]
-    return [files[i] for i in sorted(part)]
-
-
-def _image(file: Path, size: int) -> np.ndarray:
-    """An image as uint8 (size, size, 3)."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(image)
-    except (OSError, SyntaxError) as error:  # what Pillow raises for broken files
-        raise ValueError(
-            "`path` must have images that Pillow can read; get this one again from "
-            f"{SITE}. Received: {str(file)!r}, which cannot be read: {error}"
-        ) from error
+    places = folder.class_folders(folder.find(*names), CLASSES)
+    return sorted(places, key=lambda place: place.name.lower())

@@ -16,6 +16,14 @@ def generator(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), index])
 
 
+def check_seed(name: str, value: int) -> None:
+    """ValueError unless an argument is an integer of 0 or more."""
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(
+            f"`{name}` must be an integer of 0 or more. Received: {value!r}"
+        )
+
+
 def hold_out(
     classes: np.ndarray, amount: float | int, seed: int, purpose: str = "validation"
 ) -> tuple[np.ndarray, np.ndarray]:

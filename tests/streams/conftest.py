@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_lifelong import streams
 from keras_lifelong.streams import tfds
 
 
@@ -14,6 +15,8 @@ class FakeData:
     sizes = {"train": 6000, "test": 500}
     shapes = {"mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10)}
     shapes["cifar100"] = ((32, 32, 3), 100)
+    shapes["svhn_cropped"] = ((32, 32, 3), 10)
+    shapes["fashion_mnist"] = ((28, 28, 1), 10)
 
     def __init__(self):
         self.calls = []
@@ -61,3 +64,35 @@ def assert_same():
                     assert array.tobytes() == again.tobytes()
 
     return check
+
+
+@pytest.fixture
+def comes_back(tmp_path, assert_same):
+    """Checks that a stream is the same after it was exported."""
+
+    def check(stream):
+        path = tmp_path / "exported.npz"
+        streams.export_npz(stream, path)
+        assert_same(stream, streams.get("npz", path=str(path)))
+
+    return check
+
+
+@pytest.fixture
+def learned_scores():
+    """What a small network has of each task's test data as it learned them in turn."""
+
+    def learn(stream, epochs, metric="accuracy", rate=0.01):
+        import keras
+
+        import keras_lifelong as kl
+
+        keras.utils.set_random_seed(0)
+        layers = [keras.Input(stream.input_shape), keras.layers.Flatten()]
+        layers += [keras.layers.Dense(16, activation="relu")]
+        model = kl.Finetune(keras.Sequential(layers))
+        model.compile(optimizer=keras.optimizers.Adam(rate), metrics=[metric])
+        result = model.fit_stream(stream, epochs=epochs, batch_size=64, verbose=0)
+        return np.diag(result.matrices[metric])
+
+    return learn

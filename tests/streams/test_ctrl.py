@@ -151,6 +151,17 @@ def test_a_few_of_a_hundred(data):
         assert len(task.validation[1]) == 5 * plan.sizes[1]
 
 
+def test_each_task_is_standardised_by_its_own_training_data(data):
+    stream = streams.get("ctrl_minus", standardize=True)
+    means = []
+    for index in (2, 4):
+        x = stream[index].train[0]
+        np.testing.assert_allclose(x.mean((0, 1, 2), "f8"), 0, atol=1e-4)
+        np.testing.assert_allclose(x.std((0, 1, 2), dtype="f8"), 1, atol=1e-4)
+        means.append(stream[index].validation[0].mean())
+    assert all(abs(mean) < 0.1 for mean in means)
+
+
 def test_validation_images_are_never_trained_on(monkeypatch):
     def load(name, split, data_dir):
         n = 10 * EACH[split]
@@ -189,7 +200,11 @@ def test_digits_are_resized(data):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"num_tasks": 7}, "`num_tasks`.*7"), ({"seed": -1}, "`seed`.*-1")],
+    [
+        ({"num_tasks": 7}, "`num_tasks`.*7"),
+        ({"seed": -1}, "`seed`.*-1"),
+        ({"task_seed": -1}, "`task_seed` must be an integer of 0 or more.*-1"),
+    ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):

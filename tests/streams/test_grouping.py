@@ -62,3 +62,25 @@ def test_a_number_of_images_for_each_task():
         streams.get("digits", train_per_task=[3, 4])
     with pytest.raises(ValueError, match=r"`train_per_task`.*0"):
         streams.get("digits", num_tasks=2, train_per_task=[3, 0])
+
+
+def test_tasks_in_another_order(fake_data):
+    order = [19, 0, *range(1, 19)]
+    stream, plain = (
+        streams.get("cifar100_superclass", task_order=given) for given in (order, None)
+    )
+    for index in (0, 1, 5):
+        (x, y), (expected, labels) = stream[index].test, plain[order[index]].test
+        np.testing.assert_array_equal(x, expected)
+        np.testing.assert_array_equal(y, labels)
+    few = {"images_per_class": [20, 5, 10], "num_tasks": 2}
+    stream, plain = (
+        streams.get("mnist_variation", task_order=given, **few)
+        for given in ([1, 0, *range(2, 10)], None)
+    )
+    np.testing.assert_array_equal(stream[0].test[1], plain[1].test[1])
+    assert stream[0].test[1].sum() == 10
+    with pytest.raises(ValueError, match=r"`task_order`.*0 ... 19 once.*\[0\]"):
+        streams.get("cifar100_superclass", task_order=[0])
+    with pytest.raises(ValueError, match="`seed` must be an integer of 0 or more.*-1"):
+        streams.get("digits", class_order="random", seed=-1)

@@ -1,4 +1,4 @@
-"""LASEM's streams: few images of each class, noise by task, a folder of images."""
+"""LASEM's streams: few images of each class, noise by task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 
 from keras_lifelong import streams
 from keras_lifelong.streams import lasem
-from keras_lifelong.streams import office_home as office_home_module
 from keras_lifelong.streams import tfds
 
 
@@ -149,6 +148,38 @@ def test_stl10_tasks_depend_on_their_own_seed(fake_stl10):
     assert groups[0] != groups[1]
 
 
+def test_fifteen_five_way_tasks(fake_stl10):
+    stream = streams.get("stl10_noisy15")
+    other = streams.get("stl10_noisy15", num_tasks=2, seed=1)
+    assert len(stream) == 15 and stream[0].spec.num_classes == 5
+    groups = []
+    for index in (0, 14):
+        task = stream[index]
+        (x, y), (held, held_y) = task.train, task.validation
+        assert x.shape == held.shape == (125, 96, 96, 3)
+        assert np.bincount(y).tolist() == np.bincount(held_y).tolist() == [25] * 5
+        _, _, classes, numbers = decoded(x)
+        assert not np.intersect1d(numbers, decoded(held)[3]).size
+        group = [int(classes[y == label][0]) for label in range(5)]
+        np.testing.assert_array_equal(np.take(group, y), classes)
+        groups.append(tuple(group))
+        if index == 0:  # another draw of images, the same task
+            again = decoded(other[0].train[0])
+            assert (again[2] == classes).all() and (again[3] != numbers).any()
+            assert len(task.test[1]) == 100  # every test image of its classes
+    assert len(set(groups)) == 2
+
+
+def test_the_authors_tasks_in_another_order(fake_data):
+    order = [9, *range(9)]
+    stream = streams.get("lasem_cifar100", task_order=order, num_tasks=2)
+    plain = streams.get("lasem_cifar100")
+    for task, index in zip(stream, (9, 0), strict=True):
+        np.testing.assert_array_equal(task.test[0], plain[index].test[0])
+    with pytest.raises(ValueError, match="`task_order`.*each of 0 ... 9 once.*9, 9"):
+        streams.get("lasem_cifar100", task_order=[9, 9])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -160,109 +191,3 @@ def test_stl10_tasks_depend_on_their_own_seed(fake_stl10):
 def test_stl10_noisy_says_what_is_wrong(arguments, words):
     with pytest.raises(ValueError, match=words):
         streams.get("stl10_noisy", **arguments)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two domains of 65 classes with ten tiny images each; the colour is the class."""
-    image = pytest.importorskip("PIL.Image")
-    root = tmp_path_factory.mktemp("office")
-    for d, domain in enumerate(("Product", "Real World")):
-        for c in range(65):
-            place = root / domain / f"{'aA'[c % 2]}{c:02d}"
-            place.mkdir(parents=True)
-            for i in range(10):
-                colour = (3 * c, 200 * d, 20 * i)
-                image.new("RGB", (6 + d, 5), colour).save(place / f"{i}.png")
-    return root
-
-
-def test_office_home(folder):
-    stream = streams.get(
-        "office_home", path=str(folder), image_size=4, standardize=False
-    )
-    assert len(stream) == 10
-    for index in (1, 6):
-        task = stream[index]
-        assert task.spec.input_shape == (4, 4, 3) and task.spec.num_classes == 13
-        seen = set()
-        for (x, y), each in zip(
-            (task.train, task.validation, task.test), (6, 1, 3), strict=True
-        ):
-            assert np.bincount(y).tolist() == [each] * 13
-            pixels = np.rint(x[:, 0, 0] * 255).astype(int)
-            group = np.take(office_home_module.GROUPS[1], y)
-            np.testing.assert_array_equal(pixels[:, 0], 3 * group)
-            assert set(pixels[:, 1]) == {200 * (index > 4)}
-            numbers = {(c, n) for c, n in zip(group, pixels[:, 2], strict=True)}
-            assert not seen & numbers
-            seen |= numbers
-        assert len(seen) == 130
-
-
-def test_office_home_reads_a_task_when_it_is_asked_for(folder, monkeypatch):
-    read = []
-    monkeypatch.setattr(
-        office_home_module,
-        "_image",
-        lambda file, size: read.append(file) or np.zeros((size, size, 3), "uint8"),
-    )
-    stream = streams.get("office_home", path=str(folder), standardize=False)
-    task = stream[9]
-    assert not read
-    assert task.test[0].shape == (39, 128, 128, 3)
-    assert len(read) == 39
-
-
-def test_office_home_rounds_all_splits_down(tmp_path):
-    for i in range(19):
-        (tmp_path / f"{i}.jpg").touch()
-    splits = ("train", "validation", "test")
-    files = [
-        office_home_module._files(tmp_path, split, np.random.default_rng(0))
-        for split in splits
-    ]
-    assert [len(found) for found in files] == [11, 1, 5]
-    assert len(set().union(*files)) == 17
-
-
-def test_office_home_accepts_real_world_in_one_word(folder, tmp_path, assert_same):
-    (tmp_path / "Product").symlink_to(folder / "Product")
-    (tmp_path / "RealWorld").symlink_to(folder / "Real World")
-    one, two = (
-        streams.get("office_home", path=str(path), image_size=2)[5]
-        for path in (folder, tmp_path)
-    )
-    assert_same([one], [two])
-
-
-def test_images_are_resized_with_anti_aliasing(tmp_path):
-    image = pytest.importorskip("PIL.Image")
-    board = np.indices((64, 64)).sum(0) % 2 * 255
-    image.fromarray(board.astype("uint8")).save(tmp_path / "board.png")
-    x = office_home_module._image(tmp_path / "board.png", 8)
-    assert x.shape == (8, 8, 3) and x.dtype == "uint8"
-    np.testing.assert_allclose(x.astype(int), 127, atol=4)
-
-
-def test_office_home_says_what_is_wrong(tmp_path):
-    def fails(error, words):
-        with pytest.raises(error, match=words):
-            streams.get("office_home", path=str(tmp_path))[0].train  # noqa: B018
-
-    tmp_path = tmp_path / "office"
-    fails(FileNotFoundError, "`path` is no folder.*hemanthdv.org.*office'")
-    (tmp_path / "Product").mkdir(parents=True)
-    fails(ValueError, "`path` must have 65 folders.*hemanthdv.org.*Received: 0 in")
-    for c in range(65):
-        (tmp_path / "Product" / f"b{c}").mkdir()
-    fails(FileNotFoundError, "`path` has no folder 'Real World' or 'RealWorld'")
-    for c in range(1, 66):
-        (tmp_path / "RealWorld" / f"b{c}").mkdir(parents=True)
-    fails(ValueError, r"`path`.* the same classes.*\['b0', 'b65'\] in only one")
-    (tmp_path / "RealWorld" / "b65").rename(tmp_path / "RealWorld" / "b0")
-    fails(ValueError, "`path` must have 10 images or more.*Received: 0 in")
-    for place in (tmp_path / "Product").iterdir():
-        for i in range(10):
-            (place / f"{i}.jpg").write_bytes(b"no image")
-    fails(ValueError, r"`path`.*Pillow.*hemanthdv.org.*\.jpg', which cannot be read")

@@ -137,7 +137,7 @@ def test_common_arguments(name, fake_data):
         (
             "permuted_mnst",
             {},
-            "no stream 'permuted_mnst'. Did you mean 'permuted_mnist'.*Known: cifar",
+            "no stream 'permuted_mnst'. Did you mean 'permuted_mnist'.*Known: awa",
         ),
         ("digits", {"num_task": 2}, "`digits.num_task`.*Nearest: `digits.num_tasks`"),
         ("digits", {"num_tasks": "2"}, "`digits.num_tasks`.*integer.*'2'"),

@@ -1,5 +1,6 @@
 """The TensorFlow seam: variables are updated in place inside a `tf.function`."""
 
+import contextlib
 import ctypes
 import functools
 import threading
@@ -14,9 +15,41 @@ def on_accelerator() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextlib.contextmanager
+def _fewer_places():
+    """Within it small 1 x 1 convolutions with strides are such without, of fewer places.
+
+    That is the same, for whoever computes one meanwhile. Of less than 16 channels
+    TensorFlow 2.21 ends the process instead: on processors with AVX-512 the gradient by
+    the kernel (oneDNN's) writes outside its memory.
+    """
+    if on_accelerator():
+        yield
+        return
+    with _ONE_AT_A_TIME:
+        plain = tf.nn.convolution
+
+        def convolution(x, kernel, strides=1, *args, **kwargs):
+            is_last = kwargs.get("data_format") in (None, "NHWC")
+            of_one = tuple(kernel.shape[:-2]) == (1, 1) and kernel.shape[-2] < 16
+            if is_last and of_one:
+                high, wide = [strides] * 2 if isinstance(strides, int) else strides
+                x, strides = x[:, ::high, ::wide], 1
+            return plain(x, kernel, strides, *args, **kwargs)
+
+        tf.nn.convolution = convolution  # Keras looks it up there
+        try:
+            yield
+        finally:
+            tf.nn.convolution = plain
+
+
 def _gradients_of(objective, variables):
     values = [variable.value for variable in variables]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+    with _fewer_places(), tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         cost, aux = objective()
     zero = tf.UnconnectedGradients.ZERO

@@ -63,14 +63,15 @@ def test_it_learns_and_is_saved(case, tmp_path):
     small.assert_same(small.predictions(small.loaded(tmp_path / "preset"), x), found)
 
 
-def test_a_small_convolution_with_strides_is_one_of_fewer_places():
-    """PyTorch's own gradient of it ends the process."""
-    x = np.random.default_rng(0).normal(size=(24, 8, 8, 3)).astype("float32")
+@pytest.mark.parametrize(("channels", "filters"), [(3, 6), (12, 20)])
+def test_a_small_convolution_with_strides_is_one_of_fewer_places(channels, filters):
+    """PyTorch's own gradient of it, and TensorFlow's, end the process."""
+    x = np.random.default_rng(0).normal(size=(24, 8, 8, channels)).astype("float32")
     found = []
     for strides, images in ((2, x), (1, x[:, ::2, ::2])):
         draw = keras.initializers.GlorotUniform(seed=3)
         convolution = layers.Conv2D(
-            6, 1, strides=strides, padding="same", kernel_initializer=draw
+            filters, 1, strides=strides, padding="same", kernel_initializer=draw
         )
         network = keras.Sequential(
             [keras.Input(images.shape[1:]), convolution, layers.GlobalMaxPooling2D()]

@@ -20,7 +20,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextlib.contextmanager
 def _fewer_places():
-    """Within it small 1 x 1 convolutions with strides are such without, of fewer places.
+    """Within it small 1 x 1 convolutions have no strides, and fewer places.
 
     That is the same, for whoever computes one meanwhile. Of less than 16 channels
     TensorFlow 2.21 ends the process instead: on processors with AVX-512 the gradient by

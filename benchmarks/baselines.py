@@ -17,6 +17,7 @@ import pathlib
 import tempfile
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import results_file
 from absl import app
@@ -123,14 +124,14 @@ def stored(model):
 def table(rows):
     """Rows as Markdown, the published number beside each."""
     lines = [
-        "| row | ACC | published | as learned | BWT | parameters | seeds |",
-        "|---|---|---|---|---|---|---|",
+        "| row | ACC | published | as learned | BWT | parameters | MiB | seeds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, (*_, published) in METHODS.items():
         mine = [r for r in rows if r["row"] == name]
         if not mine:
             shown = "" if published is None else f"{published:.2f}"
-            lines.append(f"| {name} | not measured | {shown} | | | | |")
+            lines.append(f"| {name} | not measured | {shown} | | | | | |")
             continue
         acc, learned, bwt = (
             100 * np.mean([r[key] for r in mine]) for key in ("acc", "learned", "bwt")
@@ -138,16 +139,46 @@ def table(rows):
         shown = "none found" if published is None else f"{published:.2f}"
         lines.append(
             f"| {name} | {acc:.2f} | {shown} | {learned:.2f} | {bwt:+.2f} | "
-            f"{mine[0]['parameters']:,} | {len(mine)} |"
+            f"{mine[0]['parameters']:,} | {mine[0]['bytes'] / 2**20:.2f} | {len(mine)} |"
         )
     return "\n".join(lines)
+
+
+def figure(rows, path):
+    """Accuracy against what is stored, a point a row: ours are filled."""
+    chart, axes = plt.subplots(figsize=(8, 5))
+    for name, (method, *_) in METHODS.items():
+        mine = [r for r in rows if r["row"] == name]
+        if not mine:
+            continue
+        size, acc = (np.mean([r[key] for r in mine]) for key in ("bytes", "acc"))
+        colour = "C3" if method in OURS else "C0"
+        face = colour if method in OURS else "none"
+        axes.plot(size / 2**20, 100 * acc, "o", color=colour, markerfacecolor=face)
+        axes.annotate(
+            name,
+            (size / 2**20, 100 * acc),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("stored: arrays of the preset, MiB")
+    axes.set_ylabel("mean accuracy after ten tasks, %")
+    axes.grid(alpha=0.3)
+    chart.tight_layout()
+    chart.savefig(path, dpi=110)
 
 
 def main(_):
     plan = schedule()
     names = {**plan, "learning_rate": RATE.value}
-    if TABLE.value:
-        print(table(results_file.read(OUT.value, **names)))
+    if TABLE.value or FIGURE.value:
+        found = results_file.read(OUT.value, **names)
+        if FIGURE.value:
+            figure(found, FIGURE.value)
+        else:
+            print(table(found))
         return
     rows = ROWS.value or METHODS
     done = results_file.run(OUT.value, names, METHODS, range(SEEDS.value), run, rows)

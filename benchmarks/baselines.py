@@ -137,9 +137,10 @@ def table(rows):
             100 * np.mean([r[key] for r in mine]) for key in ("acc", "learned", "bwt")
         )
         shown = "none found" if published is None else f"{published:.2f}"
+        size = mine[0]["bytes"] / 2**20
         lines.append(
             f"| {name} | {acc:.2f} | {shown} | {learned:.2f} | {bwt:+.2f} | "
-            f"{mine[0]['parameters']:,} | {mine[0]['bytes'] / 2**20:.2f} | {len(mine)} |"
+            f"{mine[0]['parameters']:,} | {size:.2f} | {len(mine)} |"
         )
     return "\n".join(lines)
 

@@ -197,7 +197,13 @@ class LearningMixin(keras.Model):
 
     def checker(self, spec: TaskSpec, what: str) -> Callable:
         """A function that checks `(x, y)` and returns it in standard form."""
-        return lambda x, y: check_split(x, y, spec, what)
+
+        def check(x, y):
+            x, y = check_split(x, y, spec, what)
+            self.check_steps(y, spec, what)
+            return x, y
+
+        return check
 
     def load_task(self, task: Task) -> LoadedTask:
         """Reads and checks all data of a task before anything is learned from it."""
@@ -222,7 +228,7 @@ class LearningMixin(keras.Model):
             if is_dataset(data):
                 of_labels = task.weight_of_labels(split)
                 return examples(data, spec.input_shape, what, of_labels=of_labels)
-            return check_split(*data, spec, what)
+            return self.checker(spec, what)(*data)
 
         return LoadedTask(
             task.name,

@@ -11,6 +11,7 @@ from keras_lifelong.streams import ctrl as _ctrl  # noqa: F401
 from keras_lifelong.streams import digits as _digits  # noqa: F401
 from keras_lifelong.streams import lasem as _lasem  # noqa: F401
 from keras_lifelong.streams import mnist as _mnist  # noqa: F401
+from keras_lifelong.streams import multilingual_text as _text  # noqa: F401
 from keras_lifelong.streams import office_home as _office_home  # noqa: F401
 from keras_lifelong.streams.npz import export_npz
 from keras_lifelong.streams.stream import TaskStream

@@ -13,6 +13,7 @@ from keras_lifelong import heads
 from keras_lifelong.heads import sequence
 from keras_lifelong.heads.sequence import decoded
 from keras_lifelong.layers.head import per_sample_loss
+from keras_lifelong.presets.card import front_matter
 from keras_lifelong.streams import check_split
 from keras_lifelong.training.importance import drawn_labels
 
@@ -189,6 +190,16 @@ def test_networks_of_other_ends_and_losses_are_refused():
     model.compile("adam", "categorical_hinge")
     with pytest.raises(ValueError, match="`loss` of `compile` must be None.*'a'"):
         model.check_spec("a", SPEC)
+
+
+def test_the_card_of_a_preset_says_that_words_are_read():
+    def tag(*kinds, shape=(32, 64, 1)):
+        tasks = [{"spec": {"kind": kind}} for kind in kinds]
+        return front_matter("name", "Finetune", tasks, shape, None)["pipeline_tag"]
+
+    assert tag("sequence") == "image-to-text"
+    assert tag("sequence", "categorical") == "image-classification"
+    assert tag("sequence", shape=(8, 5)) == "tabular-classification"
 
 
 def test_examples_in_docstrings():

@@ -170,9 +170,11 @@ class TasksMixin(keras.Model):
             method = type(self).__name__
             carried = not kind.by_step or self.carries_sequences
             why = "" if carried else f", which {method} does not carry"
+            hint = "" if kind.by_step else ' Of words write TaskSpec(C, "sequence").'
             raise ValueError(
                 f"Task {name!r} is a {spec.kind} task, whose head reads features "
                 f"{wanted}{why}. Received: a backbone that ends in {(None, *shape)}."
+                f"{hint}"
             )
         if kind.by_step and isinstance(self._loss, keras.losses.Loss):
             raise ValueError(

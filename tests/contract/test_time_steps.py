@@ -108,3 +108,17 @@ def test_no_method_takes_words_to_a_network_without_time_steps(name):
     with pytest.raises(ValueError, match=said):
         model.fit(words, verbose=0)
     assert model.task_names == []
+
+
+def test_words_of_another_alphabet_are_replayed():
+    model = kl.ExperienceReplay(network(), replay_batch=4)
+    model.compile(keras.optimizers.Adam(0.01), metrics=METRICS)
+    learn(model, 0)
+    before = model.memory["head", "own", "t0", "kernel"].copy()
+    y = np.where(Y >= 0, (Y + np.arange(3)) % 4, -1)  # of four characters
+    other = kl.Task("t1", kl.TaskSpec(4, "sequence"), train=(X, y))
+    model.fit(other, epochs=1, batch_size=20, verbose=0)
+    assert model.predict(X, task="t1").shape == (20, 6, 5)
+    assert np.isfinite(model.evaluate(task(0))["loss"])
+    after = model.memory["head", "own", "t0", "kernel"]
+    assert after.shape == (5, 3) and not np.array_equal(before, after)

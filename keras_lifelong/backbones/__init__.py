@@ -12,6 +12,7 @@ so that results and presets of two runs name the same layer alike. `without_head
 
 from keras_lifelong.backbones import cells  # noqa: F401 - registers its own
 from keras_lifelong.backbones import efficientnet  # noqa: F401 - registers its own
+from keras_lifelong.backbones import recurrent  # noqa: F401 - registers its own
 from keras_lifelong.backbones import residual  # noqa: F401 - registers its own
 from keras_lifelong.backbones import sequential  # noqa: F401 - registers its own
 from keras_lifelong.backbones.cutting import pooled

@@ -35,7 +35,8 @@ class AGEM(Replaying):
 
     Raises:
         ValueError: if an argument is of another type or range, naming it; if tasks are
-            of several kinds, or of several sizes where the loss is not "softmax".
+            of several kinds, or of several sizes where the loss is not
+            "softmax" or "ctc".
     """
 
     def __init__(

@@ -40,7 +40,8 @@ class DERPP(Replaying):
 
     Raises:
         ValueError: if an argument is of another type or range, naming it; if tasks are
-            of several kinds, or of several sizes where the loss is not "softmax".
+            of several kinds, or of several sizes where the loss is not
+            "softmax" or "ctc".
     """
 
     keeps_logits = True
@@ -73,6 +74,8 @@ class DERPP(Replaying):
         loss = self.head_loss(y, self.head(features[:n]), weight)
         said = self.old_logits(features[n : n + rows], dark)
         present = ops.take(arguments["present"], dark["head"], axis=0)
+        ones = [1] * (len(said.shape) - 2)  # for time steps, if there are any
+        present = ops.reshape(present, (rows, *ones, -1)) + ops.zeros_like(said)
         apart = ops.where(present > 0, ops.square(said - dark["logits"]), 0.0)
         distance = ops.sum(apart) / ops.sum(present)
         again = self.old_loss(features[n + rows :], labelled)

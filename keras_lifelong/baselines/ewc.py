@@ -50,6 +50,7 @@ class EWC(LifelongModel):
     """
 
     carries_inputs = True
+    carries_sequences = True
     penalty = staticmethod(quadratic)
 
     def __init__(

@@ -40,7 +40,8 @@ class ExperienceReplay(Replaying):
 
     Raises:
         ValueError: if an argument is of another type or range, naming it; if tasks are
-            of several kinds, or of several sizes where the loss is not "softmax".
+            of several kinds, or of several sizes where the loss is not
+            "softmax" or "ctc".
     """
 
     def __init__(

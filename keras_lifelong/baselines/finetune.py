@@ -20,3 +20,4 @@ class Finetune(LifelongModel):
     """
 
     carries_inputs = True
+    carries_sequences = True

@@ -43,7 +43,8 @@ class GEM(Replaying):
 
     Raises:
         ValueError: if an argument is of another type or range, naming it; if tasks are
-            of several kinds, or of several sizes where the loss is not "softmax".
+            of several kinds, or of several sizes where the loss is not
+            "softmax" or "ctc".
     """
 
     policy = "balanced"

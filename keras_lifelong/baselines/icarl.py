@@ -90,6 +90,8 @@ class ICaRL(Replaying):
     policy = "herding"
     task_forms = (*buffers.FORMS, *((MEANS, str, part) for part in PARTS))
 
+    carries_sequences = False  # it compares classes
+
     def __init__(
         self,
         backbone,

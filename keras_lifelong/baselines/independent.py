@@ -21,6 +21,7 @@ class Independent(LifelongModel):
     """
 
     carries_inputs = True
+    carries_sequences = True
 
     def own_variables(self):
         return without_seed_states(self.network.variables)

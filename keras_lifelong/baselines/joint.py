@@ -20,6 +20,7 @@ class Joint(LifelongModel):
     """
 
     carries_inputs = True
+    carries_sequences = True
 
     keeps_data = True
 

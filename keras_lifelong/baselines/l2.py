@@ -29,6 +29,7 @@ class L2(LifelongModel):
     """
 
     carries_inputs = True
+    carries_sequences = True
 
     def __init__(
         self,

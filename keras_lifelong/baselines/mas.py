@@ -42,6 +42,7 @@ class MAS(LifelongModel):
     """
 
     carries_inputs = True
+    carries_sequences = True
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class MAS(LifelongModel):
         return self.trainer.mean_of_gradients(ops.abs, self.norm, x, y, shared)
 
     def norm(self, features, y, weight):
-        """‖F(x)‖² of examples by their features (n, width), a sum."""
+        """‖F(x)‖² of examples by their features (n, …, width), a sum."""
         del y
-        return ops.sum(weight[:, None] * ops.square(self.head(features)))
+        outputs = ops.reshape(self.head(features), (features.shape[0], -1))
+        return ops.sum(weight[:, None] * ops.square(outputs))

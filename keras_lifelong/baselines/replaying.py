@@ -28,6 +28,7 @@ class Replaying(LifelongModel):
     `policy`, where there is a choice.
     """
 
+    carries_sequences = True
     task_forms = buffers.FORMS
     keeps_logits = False
     policy: buffers.Policy = "reservoir"
@@ -102,7 +103,7 @@ class Replaying(LifelongModel):
         if weight is not None:
             columns[buffers.WEIGHT] = weight
         if self.keeps_logits:
-            shape = (len(y), task.spec.units)
+            shape = (len(y), *self.feature_shape[:-1], task.spec.units)
             columns[buffers.LOGITS] = np.zeros(shape, "float32")
         return columns
 
@@ -118,6 +119,7 @@ class Replaying(LifelongModel):
         columns[buffers.RANK] = buffers.drawn_ranks(len(y), rng)
         if self.buffer.policy == "herding":
             phi = self.trainer.forward(self.features, x).astype("float64")
+            phi = phi.reshape(len(phi), -1)  # those of time steps beside each other
             phi /= np.maximum(np.linalg.norm(phi, axis=1, keepdims=True), 1e-12)
             columns[buffers.RANK] = buffers.herded_ranks(phi, y)
         elif not is_dataset(task.train):  # the others would go at once

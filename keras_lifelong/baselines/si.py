@@ -44,6 +44,7 @@ class SI(LifelongModel):
     """
 
     carries_inputs = True
+    carries_sequences = True
 
     def __init__(
         self,

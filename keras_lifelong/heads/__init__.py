@@ -6,7 +6,7 @@ registered from anywhere, before a `TaskSpec` of it is made.
 
     >>> from keras_lifelong import heads
     >>> heads.names()
-    ['binary', 'categorical', 'multilabel', 'regression']
+    ['binary', 'categorical', 'multilabel', 'regression', 'sequence']
     >>> heads.get("categorical").loss(None)
     'softmax'
 

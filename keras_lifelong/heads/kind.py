@@ -28,6 +28,8 @@ class HeadKind:
         by_index: whether labels are indices of classes, (n,), not (n, units).
         has_classes: whether an example is of one class: then validation data are held
             out by class, and training data of one class are refused.
+        by_step: whether a head reads each step of features (batch, time, width), not
+            features (batch, width).
         distillable: whether the outputs are logits of classes that exclude each other
             (or the one of a yes or no), by which heads can be compared.
         goal: "classification" or "regression", for the model card.
@@ -63,6 +65,7 @@ class HeadKind:
     most: int | None = None
     by_index = False
     has_classes = False
+    by_step = False
     distillable = False
     goal = "regression"
 
@@ -97,7 +100,7 @@ class HeadKind:
         return f"an integer of {self.least} or {most}"
 
     def label_shapes(self, count: int, spec: Any) -> list[tuple[int, ...]]:
-        """The shapes that labels of so many examples may come in."""
+        """The shapes that labels of so many examples may come in; None: any size."""
         if self.by_index or spec.units == 1:
             return [(count,), (count, 1)]
         return [(count, spec.units)]
@@ -112,13 +115,27 @@ class HeadKind:
                 says whose labels they are, unless `condition`.
 
         Returns:
-            float32 (n, units); or int32 (n,) of a kind that is `by_index`.
+            float32 (n, units); int32 (n,) of a kind that is `by_index`; or what the
+            kind says.
         """
         with np.errstate(over="ignore"):  # what overflows is infinite, and refused
             y = y.reshape(len(y), spec.units).astype("float32", copy=False)
         is_finite = bool(np.isfinite([y.min(), y.max()]).all())
         require(is_finite, "be finite", "values beyond float32")
         return y
+
+    def check_steps(self, y: np.ndarray, steps: int, require: Callable) -> None:
+        """Checks labels in standard form against the time steps of a network.
+
+        Args:
+            y: labels.
+            steps: of the features that a head reads, of a kind that is `by_step`.
+            require: see `check_labels`.
+        """
+
+    def joined(self, parts: list[np.ndarray]) -> np.ndarray:
+        """Labels in standard form, one part after the other."""
+        return np.concatenate(parts)
 
     def infer(self, y: np.ndarray) -> int | None:
         """`num_classes` of a task with these labels; None: they are not for this kind.
@@ -132,6 +149,21 @@ class HeadKind:
     def labels(self, outputs: np.ndarray) -> np.ndarray:
         """The labels that outputs (n, units) say, in the form of `check_labels`."""
         return outputs
+
+    def named(self, outputs: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """The names of the classes that outputs mean, (n,).
+
+        Args:
+            outputs: (n, …, units), as `predict` returns them.
+            names: of the classes.
+        """
+        found, known = self.labels(outputs), np.array(names)
+        if self.has_classes:
+            return known[found.reshape(-1).astype("int32")]
+        several = np.empty(len(found), object)
+        for i, row in enumerate(found > 0):
+            several[i] = tuple(known[row].tolist())
+        return several
 
 
 class YesOrNo(HeadKind):

@@ -26,8 +26,8 @@ def per_sample_loss(loss, y, logits):
         loss: a `HeadLoss`, or its name, such as "softmax" (cross-entropy), "sigmoid"
             (binary cross-entropy, the mean over the outputs) or "squared" (mean over
             the outputs); see `keras_lifelong.heads.losses`.
-        y: class indices (batch,), or targets (batch, outputs).
-        logits: (batch, outputs).
+        y: class indices (batch,), or targets (batch, outputs); see the loss.
+        logits: (batch, outputs), or (batch, time, outputs) of a kind that is `by_step`.
     """
     return heads.get_loss(loss).per_sample(y, logits)
 

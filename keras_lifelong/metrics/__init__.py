@@ -32,6 +32,8 @@ from keras_lifelong.metrics.scores import usual
 from keras_lifelong.metrics.transfer import forward_transfer
 from keras_lifelong.metrics.transfer import gain_by_step
 from keras_lifelong.metrics.transfer import learning_area
+from keras_lifelong.metrics.words import character_error_rate
+from keras_lifelong.metrics.words import word_accuracy
 
 __all__ = [
     "Comparison",
@@ -45,6 +47,7 @@ __all__ = [
     "ap",
     "auroc",
     "bwt",
+    "character_error_rate",
     "compare",
     "forgetting",
     "forgetting_ratio",
@@ -61,4 +64,5 @@ __all__ = [
     "task_distance",
     "to_config",
     "usual",
+    "word_accuracy",
 ]

@@ -365,8 +365,8 @@ def _kinds_for(name: str) -> list[str] | None:
     if any(word in name for word in _OF_ONE_CLASS):
         return heads.that(lambda kind: kind.by_index)
     if name != "r2score" and any(word in name for word in _OF_CLASSES):
-        return heads.that(lambda kind: kind.goal == "classification")
-    return None
+        return heads.that(lambda k: k.goal == "classification" and not k.by_step)
+    return heads.that(lambda kind: not kind.by_step)
 
 
 # These say nothing about the labels that the function inside them wants.

@@ -15,16 +15,19 @@ K = keras.layers
 _TABLES = (K.StringLookup, K.IntegerLookup, K.TextVectorization)
 
 
-def checked_backbone(backbone, graphs: bool, method: str) -> Graph:
+def checked_backbone(
+    backbone, graphs: bool, method: str, sequences: bool = False
+) -> Graph:
     """Raises a ValueError that names `backbone` if it is not what models are made of.
 
     It is to be a built Keras model of hidden layers that ends in features of shape
-    (batch, width).
+    (batch, width); or (batch, time, width), for heads that read each step.
 
     Args:
         backbone: a `keras.Sequential` or, where `graphs`, a functional `keras.Model`.
         graphs: whether the method carries those.
         method: named in refusals.
+        sequences: whether the method carries features of several time steps.
 
     Returns:
         Its `Graph`.
@@ -57,12 +60,16 @@ def checked_backbone(backbone, graphs: bool, method: str) -> Graph:
             "`backbone` must have one output, of features. "
             f"Received: {backbone.name!r} with {len(backbone.outputs)}."
         )
-    if len(backbone.output_shape) != 2:
+    mask = get_keras_mask(backbone.outputs[0])
+    if len(backbone.output_shape) == 3 and sequences:
+        _check_steps(backbone, mask)
+    elif len(backbone.output_shape) != 2:
+        others = "" if sequences else f" {method} carries no steps of a sequence."
         raise ValueError(
             "`backbone` must end in features of shape (batch, width): add a Flatten or "
-            f"a global pooling. Received an output of shape {backbone.output_shape}."
+            f"a global pooling.{others} Received an output of shape "
+            f"{backbone.output_shape}."
         )
-    mask = get_keras_mask(backbone.outputs[0])
     if mask is not None and len(mask.shape) == 1:
         raise ValueError(
             "`backbone` must not mask whole examples, as a Masking layer on inputs "
@@ -80,6 +87,17 @@ def checked_backbone(backbone, graphs: bool, method: str) -> Graph:
                 "before, in the data."
             )
     return graph
+
+
+def _check_steps(backbone, mask):
+    """Refuses features (batch, time, width) whose number of steps may differ."""
+    if None in backbone.output_shape[1:] or mask is not None:
+        which = "masked" if mask is not None else f"{backbone.output_shape}"
+        raise ValueError(
+            "`backbone` must end in features (batch, time, width) of a fixed number of "
+            f"time steps, which all count. Received: {backbone.name!r}, whose features "
+            f"are {which}."
+        )
 
 
 def input_shape_of(graph: Graph, name: str, several: bool, method: str):

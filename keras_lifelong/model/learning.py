@@ -195,9 +195,19 @@ class LearningMixin(keras.Model):
             raise ValueError("Call `compile(optimizer, ...)` before `fit`.")
         return settings
 
-    def checker(self, spec: TaskSpec, what: str) -> Callable:
-        """A function that checks `(x, y)` and returns it in standard form."""
-        return lambda x, y: check_split(x, y, spec, what)
+    def checker(self, spec: TaskSpec, what: str, trained: bool = False) -> Callable:
+        """A function that checks `(x, y)` and returns it in standard form.
+
+        Args:
+            spec, what, trained: see `check_split`.
+        """
+
+        def check(x, y):
+            x, y = check_split(x, y, spec, what, trained)
+            self.check_steps(y, spec, what)
+            return x, y
+
+        return check
 
     def load_task(self, task: Task) -> LoadedTask:
         """Reads and checks all data of a task before anything is learned from it."""
@@ -223,7 +233,7 @@ class LearningMixin(keras.Model):
             if is_dataset(data):
                 of_labels = task.weight_of_labels(split)
                 return examples(data, spec.input_shape, what, of_labels=of_labels)
-            return check_split(*data, spec, what, trained=split == "train")
+            return self.checker(spec, what, trained=split == "train")(*data)
 
         return LoadedTask(
             task.name,

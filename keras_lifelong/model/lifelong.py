@@ -78,8 +78,10 @@ class LifelongModel(
 
     Raises:
         ValueError: if `backbone` is no built Sequential, or holds a layer that the
-            method cannot carry; or an argument is not as said here, naming it; or
-            devices are to share the work in a way that is not carried.
+            method cannot carry, or ends in something else than features (batch, width)
+            or, where the method carries them, (batch, time, width); or an argument is
+            not as said here, naming it; or devices are to share the work in a way that
+            is not carried.
 
     Example:
 
@@ -97,6 +99,7 @@ class LifelongModel(
 
     carries_graphs = True  # whether the backbone may be a functional model
     carries_inputs = False  # whether it may have several inputs, a dict or a list
+    carries_sequences = False  # whether it may end in time steps, which heads read
 
     def __init__(
         self,
@@ -110,10 +113,13 @@ class LifelongModel(
         backend.check_devices()
         super().__init__(name=given["name"])
         method = type(self).__name__
-        graph = checked_backbone(backbone, self.carries_graphs, method)
+        graph = checked_backbone(
+            backbone, self.carries_graphs, method, self.carries_sequences
+        )
         self.backbone_input_shape = input_shape_of(
             graph, backbone.name, self.carries_inputs, method
         )
+        self.feature_shape = tuple(backbone.output_shape[1:])
         self.rows_meet = any(map(rows_meet, graph.steps))
         backbone = with_constants(backbone)
         self.seed, self.pretrained = given["seed"], given["pretrained"]
@@ -217,7 +223,7 @@ class LifelongModel(
     def base_params(self) -> int:
         """Parameters of the backbone as given, with one head: the first task's."""
         backbone = self.backbone_copy()
-        width = int(np.prod(backbone.output_shape[1:]))
+        width = int(backbone.output_shape[-1])
         units = self.task_spec(self.task_names[0]).units
         trained = sum(int(np.prod(v.shape)) for v in backbone.trainable_variables)
         return trained + (width + 1) * units

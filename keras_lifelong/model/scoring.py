@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from keras_lifelong import heads as kinds
 from keras_lifelong.layers import head as heads
 from keras_lifelong.model import arguments
 from keras_lifelong.model.reading import by_task
@@ -99,7 +100,10 @@ class ScoringMixin(keras.Model):
         Weights of examples count in the loss, as in Keras, not in the metrics.
         """
         found, wanted, weights = zip(*outputs, strict=True)
-        logits, y = np.concatenate(found), np.concatenate(wanted)
+        logits, y = (
+            np.concatenate(found),
+            kinds.get(task.spec.kind).joined(list(wanted)),
+        )
         kind = self.loss_kind(task.name)
         predictions = keras.activations.get(heads.activation(kind))(
             ops.convert_to_tensor(logits)
@@ -170,6 +174,7 @@ class ScoringMixin(keras.Model):
         outputs, costs = [], self.layer_costs(name)
         calls.begin()
         for inputs, labels, weights in blocks:
+            self.check_steps(labels, spec, what)
             for rows in spans(len(inputs), size, calls):
                 parts = self.read_outputs(name, inputs.part(rows), logits=True)
                 own = None if weights is None else weights[rows]
@@ -210,6 +215,9 @@ class ScoringMixin(keras.Model):
     ) -> np.ndarray:
         """Outputs of a task, (n, units): probabilities, or values to regress.
 
+        Of a sequence task they are (n, time, C + 1), the blank's first, of which
+        `heads.sequence.decoded` makes labels (n, longest).
+
         It changes nothing, so any thread or callback may call it at any time. A
         callback sees the model as it is being trained, other threads as it was before.
 
@@ -222,7 +230,7 @@ class ScoringMixin(keras.Model):
                 be left out when only one task is known, and may come second.
             names: whether to return the names of the classes that are meant instead,
                 (n,), of a task whose `TaskSpec` has `class_names`; of a multilabel
-                task, a tuple of names for each row.
+                task, a tuple of names for each row; of a sequence task, words.
 
         Raises:
             ValueError: if a task is unknown, `x` has another shape, tasks that are
@@ -274,10 +282,13 @@ class ScoringMixin(keras.Model):
                 "Tasks mixed in one call must have as many outputs each. "
                 f"Received: {units}."
             )
-        out = np.zeros((len(inputs), *set(units.values())), "float32")
+        out: Any = None
         called = np.empty(len(inputs), object)
         for name, rows in found.items():
-            out[rows] = joined_array(self.read_outputs(name, inputs[rows]))
+            said = joined_array(self.read_outputs(name, inputs[rows]))
+            if out is None:
+                out = np.zeros((len(inputs), *said.shape[1:]), "float32")
+            out[rows] = said
             if names:
                 called[rows] = named(out[rows], self.task_spec(name), name)
         return called if names else out

@@ -111,7 +111,7 @@ class StateMixin(keras.Model):
             one = zeros(self.backbone_input_shape, 1)
             shape = tuple(self.forward(names[-1], one).shape)
             units = self.task_spec(names[-1]).units
-            if shape != (1, units):
+            if (shape[0], shape[-1]) != (1, units):
                 raise ValueError(
                     f"task {names[-1]!r} has {units} outputs, the network gives "
                     f"{shape[1:]}"

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import heads as kinds
 from keras_lifelong.layers import head as heads
 from keras_lifelong.layers.growable import resize_inputs
 from keras_lifelong.layers.keras_loss import KerasLoss
@@ -20,6 +21,7 @@ from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.model.task_memory import TaskRecord
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import columns
+from keras_lifelong.streams.numbers import require
 
 
 class TasksMixin(keras.Model):
@@ -32,6 +34,8 @@ class TasksMixin(keras.Model):
     # which keys of the memory hold the name of a task: see `TaskMemory`
     task_forms: tuple = ()
     shared_forms: tuple = ()
+    feature_shape: tuple  # of one example, as the backbone was given
+    carries_sequences: bool
 
     # Tasks and heads
 
@@ -140,6 +144,7 @@ class TasksMixin(keras.Model):
                 f"Task {name!r} has inputs of shape {shape}; the backbone "
                 f"accepts {self.backbone_input_shape}."
             )
+        self._check_features(name, spec)
         specs = {n: record.spec for n, record in self.memory.records.items()}
         old = specs.get(name, spec)
         if (old.units, old.kind, old.head) != (spec.units, spec.kind, spec.head):
@@ -156,6 +161,46 @@ class TasksMixin(keras.Model):
                     f"Task {name!r} shares the head of the others, which is {other}. "
                     f"Received {spec}."
                 )
+
+    def _check_features(self, name, spec):
+        """Refuses a head of a kind that does not read such features as there are."""
+        kind, shape = kinds.get(spec.kind), self.feature_shape
+        if kind.by_step != (len(shape) == 2):
+            wanted = "(batch, time, width)" if kind.by_step else "(batch, width)"
+            method = type(self).__name__
+            carried = not kind.by_step or self.carries_sequences
+            why = "" if carried else f", which {method} does not carry"
+            hint = "" if kind.by_step else ' Of words write TaskSpec(C, "sequence").'
+            raise ValueError(
+                f"Task {name!r} is a {spec.kind} task, whose head reads features "
+                f"{wanted}{why}. Received: a backbone that ends in {(None, *shape)}."
+                f"{hint}"
+            )
+        if kind.by_step and isinstance(self._loss, keras.losses.Loss):
+            raise ValueError(
+                f"`loss` of `compile` must be None, or a function, to learn task "
+                f"{name!r}: a {spec.kind} task has one of its own. "
+                f"Received: {self._loss!r}."
+            )
+
+    @property
+    def time_steps(self) -> int:
+        """Steps of the features that a head reads; 1 where they have no time."""
+        return int(self.feature_shape[0]) if len(self.feature_shape) == 2 else 1
+
+    def check_steps(self, y: np.ndarray, spec: TaskSpec, what: str) -> None:
+        """Refuses labels that heads on this network's time steps cannot say.
+
+        Args:
+            y: in standard form.
+            spec: the task's `TaskSpec`.
+            what: whose labels these are, for messages.
+        """
+
+        def about_labels(condition, accepted, received):
+            require(condition, what, "y", accepted, received)
+
+        kinds.get(spec.kind).check_steps(y, self.time_steps, about_labels)
 
     # whether the data of tasks is kept, as `Joint` needs it
     keeps_data = False

@@ -99,12 +99,15 @@ def front_matter(
     data = "image" if is_image else "tabular"
     goals = {heads.get(kind).goal for kind in kinds}
     goal = "regression" if goals == {"regression"} else "classification"
+    tag = f"{data}-{goal}"
+    if is_image and kinds and all(heads.get(kind).by_step for kind in kinds):
+        tag = "image-to-text"  # words are read
     front: dict[str, Any] = {
         "library_name": "keras-lifelong",
         **({} if license is None else {"license": license}),
         **({"datasets": list(datasets)} if datasets else {}),
         "tags": [*TAGS, method.lower()],
-        "pipeline_tag": f"{data}-{goal}",
+        "pipeline_tag": tag,
     }
     if result is not None:
         front["metrics"] = list(result.matrices)

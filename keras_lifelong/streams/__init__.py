@@ -16,6 +16,7 @@ from keras_lifelong.streams import five_datasets as _five_datasets  # noqa: F401
 from keras_lifelong.streams import lasem as _lasem  # noqa: F401
 from keras_lifelong.streams import mini_imagenet as _mini_imagenet  # noqa: F401
 from keras_lifelong.streams import mnist as _mnist  # noqa: F401
+from keras_lifelong.streams import multilingual_text as _text  # noqa: F401
 from keras_lifelong.streams import office_home as _office_home  # noqa: F401
 from keras_lifelong.streams import tiny_imagenet as _tiny_imagenet  # noqa: F401
 from keras_lifelong.streams.checking import check_split

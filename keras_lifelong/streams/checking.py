@@ -34,8 +34,8 @@ def check_split(
             two classes at least, unless the head is shared.
 
     Returns:
-        `(x, y)`; y is int32 (n,) for categorical, float32 (n, units) for other kinds.
-        Arrays that are so already are not copied.
+        `(x, y)`; y is int32 (n,) for categorical, int32 (n, longest) for sequence, and
+        float32 (n, units) for other kinds. Arrays that are so already are not copied.
 
     Raises:
         ValueError: naming the data and argument, what was received and what is
@@ -127,8 +127,9 @@ def check_labels(
     kind = heads.get(spec.kind)
     y = labels.coded(y, spec, what)
     shapes = kind.label_shapes(len(y), spec)
-    accepted = f"have shape {' or '.join(map(str, shapes))} for a {spec.kind} task"
-    about_labels(y.shape in shapes, accepted, f"shape {y.shape}")
+    said = " or ".join(map(str, shapes)).replace("None", "any")
+    accepted = f"have shape {said} for a {spec.kind} task"
+    about_labels(any(fits(y.shape, s) for s in shapes), accepted, f"shape {y.shape}")
     about_labels(is_finite(y), "be finite", "NaN or infinity")
     y = kind.check_labels(y, spec, about_labels)
     # under a shared head the other classes are those of other tasks

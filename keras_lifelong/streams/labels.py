@@ -67,12 +67,12 @@ def named(outputs: np.ndarray, spec: Any, task: str) -> np.ndarray:
     """The names of the classes that outputs mean.
 
     Args:
-        outputs: (n, units), probabilities.
+        outputs: (n, …, units), probabilities.
         spec: the task's `TaskSpec`.
         task: its name, for messages.
 
     Returns:
-        Array of texts (n,); of a multilabel task, of tuples of texts.
+        Array of texts (n,): of a sequence task words; of a multilabel task, tuples.
 
     Raises:
         ValueError: if the classes have no names.
@@ -83,14 +83,7 @@ def named(outputs: np.ndarray, spec: Any, task: str) -> np.ndarray:
             "are names, or with a TaskSpec that has `class_names`. Received: "
             "names=True."
         )
-    names = np.array(spec.class_names)
-    found = heads.get(spec.kind).labels(outputs)
-    if heads.get(spec.kind).has_classes:
-        return names[found.reshape(-1).astype("int32")]
-    several = np.empty(len(found), object)
-    for i, row in enumerate(found > 0):
-        several[i] = tuple(names[row].tolist())
-    return several
+    return heads.get(spec.kind).named(outputs, spec.class_names)
 
 
 def _categories(y):

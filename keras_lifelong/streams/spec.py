@@ -30,16 +30,20 @@ class TaskSpec:
     | binary      | (n,), 0 or 1               | 1                   |
     | multilabel  | (n, C), each 0 or 1        | C                   |
     | regression  | (n, C), or (n,) if C is 1  | C                   |
+    | sequence    | (n, longest), see below    | C + 1 at each step  |
 
     Labels of a categorical task are whole numbers (n,), 0 ... C-1, integers or floats;
     or one-hot (n, C), exactly one 1 in each row; or, where `class_names` are given,
     names of classes (n,): strings, or a categorical of pandas.
 
+    Labels of a sequence task are words: characters 0 ... C-1, and -1 after the last one
+    of each. Its network ends in features (batch, time, width); see `heads.sequence`.
+
     Args:
         num_classes: C; at least 2 for categorical, exactly 2 for binary. For
-            regression, the number of values to predict.
-        kind: "categorical", "binary", "multilabel" or "regression", or another one
-            that `keras_lifelong.heads` knows.
+            regression, the number of values to predict; for sequence, of characters.
+        kind: "categorical", "binary", "multilabel", "regression" or "sequence", or
+            another one that `keras_lifelong.heads` knows.
         input_shape: shape of one example, `None` where a dimension is free; of several
             inputs a dict of shapes, or a tuple of shapes; None if it isn't known.
         head: "per_task", or "shared" by all tasks that say so.

@@ -145,13 +145,27 @@ def features_under(network, values, x):
 
 
 def stacked_logits(heads, features):
-    """Outputs (batch, heads, units) of stacked heads on features (batch, width).
+    """Outputs (batch, heads, …, units) of stacked heads on features (batch, …, width).
 
     In the heads' precision; PyTorch multiplies no halves with it.
     """
-    kernel = ops.convert_to_tensor(heads["kernel"])
-    logits = ops.einsum("bf,hfu->bhu", ops.cast(features, kernel.dtype), kernel)
-    return logits + ops.convert_to_tensor(heads["bias"])
+    kernel, bias = (ops.convert_to_tensor(heads[part]) for part in ("kernel", "bias"))
+    features = ops.cast(features, kernel.dtype)
+    if len(features.shape) == 2:
+        return ops.einsum("bf,hfu->bhu", features, kernel) + bias
+    return ops.einsum("btf,hfu->bhtu", features, kernel) + bias[:, None]
+
+
+def own_logits(logits, index):
+    """Of each example those of its own head, (batch, …, units).
+
+    Args:
+        logits: (batch, heads, …, units).
+        index: of the head of each, (batch,).
+    """
+    chosen = ops.one_hot(index, logits.shape[1], dtype=logits.dtype)
+    ones = [1] * (len(logits.shape) - 2)
+    return ops.sum(logits * ops.reshape(chosen, (-1, logits.shape[1], *ones)), axis=1)
 
 
 def divergence(teacher, student, temperature: float):

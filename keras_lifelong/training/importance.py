@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from keras_lifelong.heads.sequence import decoded
+from keras_lifelong.heads.sequence import padded
 from keras_lifelong.streams import check_split
 from keras_lifelong.streams.forms import is_dataset
 
@@ -57,13 +59,14 @@ def drawn_labels(logits: np.ndarray, kind: str, rng: np.random.Generator) -> np.
     """Labels drawn from what a model predicts.
 
     Args:
-        logits: (n, units), before the activation.
+        logits: (n, units), before the activation; for "ctc" (n, time, units).
         kind: of the head's loss: "softmax", "sigmoid" or "squared", whose predictions
-            are the mean of a normal distribution of variance 1.
+            are the mean of a normal distribution of variance 1; or "ctc", by which a
+            word is as probable as all alignments of it: one is drawn, and read.
         rng: draws them.
 
     Returns:
-        (n,) of int for "softmax", else (n, units).
+        (n,) of int for "softmax", words (n, longest) for "ctc", else (n, units).
 
     >>> certain = np.array([[9e9, 0.0], [0.0, 9e9]])
     >>> drawn_labels(certain, "softmax", np.random.default_rng(0)).tolist()
@@ -71,6 +74,8 @@ def drawn_labels(logits: np.ndarray, kind: str, rng: np.random.Generator) -> np.
     """
     if kind == "softmax":
         return np.argmax(logits + rng.gumbel(size=logits.shape), 1).astype("int32")
+    if kind == "ctc":
+        return padded(decoded(logits + rng.gumbel(size=logits.shape)), logits.shape[1])
     if kind == "sigmoid":
         chance = 1 / (1 + np.exp(-logits))
         return (rng.random(logits.shape) < chance).astype("float32")
@@ -82,7 +87,7 @@ def log_likelihood_scale(kind: str, units: int) -> float:
 
     The log-likelihood sums over outputs, where the sigmoid and squared losses average.
     """
-    return {"softmax": 1.0, "sigmoid": units, "squared": units / 2}[kind]
+    return {"softmax": 1.0, "ctc": 1.0, "sigmoid": units, "squared": units / 2}[kind]
 
 
 # What holds weights by their importance: a penalty whose arguments are "strength" (λ),

@@ -6,10 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import heads as kinds
 from keras_lifelong.layers import head as heads
 from keras_lifelong.streams.columns import concatenated
 from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training.data import power_of_two
+from keras_lifelong.training.distillation import own_logits
+from keras_lifelong.training.distillation import stacked_logits
 from keras_lifelong.training.phase import Phase
 from keras_lifelong.training.protocol import JointlyTrainable
 
@@ -37,10 +40,8 @@ class JointHeads:
         y, head, task = targets
         features = self.model.joint_features(x, task, arguments)
         features = ops.cast(features, "float32")
-        logits = ops.einsum("bf,tfu->btu", features, ops.convert_to_tensor(self.kernel))
-        logits = logits + ops.convert_to_tensor(self.bias)
-        chosen = ops.one_hot(head, logits.shape[1], dtype=logits.dtype)
-        logits = ops.sum(logits * chosen[:, :, None], axis=1)
+        both = {"kernel": self.kernel, "bias": self.bias}
+        logits = own_logits(stacked_logits(both, features), head)
         return heads.mean_loss(self.model.loss_key()[0], y, logits, weight)
 
     def load(self, keys, memory, fit):
@@ -96,7 +97,7 @@ def joint_phases(model: JointlyTrainable, tasks, name: str, **kwargs):
         return np.repeat(np.array([of(n) for n in names], "int32"), sizes)
 
     x = concatenated([task.train[0] for task in tasks])
-    y = np.concatenate([task.train[1] for task in tasks])
+    y = kinds.get(first.kind).joined([task.train[1] for task in tasks])
     weights = None
     if any(task.weight is not None for task in tasks):
         weights = np.concatenate(

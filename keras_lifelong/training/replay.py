@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import heads as kinds
 from keras_lifelong.layers import head as heads
 from keras_lifelong.training.buffers import LOGITS
 from keras_lifelong.training.buffers import WEIGHT
@@ -21,6 +22,7 @@ from keras_lifelong.training.buffers import Y
 from keras_lifelong.training.data import power_of_two
 from keras_lifelong.training.distillation import ABSENT
 from keras_lifelong.training.distillation import filled_up
+from keras_lifelong.training.distillation import own_logits
 from keras_lifelong.training.distillation import stacked_logits
 
 PARTS = ("kernel", "bias")
@@ -76,21 +78,20 @@ class HeadStack:
         return kernel[:, :outputs].copy(), bias[:outputs].copy()
 
     def logits(self, features, mine, index):
-        """Outputs (batch, units) of features, each by its own head.
+        """Outputs (batch, …, units) of features, each by its own head.
 
         Args:
-            features: (batch, width).
-            mine: outputs (batch, outputs) of the head that is learned, whose index is
+            features: (batch, …, width).
+            mine: outputs (batch, …, outputs) of the head that is learned, of the index
                 `capacity`.
             index: of the head of each, (batch,).
         """
         stacked = dict(zip(PARTS, self.variables, strict=True))
         others = stacked_logits(stacked, ops.cast(features, "float32"))
         missing = others.shape[-1] - mine.shape[-1]
-        mine = ops.pad(mine, ((0, 0), (0, missing)), constant_values=ABSENT)
-        each = ops.concatenate([others, mine[:, None]], axis=1)
-        chosen = ops.one_hot(index, each.shape[1], dtype=each.dtype)
-        return ops.sum(each * chosen[:, :, None], axis=1)
+        widths = [(0, 0)] * (len(mine.shape) - 1) + [(0, missing)]
+        mine = ops.pad(mine, widths, constant_values=ABSENT)
+        return own_logits(ops.concatenate([others, mine[:, None]], axis=1), index)
 
 
 class Replayed:
@@ -140,10 +141,11 @@ class Replayed:
     def _arguments(self, keys, units, room):
         of = [Buffer.of(self._model.memory, name) for name in self.names]
         count = sum(len(columns[Y]) for columns in of)
+        kind = kinds.get(self._model.active_spec.kind)
         size = max(room, count)
 
-        def filled(arrays):
-            whole = np.concatenate(arrays)
+        def filled(arrays, joined=np.concatenate):
+            whole = joined(arrays)
             out = np.zeros((size, *whole.shape[1:]), whole.dtype)
             out[: len(whole)] = whole
             return out
@@ -155,7 +157,7 @@ class Replayed:
             present[i, :outputs] = 1
         arguments = {
             "x": filled([columns[X] for columns in of]),
-            "y": filled([columns[Y] for columns in of]),
+            "y": filled([columns[Y] for columns in of], kind.joined),
             "head": filled(
                 [
                     np.full(len(columns[Y]), i, "int32")
@@ -169,10 +171,7 @@ class Replayed:
             "present": present,
         }
         if all(LOGITS in columns for columns in of):
-            padded = [
-                np.pad(c[LOGITS], ((0, 0), (0, units - c[LOGITS].shape[1]))) for c in of
-            ]
-            arguments["logits"] = filled(padded)
+            arguments["logits"] = filled([_widened(c[LOGITS], units) for c in of])
         return arguments
 
     def publish(self) -> None:
@@ -181,6 +180,12 @@ class Replayed:
             head = self.stack.get(i, outputs)
             for part, value in zip(PARTS, head, strict=True):
                 self._model.memory[*key, part] = value
+
+
+def _widened(logits: np.ndarray, units: int) -> np.ndarray:
+    """Logits (n, …, outputs) with zeros for further outputs, (n, …, units)."""
+    widths = [(0, 0)] * (logits.ndim - 1) + [(0, units - logits.shape[-1])]
+    return np.pad(logits, widths)
 
 
 def drawn(arguments, rows) -> dict:
@@ -213,11 +218,13 @@ def check_alike(method: str, name: str, spec, loss, others: dict) -> None:
         others: the `TaskSpec`s of the tasks learned, by name.
     """
     for other, old in others.items():
-        if old.kind == spec.kind and (loss == "softmax" or old.units == spec.units):
+        any_size = loss in ("softmax", "ctc")  # further outputs are never an answer
+        if old.kind == spec.kind and (any_size or old.units == spec.units):
             continue
         raise ValueError(
             f"{method} replays examples of all tasks together: they must be of one "
-            "kind and, unless the loss is 'softmax', of as many outputs. Received: "
+            "kind and, unless the loss is 'softmax' or 'ctc', of as many outputs. "
+            "Received: "
             f"task {name!r}, {spec}, with the loss {loss!r}; and {other!r}, {old}."
         )
 

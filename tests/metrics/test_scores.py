@@ -243,7 +243,7 @@ def test_keras_metrics_have_a_direction(metric, up):
         ("sparse_categorical_crossentropy", {"categorical"}),
         ("AUC", {"binary", "categorical", "multilabel"}),
         ("R2Score", {"binary", "categorical", "multilabel", "regression"}),
-        (rmse, {"binary", "categorical", "multilabel", "regression"}),
+        (rmse, {"binary", "categorical", "multilabel", "regression", "sequence"}),
     ],
 )
 def test_metrics_are_for_kinds(metric, kinds):

@@ -107,6 +107,8 @@ class BindAndGrow(RoutedModel):
     ```
     """
 
+    carries_sequences = True
+
     def __init__(
         self,
         backbone,

@@ -51,9 +51,9 @@ class CutTasks:
         """
         pairs = zip(reading.variables, reading.values, strict=True)
         marks, held = backend.marks([v for v, value in pairs if value is None])
-        version = version, marks
+        state = version, marks
         with self._lock:
-            if name in self._kept and self._kept[name][0] == version:
+            if name in self._kept and self._kept[name][0] == state:
                 self._kept.move_to_end(name)
                 return self._kept[name][1]
         stage = self._model.task_stage(name)
@@ -67,9 +67,9 @@ class CutTasks:
         cut = Reading(network, variables, found, head)
         size = sum(int(v.nbytes) for v in [*values.values(), *head])
         with self._lock:
-            for other in [n for n, kept in self._kept.items() if kept[0] != version]:
+            for other in [n for n, kept in self._kept.items() if kept[0] != state]:
                 del self._kept[other]  # it holds weights that are no more
-            self._kept[name] = (version, cut, size, held)
+            self._kept[name] = (state, cut, size, held)
             while len(self._kept) > 1 and self._size() > ROOM:
                 self._forget(self._kept.popitem(last=False)[0])
         return cut
@@ -102,7 +102,7 @@ class CutTasks:
             while len(self._forms) > FORMS:
                 self._forms.popitem(last=False)
         network, same = form
-        values = {}
+        values: dict[int, Any] = {}
         for layer, (_, arrays) in zip(same, pairs, strict=True):
             if arrays:
                 values.update(zip(map(id, layer.weights), arrays, strict=True))

@@ -6,6 +6,7 @@ import functools
 import threading
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_lifelong.backend.scope import ValuesScope
@@ -32,13 +33,11 @@ def _fewer_places():
     with _ONE_AT_A_TIME:
         plain = tf.nn.convolution
 
-        def convolution(x, kernel, strides=1, *args, **kwargs):
-            is_last = kwargs.get("data_format") in (None, "NHWC")
-            of_one = tuple(kernel.shape[:-2]) == (1, 1) and kernel.shape[-2] < 16
-            if is_last and of_one:
-                high, wide = [strides] * 2 if isinstance(strides, int) else strides
-                x, strides = x[:, ::high, ::wide], 1
-            return plain(x, kernel, strides, *args, **kwargs)
+        def convolution(input, filters, strides=None, *args, **kwargs):
+            step = (strides,) * 2 if np.ndim(strides or 0) == 0 else strides
+            if not args[1:] and _is_small(input, filters, step, **kwargs):
+                input, strides = input[:, :: step[0], :: step[1]], 1
+            return plain(input, filters, strides, *args, **kwargs)
 
         tf.nn.convolution = convolution  # Keras looks it up there
         try:
@@ -47,13 +46,24 @@ def _fewer_places():
             tf.nn.convolution = plain
 
 
+def _is_small(x, kernel, strides, data_format="NHWC", **others):
+    """Whether these are arguments of such a convolution, of images."""
+    del others
+    ranks = tf.TensorShape(x.shape).rank, tf.TensorShape(kernel.shape).rank
+    shape = kernel.shape
+    if ranks != (4, 4) or data_format not in (None, "NHWC"):
+        return False
+    return len(strides) == 2 and shape[:2] == (1, 1) and (shape[2] or 16) < 16
+
+
 def _gradients_of(objective, variables):
     values = [variable.value for variable in variables]
-    with _fewer_places(), tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(values)
-        cost, aux = objective()
     zero = tf.UnconnectedGradients.ZERO
-    gradients = tape.gradient(cost, values, unconnected_gradients=zero)
+    with _fewer_places():  # also what is computed again for the gradient
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            cost, aux = objective()
+        gradients = tape.gradient(cost, values, unconnected_gradients=zero)
     # Of an embedding they come by row, a row that is used twice apart: summed here.
     return (cost, aux), [tf.convert_to_tensor(g) for g in gradients]
 

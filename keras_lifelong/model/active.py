@@ -144,6 +144,8 @@ class ActiveMixin(keras.Model):
         own = self.own_variables()
         for i in self.own_indices(name):
             self.keep_own(name, i, ops.convert_to_numpy(own[i]).copy())
+        if self._session.training is None:
+            self._session.changes += 1
 
     def set_head(self, values: list) -> None:
         """Gives the active head these weights."""

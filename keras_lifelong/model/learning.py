@@ -215,6 +215,7 @@ class LearningMixin(keras.Model):
         spec = self._named(task.name, task.spec)
         if spec.input_shape is None:
             spec = dataclasses.replace(spec, input_shape=self.backbone_input_shape)
+        task = task.with_spec(spec)  # by which validation data are held out
         self.check_spec(task.name, spec)
         if task.test is not None:
             self.check_metrics(task.name, spec)

@@ -79,7 +79,9 @@ class Reader:
         self._ready: collections.OrderedDict = collections.OrderedDict()
         self._lock = lock
 
-    def outputs(self, name, reading: Reading, activation: str, x, training=False):
+    def outputs(
+        self, name, reading: Reading, activation: str, x, training=False, traced=False
+    ):
         """Outputs (batch, units) of a task, as a list of the tensors of parts.
 
         Args:
@@ -87,14 +89,15 @@ class Reader:
             reading: a `Reading`.
             activation: of the head, by name.
             x: (batch, *input_shape), or `Columns` of such. A value is computed in
-                blocks of a few fixed sizes, so that few shapes are compiled; what is
-                being traced is not.
+                blocks of a few fixed sizes, so that few shapes are compiled.
             training: as everywhere in Keras; what layers would update is dropped.
+            traced: whether this is part of what is being compiled: then nothing is kept
+                of it, and x may have no value yet.
 
         Returns:
             List of pairs of a tensor and the number of its first rows that count.
         """
-        if backend.is_traced(columns.leaves(x)[0]):
+        if traced:
             function = self._function(reading.body, activation, training)
             values = [
                 stands if value is None else ops.convert_to_tensor(value)

@@ -21,7 +21,8 @@ class Session:
         training: the `Training` that is under way, or None.
         phase: the `Phase` that is trained at the moment, or None.
         last: the one that ended last, for as long as it may be undone, or None.
-        changes: how often one began or ended: who read in between reads again.
+        changes: how often one began or ended, or what is kept of a task was changed by
+            other ways: who read in between reads again.
         slots: the head slots of the active network, by number of outputs.
         fitted: heads by task at the width of the features, so that they are resized
             once: the kernel kept, the width, the kernel resized.

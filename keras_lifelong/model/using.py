@@ -71,7 +71,7 @@ class UsingMixin(keras.Model):
         activation = "linear" if logits else heads.activation(self.loss_kind(name))
         if isinstance(x, dict | list | tuple):
             x = columns.columns(x, self.backbone_input_shape, "`x`")
-        traced = backend.is_traced(columns.leaves(x)[0])
+        traced = backend.tracing() or backend.is_traced(columns.leaves(x)[0])
         session = self._session
         while True:
             changes = session.changes
@@ -79,7 +79,7 @@ class UsingMixin(keras.Model):
                 reading = self.reading(name)
                 if not (training or traced):
                     reading = self.cut(name, reading)
-            parts = self._reader.outputs(name, reading, activation, x, training)
+            parts = self._reader.outputs(name, reading, activation, x, training, traced)
             if session.changes == changes:  # else something began to be learned
                 return parts
 

@@ -30,6 +30,8 @@ def as_numbers(values: Any, what: str, argument: str) -> np.ndarray:
         array = as_array(values)
     except ValueError:  # NumPy's word for rows of different length
         array = np.empty((), object)
+    if array.dtype.name == "bfloat16":  # of which NumPy itself knows nothing
+        array = array.astype("float32")
     received = f"{type(values).__name__} of dtype {array.dtype}, shape {array.shape}"
     accepted = "be an array of numbers with a row for each example"
     is_fit = array.dtype.kind in "biuf" and array.ndim > 0

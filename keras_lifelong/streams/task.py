@@ -43,9 +43,9 @@ class Task:
     Reading a split of the first three gives what was passed in; `check_split` makes it
     standard.
 
-    Without `validation`, a part of `train` is checked and held out: the same at every
-    access, in proportion to the classes, and never a class's only example. A `Dataset`
-    can't be split so: pass `validation`, or `validation_split=0` to have none.
+    Without `validation`, a part of `train` is held out: the same at every access, in
+    proportion to the classes, and never a class's only example. A `Dataset` can't be
+    split so: pass `validation`, or `validation_split=0` to have none.
 
     Args:
         name: how the task is called, for example in `predict(x, task=name)`.
@@ -227,6 +227,12 @@ class Task:
         task = copy.copy(self)
         task._splits, task._weights = dict(self._splits), dict(self._weights)
         task._class_weight = checked_class_weight(class_weight)
+        return task
+
+    def with_spec(self, spec: TaskSpec) -> Task:
+        """This task with another spec."""
+        task = copy.copy(self)
+        task._spec = spec
         return task
 
     def read(self) -> Task:

@@ -84,3 +84,32 @@ def test_a_small_convolution_with_strides_is_one_of_fewer_places(channels, filte
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert np.abs(found[0][1]).max() > 0.01  # the biases have moved
+
+
+def test_other_convolutions_are_computed_as_they_are_where_gradients_are_taken():
+    """On TensorFlow, where one is replaced: however it is asked for."""
+    tf = pytest.importorskip("tensorflow", reason="is about TensorFlow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("is about TensorFlow")
+    from keras_lifelong.backend.tensorflow import _fewer_places
+
+    x = tf.random.stateless_normal((2, 8, 8, 4), (0, 1))
+    kernels = [tf.random.stateless_normal((n, n, 4, 5), (0, n)) for n in (1, 3)]
+    asked = [
+        dict(input=x, filters=kernels[0], strides=2),
+        dict(input=x, filters=kernels[0], strides=[2, 1], padding="SAME"),
+        dict(input=x, filters=kernels[0], strides=[2]),
+        dict(input=x, filters=kernels[0], strides=np.int64(2)),
+        dict(input=x, filters=kernels[0]),
+        dict(input=x, filters=kernels[1], strides=(2, 2), padding="SAME"),
+        dict(input=x[0], filters=kernels[0][0], strides=2),
+    ]
+    plain = tf.nn.convolution
+    for arguments in asked:
+        expected = plain(**arguments)
+        with _fewer_places():
+            found = tf.nn.convolution(**arguments)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError), _fewer_places():
+        raise ValueError
+    assert tf.nn.convolution is plain

@@ -74,6 +74,10 @@ def test_compiled_calls_of_two_tasks_answer_for_their_own(learned, model):
         for name, call in calls.items():
             found = ops.convert_to_numpy(call(x))
             np.testing.assert_allclose(found, learned.tasks[name], atol=1e-6)
+    # an array that is not traced itself is asked for within what is
+    asks = compiled(lambda x: model.forward("t1", FEW) + 0 * x)
+    found = ops.convert_to_numpy(asks(ops.zeros(())))
+    np.testing.assert_allclose(found, learned.tasks["t1"][: len(FEW)], atol=1e-6)
     assert_same(predictions(model), learned.tasks)
 
 

@@ -52,9 +52,10 @@ class GrowingModel(LifelongModel):
         return {id(self.stage): _stage(self.task_stage(name))}
 
     def cut(self, name, reading):
-        """Through a plain network; but who learns a task sees what grows."""
+        """Through a plain network; but what is in the active network is seen there."""
         session, training = self._session, self._session.training
-        if training is not None and training.is_mine:
+        mine = training is None or training.is_mine
+        if mine and (training is not None or self.active_task == name):
             return reading
         version = session.changes if training is None else training.began
         return self._cuts.of(name, version, reading)

@@ -175,3 +175,19 @@ def test_no_more_is_kept_than_there_is_room_for(monkeypatch):
     for _ in range(2):
         small.assert_same(small.predictions(model), expected)
     assert len(model._cuts._kept) == 1
+
+
+def test_a_head_that_is_changed_in_the_active_network_is_seen():
+    model = learned()
+    model.predict(small.X, task="t1")
+    model.activate("t1")
+    model.predict(small.X, task="t1")
+    kernel = model.head.kernel
+    kernel.assign(np.zeros(kernel.shape, "float32"))
+    model.head.bias.assign([3.0, 0.0])
+    expected = np.tile([[1 / (1 + np.exp(-3.0)), 1 / (1 + np.exp(3.0))]], (48, 1))
+    for _ in range(2):  # and once it is stored
+        np.testing.assert_allclose(
+            model.predict(small.X, task="t1"), expected, atol=1e-6
+        )
+        model.activate(None)

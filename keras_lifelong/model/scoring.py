@@ -100,10 +100,8 @@ class ScoringMixin(keras.Model):
         Weights of examples count in the loss, as in Keras, not in the metrics.
         """
         found, wanted, weights = zip(*outputs, strict=True)
-        logits, y = (
-            np.concatenate(found),
-            kinds.get(task.spec.kind).joined(list(wanted)),
-        )
+        logits = np.concatenate(found)
+        y = kinds.get(task.spec.kind).joined(list(wanted))
         kind = self.loss_kind(task.name)
         predictions = keras.activations.get(heads.activation(kind))(
             ops.convert_to_tensor(logits)

@@ -147,21 +147,30 @@ def table(rows):
 
 def figure(rows, path):
     """Accuracy against what is stored, a point a row: ours are filled."""
-    chart, axes = plt.subplots(figsize=(8, 5))
-    for name, (method, *_) in METHODS.items():
+    points = []
+    for name in METHODS:
         mine = [r for r in rows if r["row"] == name]
-        if not mine:
-            continue
-        size, acc = (np.mean([r[key] for r in mine]) for key in ("bytes", "acc"))
-        colour = "C3" if method in OURS else "C0"
-        face = colour if method in OURS else "none"
-        axes.plot(size / 2**20, 100 * acc, "o", color=colour, markerfacecolor=face)
+        if mine:
+            size, acc = (np.mean([r[key] for r in mine]) for key in ("bytes", "acc"))
+            points.append((size / 2**20, 100 * acc, name))
+    points.sort(key=lambda point: point[1])
+    chart, axes = plt.subplots(figsize=(9, 6))
+    placed = []
+    for x, y, name in points:
+        is_ours = METHODS[name][0] in OURS
+        colour = "C3" if is_ours else "C0"
+        face = colour if is_ours else "none"
+        axes.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=5)
+        near = [at for where, at in placed if abs(np.log(x / where)) < 0.5]
+        at = max([y, *(other + 1.1 for other in near)])  # above those beside it
+        placed.append((x, at))
         axes.annotate(
             name,
-            (size / 2**20, 100 * acc),
-            xytext=(4, 3),
-            textcoords="offset points",
+            (x, y),
+            xytext=(1.06 * x, at),
             fontsize=7,
+            va="center",
+            arrowprops={"arrowstyle": "-", "lw": 0.3},
         )
     axes.set_xscale("log")
     axes.set_xlabel("stored: arrays of the preset, MiB")

@@ -185,7 +185,7 @@ def _growth(found: dict[str, Any]) -> str:
     )
     if not rows:
         return text + " Not measured yet."
-    keys = list(rows[0])
+    keys = ["method", "tasks", *(k for k in rows[0] if k not in ("method", "tasks"))]
     return f"{text}\n\n" + _table(keys, [[row.get(k) for k in keys] for row in rows])
 
 

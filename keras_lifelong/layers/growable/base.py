@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -216,12 +217,14 @@ class Growable(keras.layers.Layer):
         alive = self.alive(stage, len(x.shape))
         return ops.where(alive > 0, x, ops.zeros((), x.dtype))
 
-    def units_at(self, stage: int | None = None) -> np.ndarray:
-        """Indices of the units that exist at `stage`, or of all when None."""
+    def units_at(self, stage: int | Sequence[int] | None = None) -> np.ndarray:
+        """Indices of the units that exist at a stage, at any of some, or of all."""
         birth, retired = self.births(), self._retirements()
         exists = birth > 0
         if stage is not None:
-            exists &= (birth <= stage) & ((retired == 0) | (stage < retired))
+            stages = np.append(np.sort(np.atleast_1d(stage)), RETIRED)  # and never
+            first = stages[np.searchsorted(stages[:-1], birth)]  # from its birth on
+            exists &= (first < RETIRED) & ((retired == 0) | (first < retired))
         return np.flatnonzero(exists)
 
     def births(self) -> np.ndarray:

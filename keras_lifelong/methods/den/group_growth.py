@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Group:
     def capacity(self) -> int:
         return self.members[0].capacity
 
-    def units_at(self, stage: int | None = None) -> np.ndarray:
+    def units_at(self, stage: int | Sequence[int] | None = None) -> np.ndarray:
         """See `Growable.units_at`."""
         return self.members[0].units_at(stage)
 

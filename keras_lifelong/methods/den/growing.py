@@ -146,6 +146,10 @@ class GrowingModel(LifelongModel):
             why["members"] = list(group.paths)
         self.log(task, group.name, kind, count, **why)
 
+    def log_initial(self, task):
+        for group in () if self.growth else self.network.groups:
+            self.log_group(task, group, "initial", group.units_at().size)
+
     def insert_units(self, task: str, count: int, stage: int) -> list[np.ndarray]:
         """Adds units to every group of layers, and the active head's rows above them.
 
@@ -274,7 +278,7 @@ class GrowingModel(LifelongModel):
         stages = others or [1]  # the first units are the network's
         network = self.network
         unused = [
-            np.setdiff1d(group.units_at(), _units_of(group, stages))
+            np.setdiff1d(group.units_at(), group.units_at(stages))
             for group in network.groups
         ]
         for group, units in zip(network.groups, unused, strict=True):
@@ -288,7 +292,7 @@ class GrowingModel(LifelongModel):
         stages = [self.task_stage(other) for other in others]
         for group in self.network.groups:
             used = group.units_at(self.task_stage(name))
-            count = np.intersect1d(used, _units_of(group, stages)).size
+            count = np.intersect1d(used, group.units_at(stages)).size
             if count:
                 found[f"{group.name} with {count} units"] = others
         if others and (self.network.ungrown or self.network.carried_variables):
@@ -371,12 +375,6 @@ class GrowingModel(LifelongModel):
 def _stage(number: int) -> np.ndarray:
     """One array for each stage, so that it is copied to the device once."""
     return np.array(number, "int32")
-
-
-def _units_of(group, stages) -> np.ndarray:
-    """Indices of a group's units that exist at any of the stages."""
-    found = [group.units_at(stage) for stage in stages]
-    return np.unique(np.concatenate(found)) if found else np.array([], int)
 
 
 def _moved(array, fresh, moved) -> np.ndarray:

@@ -191,3 +191,15 @@ def test_a_head_that_is_changed_in_the_active_network_is_seen():
             model.predict(small.X, task="t1"), expected, atol=1e-6
         )
         model.activate(None)
+
+
+def test_phases_of_a_users_own_are_logged():
+    model = new()
+
+    def learn(task):
+        yield model.phase("mine", model.network.trainable_variables)
+
+    model.fit(small.task(0), epochs=1, batch_size=48, verbose=0, learn=learn)
+    found = [(entry["layer"], entry["kind"], entry["count"]) for entry in model.growth]
+    assert found == [("lower", "initial", 8), ("upper", "initial", 5)]
+    assert_as_grown(model)

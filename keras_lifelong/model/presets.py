@@ -65,7 +65,8 @@ class PresetMixin(keras.Model):
             directory: path; its parent is created if absent.
 
         Raises:
-            ValueError: if `directory` is a file, or a directory with other content.
+            ValueError: if `directory` is a file, or a directory with other content; or
+                the network has so many layers for its size that it would not be loaded.
             OSError: if the disk has no room for it, or it may not be written; the
                 earlier preset is then as it was.
 
@@ -81,6 +82,7 @@ class PresetMixin(keras.Model):
         layout.check_place(directory)
         directory.parent.mkdir(parents=True, exist_ok=True)
         state, arrays = self.get_state()
+        _check_loads(self.get_config()["backbone"], arrays)
         _check_space(directory.parent, arrays)
         with layout.replacing(directory) as place:
             written = self._write_preset(place, directory.name, state, arrays)
@@ -339,6 +341,17 @@ def _read_arrays(preset, listed, entries) -> dict[str, np.ndarray]:
         with preset.reading(layout.TASKS):
             raise ValueError(f"it lists the array {missing[0]!r}, which no file holds")
     return arrays
+
+
+def _check_loads(backbone, arrays):
+    """Raises a ValueError if a network's preset would be refused when it is read."""
+    try:
+        budget.check_calls(backbone, lambda: sum(a.size for a in arrays.values()))
+    except ValueError as error:
+        raise ValueError(
+            f"The preset would not be loaded again: {error}. `model.save` writes a "
+            ".keras file of any network."
+        ) from error
 
 
 def _check_space(directory, arrays):

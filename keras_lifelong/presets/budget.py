@@ -42,13 +42,7 @@ def check_network(config: dict[str, Any], stored: Callable[[], int]) -> None:
     """
     if not isinstance(config, dict) or "class_name" not in config:
         raise ValueError("config.backbone must be a Sequential or a functional model")
-    calls = graphs.calls(config)
-    if calls > LAYERS and calls > LAYERS + stored() // A_LAYER:
-        raise ValueError(
-            f"config.backbone makes {calls:,} calls of layers, where {LAYERS} are the "
-            f"most, and one more for each {A_LAYER} numbers that the preset stores: it "
-            f"stores {stored():,}"
-        )
+    check_calls(config, stored)
     with keras.StatelessScope(initialize_variables=False):
         network = networks.deserialized(config)
         if not is_graph(network):
@@ -60,6 +54,24 @@ def check_network(config: dict[str, Any], stored: Callable[[], int]) -> None:
     if size > SLACK and size > RATIO * stored():
         raise ValueError(
             f"config.backbone is a network of {size:,} numbers, where the preset "
+            f"stores {stored():,}"
+        )
+
+
+def check_calls(config: dict[str, Any], stored: Callable[[], int]) -> None:
+    """Refuses a network of more calls of layers than its files are worth.
+
+    Args:
+        config, stored: see `check_network`.
+
+    Raises:
+        ValueError: if they are more than `LAYERS`, and one for each `A_LAYER` stored.
+    """
+    calls = graphs.calls(config)
+    if calls > LAYERS and calls > LAYERS + stored() // A_LAYER:
+        raise ValueError(
+            f"config.backbone makes {calls:,} calls of layers, where {LAYERS} are the "
+            f"most, and one more for each {A_LAYER} numbers that the preset stores: it "
             f"stores {stored():,}"
         )
 

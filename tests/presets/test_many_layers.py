@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import small
 from broken import Broken
 from broken import entry
 
@@ -57,3 +58,18 @@ def test_a_layer_that_is_called_often_counts_as_often(tmp_path):
     config = entry("keras", "Model", {"name": "m", "layers": [inner]})
     with pytest.raises(ValueError, match="411 calls of layers"):
         budget.check_network(config, lambda: 0)
+
+
+def test_what_would_not_be_loaded_again_is_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "LAYERS", 3)
+    monkeypatch.setattr(budget, "A_LAYER", 10**6)
+    model = small.learned("Finetune", 1)
+    with pytest.raises(ValueError, match="not be loaded again.*calls of layers.*keras"):
+        model.save_to_preset(tmp_path / "preset")
+    assert not (tmp_path / "preset").exists()
+    monkeypatch.setattr(budget, "A_LAYER", 1)
+    model.save_to_preset(tmp_path / "preset")
+    small.assert_same(
+        small.predictions(kl.LifelongModel.from_preset(tmp_path / "preset")),
+        small.predictions(model),
+    )

@@ -22,12 +22,9 @@ from keras_lifelong.metrics.followed import Followed
 from keras_lifelong.metrics.followed import copied
 from keras_lifelong.metrics.followed import of_keras
 from keras_lifelong.metrics.followed import of_ours
+from keras_lifelong.metrics.predictions import check_finite
+from keras_lifelong.metrics.predictions import kind_of
 from keras_lifelong.registry import Registry
-
-
-class NotFinite(ValueError):
-    """Predictions that are NaN or infinite cannot be scored."""
-
 
 _OURS = Registry("metric")
 register = _OURS.register  # of functions (y, p, spec) -> float
@@ -38,13 +35,7 @@ _ROWS = 4096
 
 def _check(y: Any, p: Any, spec: Any, metric: str):
     """Returns y and p as arrays of the shapes that `spec` says, and its kind."""
-    kind = heads.get(spec.kind)
-    if metric not in kind.metrics:
-        kinds = heads.that(lambda kind: metric in kind.metrics)
-        raise ValueError(
-            f"The metric {metric!r} is for {', '.join(kinds)} tasks. "
-            f"Received: spec.kind={spec.kind!r}"
-        )
+    kind = kind_of(spec, metric)
     y, p = np.asarray(y), np.asarray(p, dtype="float64")
     if not kind.by_index and y.ndim == 1:
         y = y[:, None]
@@ -57,11 +48,7 @@ def _check(y: Any, p: Any, spec: Any, metric: str):
             f"and labels `y` to match, n >= 1, for a {spec.kind} task. Received: "
             f"p.shape={p.shape}, y.shape={y.shape}"
         )
-    if not np.isfinite(p).all():
-        raise NotFinite(
-            f"The metric {metric!r} needs finite predictions. Received: "
-            f"{(~np.isfinite(p)).sum()} of {p.size} are NaN or infinite (diverged?)"
-        )
+    check_finite(p, metric)
     return y, p, kind
 
 

@@ -10,21 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_lifelong import heads
 from keras_lifelong.heads.sequence import PADDING
 from keras_lifelong.heads.sequence import padded
-from keras_lifelong.metrics.scores import NotFinite
+from keras_lifelong.metrics.predictions import check_finite
+from keras_lifelong.metrics.predictions import kind_of
 from keras_lifelong.metrics.scores import register
 
 
 def _words(y: Any, p: Any, spec: Any, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """True words and those that were read, both (n, longest), as wide."""
-    if metric not in heads.get(spec.kind).metrics:
-        kinds = heads.that(lambda kind: metric in kind.metrics)
-        raise ValueError(
-            f"The metric {metric!r} is for {', '.join(kinds)} tasks. "
-            f"Received: spec.kind={spec.kind!r}"
-        )
+    kind = kind_of(spec, metric)
     y, p = np.asarray(y), np.asarray(p)
     is_pair = y.ndim == 2 and p.ndim == 3 and len(y) == len(p) > 0
     if not is_pair or p.shape[2] != spec.units:
@@ -33,12 +28,8 @@ def _words(y: Any, p: Any, spec: Any, metric: str) -> tuple[np.ndarray, np.ndarr
             f"{spec.units}) and labels `y` (n, longest), n >= 1. Received: "
             f"p.shape={p.shape}, y.shape={y.shape}"
         )
-    if not np.isfinite(p).all():
-        raise NotFinite(
-            f"The metric {metric!r} needs finite predictions. Received: "
-            f"{(~np.isfinite(p)).sum()} of {p.size} are NaN or infinite (diverged?)"
-        )
-    said = heads.get(spec.kind).labels(p)
+    check_finite(p, metric)
+    said = kind.labels(p)
     longest = max(y.shape[1], said.shape[1])
     return padded(y, longest), padded(said, longest)
 

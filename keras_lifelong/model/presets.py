@@ -82,7 +82,6 @@ class PresetMixin(keras.Model):
         layout.check_place(directory)
         directory.parent.mkdir(parents=True, exist_ok=True)
         state, arrays = self.get_state()
-        _check_loads(self.get_config()["backbone"], arrays)
         _check_space(directory.parent, arrays)
         with layout.replacing(directory) as place:
             written = self._write_preset(place, directory.name, state, arrays)
@@ -99,6 +98,7 @@ class PresetMixin(keras.Model):
             "compile_config": self.get_compile_config() if self.compiled else None,
             "structure": state["structure"],
         }
+        _check_loads(config["config"]["backbone"], arrays)
         tasks = self._write_arrays(place, state, arrays)
         layout.write_json(place / layout.CONFIG, config)
         layout.write_json(place / layout.TASKS, tasks)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from keras import ops
 
 from keras_lifelong.metrics.directions import sign
-from keras_lifelong.metrics.scores import NotFinite
+from keras_lifelong.metrics.predictions import NotFinite
 from keras_lifelong.training.protocol import Trainable
 
 

@@ -9,7 +9,7 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
   the variables' values: `run(values, *args)`.
 - `apply_gradients(optimizer, gradients, variables)`: an optimizer's step.
 - `snapshot(variables)`: their values, which stay what they are.
-- `marks(variables)`: what tells whether anybody has assigned them since.
+- `marks(variables)`: a function, what tells whether anybody has assigned them since.
 - `placed(array)`: it as a tensor, without a copy where that can be.
 - `check_devices()`: refuses devices in a use that is not carried.
 - `over_devices(batch)`: its rows over the devices of `keras.distribution`.
@@ -25,6 +25,7 @@ returns `((cost, aux), gradients)` of `objective() -> (cost, aux)`.
 
 import keras
 
+from keras_lifelong.backend.scope import Values
 from keras_lifelong.backend.scope import ValuesScope
 
 NAME = keras.backend.backend()
@@ -100,6 +101,7 @@ def prefers_xla(has_convolution: bool) -> bool:
 
 __all__ = [
     "NAME",
+    "Values",
     "ValuesScope",
     "apply_gradients",
     "beside_call",

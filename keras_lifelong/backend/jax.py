@@ -158,8 +158,12 @@ def snapshot(variables):
 
 def marks(variables):
     """See the TensorFlow seam; what is assigned is another array."""
-    kept = snapshot(variables)
-    return tuple(map(id, kept)), kept
+
+    def marked():
+        kept = snapshot(variables)
+        return tuple(map(id, kept)), kept
+
+    return marked
 
 
 def _sharding(by_rows: bool):

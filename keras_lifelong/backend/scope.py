@@ -18,3 +18,13 @@ class ValuesScope(keras.StatelessScope):
         super().__init__()
         pairs = zip(variables, values, strict=True)
         self.state_mapping = {id(variable): value for variable, value in pairs}
+
+
+class Values(list):
+    """Values of variables that stay as they are, as those of a task that is used.
+
+    Attributes:
+        prepared: what a backend found of them for a compiled call, or None.
+    """
+
+    prepared: tuple | None = None

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_lifelong.backend.scope import Values
 from keras_lifelong.backend.scope import ValuesScope
 
 
@@ -166,11 +167,12 @@ def compile_function(function, variables, xla, lock=None):
         return run.get_concrete_function(*specs), run  # which owns it
 
     def run(values, *args):
-        given = tuple(value is not None for value in values)
-        flat = [tf.convert_to_tensor(t) for t in (*values, *args) if t is not None]
+        given, flat, form = _prepared(values)
+        more = [_tensor(t) for t in args]
+        flat = flat + more
         compiled = xla is not None and not tf.config.functions_run_eagerly()
         if compiled and tf.executing_eagerly():
-            key = (given, tuple((t._shape_tuple(), t.dtype) for t in flat))
+            key = (given, form, _form(more))
             if key not in traced:
                 with lock:
                     if key not in traced:
@@ -184,6 +186,29 @@ def compile_function(function, variables, xla, lock=None):
             return function(*flat[len(mapped) :])
 
     return run
+
+
+def _prepared(values):
+    """Which values are given, these as tensors, and what a compiled call is kept under.
+
+    Of `Values` it is found once.
+    """
+    if isinstance(values, Values) and values.prepared is not None:
+        return values.prepared
+    flat = [_tensor(value) for value in values if value is not None]
+    found = tuple(value is not None for value in values), flat, _form(flat)
+    if isinstance(values, Values):
+        values.prepared = found
+    return found
+
+
+def _form(tensors):
+    return tuple((t._shape_tuple(), t.dtype) for t in tensors)
+
+
+def _tensor(value):
+    """As `tf.convert_to_tensor`, which looks long at what is a tensor already."""
+    return value if isinstance(value, tf.Tensor) else tf.convert_to_tensor(value)
 
 
 def apply_gradients(optimizer, gradients, variables):
@@ -206,19 +231,27 @@ def marks(variables):
     """What tells whether variables were assigned.
 
     Returns:
-        A tuple, which is equal to that of another time if nobody has assigned any of
-        them in between; and what is to be kept for as long as it is to be compared:
-        memory that is in use is not used for another value.
+        A function without arguments, to be called where nothing is traced. It gives a
+        tuple, equal to that of another time if nobody has assigned any of them in
+        between, and what is to be kept for as long as it is to be compared: memory
+        that is in use is not used for another value.
     """
-    kept = snapshot(variables)
-    return tuple(map(_address, kept)), kept
+    values = [variable.value for variable in variables]
+    handles = [(value.handle, value.dtype) for value in values]
+
+    def marked():  # by raw operations: this is asked at every prediction
+        read = tf.raw_ops.ReadVariableOp
+        kept = [read(resource=handle, dtype=dtype) for handle, dtype in handles]
+        return tuple(map(_address, kept)), kept
+
+    return marked
 
 
 def _address(tensor):
     """Where the values of a tensor lie, on whatever device."""
     capsule = tf.experimental.dlpack.to_dlpack(tensor)
     content = _POINTER_OF(capsule, b"dltensor")  # of which the first field is data
-    return ctypes.cast(content, ctypes.POINTER(ctypes.c_void_p))[0]
+    return ctypes.c_void_p.from_address(content).value
 
 
 _POINTER_OF = ctypes.pythonapi.PyCapsule_GetPointer

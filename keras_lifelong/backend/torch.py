@@ -132,8 +132,12 @@ def snapshot(variables):
 
 def marks(variables):
     """See the TensorFlow seam; PyTorch counts what is done to a tensor in place."""
-    kept = [variable.value for variable in variables]
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in kept), kept
+
+    def marked():
+        kept = [variable.value for variable in variables]
+        return tuple((tensor.data_ptr(), tensor._version) for tensor in kept), kept
+
+    return marked
 
 
 def check_devices():

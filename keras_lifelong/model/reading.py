@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import operator
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -152,17 +153,19 @@ class Reader:
         with self._lock:
             kept = self._ready.get(name)
             if kept is None or len(kept[0]) != len(given):
-                kept = ([None] * len(given), [None] * len(given))
-            for i, value in enumerate(given):
-                if kept[0][i] is not value:
-                    tensor = None if value is None else ops.convert_to_tensor(value)
-                    kept[0][i], kept[1][i] = value, tensor
-            found = list(kept[1])
-            self._ready[name] = kept
+                kept = ([None] * len(given), [None] * len(given), None, None)
+            was, tensors, values, head = kept
+            if values is None or not all(map(operator.is_, was, given)):
+                tensors = [
+                    tensor if old is value else _on_device(value)
+                    for old, value, tensor in zip(was, given, tensors, strict=True)
+                ]
+                values, head = backend.Values(tensors[:-2]), tensors[-2:]
+            self._ready[name] = (given, tensors, values, head)
             self._ready.move_to_end(name)
             while len(self._ready) > READY:
                 self._ready.popitem(last=False)
-        return found[:-2], found[-2:]
+        return values, head
 
     def forget_programs(self) -> None:
         """Lets go of what is compiled, as when it is to be compiled otherwise."""
@@ -175,6 +178,10 @@ class Reader:
                 self._ready.clear()
             else:
                 self._ready.pop(name, None)
+
+
+def _on_device(value):
+    return None if value is None else ops.convert_to_tensor(value)
 
 
 def joined(parts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import operator
 import threading
 
 from keras_lifelong import backend
@@ -51,6 +52,15 @@ class Session:
         self.results: list = []
         self.origin: dict | None = None
         self.lock = threading.RLock()
+        self._shapes: tuple[list, list] = ([], [])
+
+    def shapes_of(self, variables: list) -> list[tuple]:
+        """The shapes of variables, which Keras takes long to tell one by one."""
+        kept, shapes = self._shapes
+        if len(kept) != len(variables) or not all(map(operator.is_, kept, variables)):
+            shapes = [tuple(variable.shape) for variable in variables]
+            self._shapes = list(variables), shapes
+        return shapes
 
 
 class Training:

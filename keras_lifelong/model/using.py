@@ -76,9 +76,8 @@ class UsingMixin(keras.Model):
         while True:
             changes = session.changes
             with session.lock:  # nobody changes the network's structure meanwhile
-                reading = self.reading(name)
-                if not (training or traced):
-                    reading = self.cut(name, reading)
+                whole = training or traced
+                reading = self.reading(name) if whole else self.reading_to_use(name)
             parts = self._reader.outputs(name, reading, activation, x, training, traced)
             if session.changes == changes:  # else something began to be learned
                 return parts
@@ -113,26 +112,24 @@ class UsingMixin(keras.Model):
         stood = () if training is None else training.values
         variables = self.shared_variables() if stood else ()
         values = dict(zip(map(id, variables), stood, strict=True))
+        shapes = self._session.shapes_of(own)
         for i, value in self.own_values(name, memory).items():
-            like = values.get(id(own[i]), own[i])
-            same = tuple(value.shape) == tuple(like.shape)
-            values[id(own[i])] = value if same else fitted(value, like)
+            like = values.get(id(own[i]))
+            shape = shapes[i] if like is None else tuple(like.shape)
+            if tuple(value.shape) != shape:
+                value = fitted(value, own[i] if like is None else like)
+            values[id(own[i])] = value
         values.update(self.placed(name))
         found = [values.get(id(v)) for v in template]
         head = self._head_of(name, memory, training)
         return Reading(self.network, template, found, head)
 
-    def cut(self, name: str, reading: Reading) -> Reading:
-        """A task's reading without what it has no part in, if there is such a thing.
+    def reading_to_use(self, name: str) -> Reading:
+        """As `reading`, without what the task has no part in, if there is such a thing.
 
         It is called where nobody changes the network's structure.
-
-        Args:
-            name: of the task.
-            reading: what `reading` gives.
         """
-        del name
-        return reading
+        return self.reading(name)
 
     def placed(self, name: str) -> dict[int, np.ndarray]:
         """Values that follow from a task's place, by id of their variable."""

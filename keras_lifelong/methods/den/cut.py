@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import json
+import operator
 import threading
 from collections.abc import Callable
 from collections.abc import Hashable
@@ -29,8 +30,9 @@ class CutTasks:
     """Readings of tasks through plain networks, kept until the model changes.
 
     Args:
-        model: the `GrowingModel`, whose `plain_layers`, `plain_rows`, `plain_network`
-            cut a task out, as for `task_model`.
+        model: the `GrowingModel`, whose `reading` is of the growable network, and whose
+            `plain_layers`, `plain_rows`, `plain_network` cut a task out, as for
+            `task_model`.
         forget: called with the name of a task whose reading is let go.
     """
 
@@ -38,24 +40,28 @@ class CutTasks:
         self._model, self._forget = model, forget
         self._forms: collections.OrderedDict = collections.OrderedDict()
         self._kept: collections.OrderedDict = collections.OrderedDict()
+        self._marks: tuple[list, Callable] = ([], backend.marks([]))
         self._lock = threading.Lock()
 
-    def of(self, name: str, version: int, reading: Reading) -> Reading:
+    def of(self, name: str, version: int) -> Reading:
         """A task's reading through a plain network.
 
         Args:
             name: of the task.
             version: of what the model keeps by task: what was kept of another is made
                 anew, and what was of other weights than now stand in the network.
-            reading: through the growable network.
         """
-        pairs = zip(reading.variables, reading.values, strict=True)
-        marks, held = backend.marks([v for v, value in pairs if value is None])
-        state = version, marks
         with self._lock:
-            if name in self._kept and self._kept[name][0] == state:
-                self._kept.move_to_end(name)
-                return self._kept[name][1]
+            if name in self._kept:
+                (was, marked, marks), cut, _, _ = self._kept[name]
+                if was == version and marked()[0] == marks:
+                    self._kept.move_to_end(name)
+                    return cut
+        reading = self._model.reading(name)
+        pairs = zip(reading.variables, reading.values, strict=True)
+        marked = self._marks_of([v for v, value in pairs if value is None])
+        marks, held = marked()
+        state = version, marked, marks
         stage = self._model.task_stage(name)
         with backend.ValuesScope(*reading.given()):
             layers = self._model.plain_layers(reading.body, stage)
@@ -78,6 +84,14 @@ class CutTasks:
         """Lets go of everything, as where weights were set by other ways."""
         with self._lock:
             self._kept.clear()
+
+    def _marks_of(self, variables: list) -> Callable:
+        """See `backend.marks`; the same for the same variables as the last time."""
+        kept, marked = self._marks
+        if len(kept) != len(variables) or not all(map(operator.is_, kept, variables)):
+            marked = backend.marks(variables)
+            self._marks = variables, marked
+        return marked
 
     def _size(self) -> int:
         return sum(size for _, _, size, _ in self._kept.values())

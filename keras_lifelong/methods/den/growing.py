@@ -51,14 +51,14 @@ class GrowingModel(LifelongModel):
     def placed(self, name):
         return {id(self.stage): _stage(self.task_stage(name))}
 
-    def cut(self, name, reading):
+    def reading_to_use(self, name):
         """Through a plain network; but what is in the active network is seen there."""
         session, training = self._session, self._session.training
         mine = training is None or training.is_mine
         if mine and (training is not None or self.active_task == name):
-            return reading
+            return self.reading(name)
         version = session.changes if training is None else training.began
-        return self._cuts.of(name, version, reading)
+        return self._cuts.of(name, version)
 
     @functools.cached_property
     def _cuts(self) -> CutTasks:

@@ -248,6 +248,10 @@ class TransferModel(LifelongModel):
     # What a task has for itself
 
     def own_variables(self):
+        return self._own
+
+    @functools.cached_property
+    def _own(self) -> list:  # the network is as it was built, for good
         return [*_own_of(self.network), self.evidence]
 
     def own_indices(self, name):

@@ -56,7 +56,7 @@ def assert_as_grown(model):
 def form_of(model, name):
     """The plain network that a task goes through."""
     with model._session.lock:
-        return model.cut(name, model.reading(name)).body
+        return model.reading_to_use(name).body
 
 
 def test_it_says_what_the_growable_network_does_whatever_changed():

@@ -20,7 +20,7 @@ _BY_ROW = (
     *("activations", "attention", "convolutional", "core", "merging"),
     *("normalization", "pooling", "regularization", "reshaping", "rnn"),
 )
-_ALSO_BY_ROW = (K.Rescaling, K.Normalization)
+_ALSO_BY_ROW = (K.Rescaling, K.Normalization, K.Resizing, K.CenterCrop)
 _NOT = (K.Lambda, K.Masking, K.SpectralNormalization, K.InputLayer)
 # `keras.ops` that are done element by element
 _ELEMENTWISE = {

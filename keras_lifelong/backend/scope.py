@@ -1,6 +1,29 @@
 """A scope in which variables have other values, whatever the backend."""
 
 import keras
+from keras.src.backend.common import global_state
+
+_LATER = "uninitialized_variables"  # where Keras keeps those that get values later
+
+
+class ShapesScope(keras.StatelessScope):
+    """Within it variables are made that never have values: for their shapes alone.
+
+    Keras would give them values where the next scope ends, in whatever is done then,
+    however large they are.
+    """
+
+    def __init__(self):
+        super().__init__(initialize_variables=False)
+
+    def __enter__(self):
+        self._before = global_state.get_global_attribute(_LATER, [])
+        global_state.set_global_attribute(_LATER, [])
+        return super().__enter__()
+
+    def __exit__(self, *args, **kwargs):
+        super().__exit__(*args, **kwargs)
+        global_state.set_global_attribute(_LATER, self._before)
 
 
 class ValuesScope(keras.StatelessScope):

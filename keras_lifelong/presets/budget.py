@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_lifelong import networks
+from keras_lifelong.backend.scope import ShapesScope
 from keras_lifelong.graph import Graph
 from keras_lifelong.graph import calls_of
 from keras_lifelong.graph import is_graph
@@ -43,7 +44,7 @@ def check_network(config: dict[str, Any], stored: Callable[[], int]) -> None:
     if not isinstance(config, dict) or "class_name" not in config:
         raise ValueError("config.backbone must be a Sequential or a functional model")
     check_calls(config, stored)
-    with keras.StatelessScope(initialize_variables=False):
+    with ShapesScope():
         network = networks.deserialized(config)
         if not is_graph(network):
             raise ValueError(

@@ -248,6 +248,20 @@ def test_a_recurrent_layer_is_not_written_out_for_ever():
         budget.check_network(described, lambda: 0)
 
 
+def test_what_was_refused_is_given_no_values_later():
+    """Keras keeps the variables that a scope left without values for the next one."""
+    given = keras.Input((8,))
+    network = keras.Sequential([given, layers.Dense(4)])
+    described = json.loads(json.dumps(keras.saving.serialize_keras_object(network)))
+    described["config"]["layers"][1]["config"]["units"] = 10**9
+    with pytest.raises(ValueError, match="one example"):
+        budget.check_network(described, lambda: 10**12)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with keras.StatelessScope():
+        pass
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
 @pytest.mark.parametrize(
     "text",
     [

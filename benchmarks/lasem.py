@@ -10,6 +10,8 @@ raised learning rate, the same for all rows. `--paper` takes the published one, 
 epochs at 1e-4 / (1 + epoch / 4000), which wants a GPU and `KERAS_BACKEND=jax`; then
 `--npz FILE` has the stream, where TensorFlow Datasets is not.
 
+Chance: the row "random", where each task draws which layers it shares, and "own".
+
 The second measures milliseconds a step of batch 10 and prints ratios to the static
 transfer of all layers, timed in turns.
 """
@@ -24,6 +26,7 @@ from absl import app
 from absl import flags
 
 import keras_lifelong as kl
+from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.optimizers import RMSpropFromOne
 
 OUT = flags.DEFINE_string("out", None, "file of results")
@@ -31,7 +34,9 @@ COST = flags.DEFINE_bool("cost", False, "measure the time of a step")
 SEEDS = flags.DEFINE_integer("seeds", 3, "number of seeds")
 FIRST = flags.DEFINE_integer("first", 0, "first seed")
 SHARING = flags.DEFINE_list("sharing", ["hps", "tf", "dfcnn"], "mechanisms")
-ROWS = flags.DEFINE_list("rows", ["lasem", "all"], "lasem, exact, all, own, brute")
+ROWS = flags.DEFINE_list(
+    "rows", ["lasem", "all"], "lasem, exact, all, own, random, brute, sampled"
+)
 TASKS = flags.DEFINE_integer("tasks", 10, "tasks of the stream")
 EPOCHS = flags.DEFINE_integer("epochs", 50, "epochs a task")
 RATE = flags.DEFINE_float("learning_rate", 1e-3, "learning rate")
@@ -43,14 +48,25 @@ SETTINGS = {
     "exact": {"prune": 0.0},
     "all": {"configuration": "all"},
     "own": {"configuration": [0, 0, 0, 0]},
+    "random": {"configuration": "all"},  # until a task draws its own
     "brute": {"search": "brute_force"},
     "sampled": {"prune": 0.0, "m_step": "sampled", "m_steps": 4},
 }
 
 
+class ByChance(kl.LASEM):
+    """LASEM without its choice: each task draws a configuration, all as likely."""
+
+    def learn(self, task):
+        rng = np.random.default_rng(derive_seed(self.seed, "by chance", task.name))
+        self.given = rng.integers(0, 2, self.network.choices).tolist()
+        return super().learn(task)
+
+
 def build(sharing, row, seed):
     backbone = kl.backbones.get("lasem_cifar100", (32, 32, 3))
-    model = kl.LASEM(backbone, sharing=sharing, seed=seed, **SETTINGS[row])
+    method = ByChance if row == "random" else kl.LASEM
+    model = method(backbone, sharing=sharing, seed=seed, **SETTINGS[row])
     rate = RATE.value
     if PAPER.value:
         schedule = keras.optimizers.schedules.InverseTimeDecay

@@ -39,6 +39,8 @@ CANDIDATES = {
         "as published": {},
         "drift 0.05": {"drift": 0.05},
         "drift 0.05, all retrained": {"drift": 0.05, "selective": False},
+        "drift 5": {"drift": 5.0},
+        "drift 50": {"drift": 50.0},
     },
     "EWC": {"100": {}, "1000": {"strength": 1000.0}, "10000": {"strength": 10000.0}},
     "Finetune": {"": {}},

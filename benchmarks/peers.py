@@ -48,6 +48,7 @@ ROWS = {
     "LwF": ("LwF", {"strength": 1.0, "temperature": 2.0}),
     "SI": ("SI", {"strength": 1.0}),
     "Replay": ("ExperienceReplay", {"budget": 500}),
+    "PNN": ("ProgressiveNetwork", {}),
 }
 
 
@@ -113,18 +114,23 @@ class Ours:
         """A model that knows no task and has compiled, and the seconds of that."""
         layers = [keras.layers.Dense(n, activation="relu") for n in UNITS]
         backbone = keras.Sequential([keras.Input((784,)), *layers])
+        names = [f"{w}_{i}" for i in range(len(UNITS)) for w in ("kernel", "bias")]
+        given = [self.data[name] for name in names]
+        backbone.set_weights(given)
         method, options = ROWS[self.row]
         model = getattr(kl, method)(backbone, pretrained=True, **options)
         model.compile(keras.optimizers.SGD(RATE, MOMENTUM))
         start = time.perf_counter()
-        for name in ("first", "second"):  # the second meets what the first left
-            self.fit(model, self.task(name, 0), [])
-            model.predict(self.data["test_x_0"], task=name, batch_size=1024)
+        # the second meets what the first left, a column all columns before it
+        count = int(self.data["tasks"]) if self.row == "PNN" else 2
+        for t in range(count):
+            self.fit(model, self.task(f"before_{t}", 0), [])
+            model.predict(self.data["test_x_0"], task=f"before_{t}", batch_size=1024)
         seconds = time.perf_counter() - start
-        for name in ("second", "first"):
-            model.drop_task(name)
-        given = [f"{w}_{i}" for i in range(len(UNITS)) for w in ("kernel", "bias")]
-        model.network.set_weights([self.data[name] for name in given])
+        for t in reversed(range(count)):
+            model.drop_task(f"before_{t}")
+        if self.row != "PNN":  # whose columns begin with the backbone's weights
+            model.network.set_weights(given)
         return model, seconds
 
     @staticmethod

@@ -9,6 +9,7 @@ import torch
 from avalanche.benchmarks import tensors_benchmark
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.models import PNN
 from avalanche.models import MultiHeadClassifier
 from avalanche.models import MultiTaskModule
 from avalanche.training import supervised
@@ -25,6 +26,7 @@ ROWS = {  # the options of `peers.py`, as far as Avalanche has them
     "LwF": (supervised.LwF, {"alpha": 1.0, "temperature": 2.0}),
     "SI": (supervised.SynapticIntelligence, {"si_lambda": 1.0}),
     "Replay": (supervised.Replay, {"mem_size": 500}),
+    "PNN": (supervised.PNNStrategy, {}),  # of a network of its own, drawn by itself
 }
 
 
@@ -62,7 +64,11 @@ def turn(data, tasks, row):
         test_tensors=[(x, y) for _, _, x, y in tasks],
         task_labels=list(range(len(tasks))),
     )
-    model = MultiHead(data, stream.train_stream)
+    if row == "PNN":
+        sizes = data["kernel_0"].shape
+        model = PNN(int(data["layers"]), *sizes, adapter="mlp")
+    else:
+        model = MultiHead(data, stream.train_stream)
     strategy, options = ROWS[row]
     learner = strategy(
         model=model,

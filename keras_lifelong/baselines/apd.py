@@ -228,9 +228,9 @@ class APD(Masking):
                 total += shape[-1] + self.memory["sparse", name, i].size
         return total
 
-    def release(self, name):
-        super().release(name)
-        if self.task_names == [name]:  # the next task is a first one
+    def tidy(self):
+        super().tidy()
+        if not self.task_names:  # the next task is a first one
             for i in range(self.kernel_count):
                 self.memory.pop(("weights", i), None)
 

@@ -210,11 +210,11 @@ class CPG(Masking):
             for u, w, f in zip(used, self.all_weights(), first, strict=True)
         ]
 
-    def release(self, name):
-        """Weights that no other task uses are as they were drawn."""
-        super().release(name)
+    def tidy(self):
+        """Weights that no task uses any more are as they were drawn."""
+        super().tidy()
         if ("weights", 0) in self.memory:
-            for i, values in enumerate(self.values_of(self.used(without=name))):
+            for i, values in enumerate(self.values_of(self.used())):
                 self.memory["weights", i] = values
 
     # Growing

@@ -124,7 +124,10 @@ class Masking(LifelongModel):
     def release(self, name):
         super().release(name)
         self._products.forget(name)
-        if not any(mask.any() for mask in self.used(without=name)):
+
+    def tidy(self):
+        super().tidy()
+        if not any(mask.any() for mask in self.used()):
             for i in range(self.kernel_count):  # the next task is a first one
                 self.memory.shared.pop(("weights", i), None)
 

@@ -90,11 +90,9 @@ class PackNet(Masking):
         held = hooks.masked(variables, {id(v): moves for v, moves in kernels})
         return self.phase(name, network, **held, **kwargs)
 
-    def release(self, name):
-        """Weights that no other task uses are free again, and 0."""
-        super().release(name)
-        for i, others in enumerate(self.used(without=name)):
+    def tidy(self):
+        """Weights that no task uses any more are free again, and 0."""
+        super().tidy()
+        for i, used in enumerate(self.used()):
             if ("weights", i) in self.memory:
-                self.memory["weights", i] = np.where(
-                    others, self.memory["weights", i], 0
-                )
+                self.memory["weights", i] = np.where(used, self.memory["weights", i], 0)

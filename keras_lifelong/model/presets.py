@@ -285,9 +285,7 @@ def _restore(model, preset, structure, listed, kept, arrays, metrics):
     with preset.reading(layout.WEIGHTS):
         model.set_state(state, arrays)
         model.check_loaded(kept)
-        for name in reversed(names):
-            if name not in kept:
-                model.drop_task(name)
+        model.drop_tasks([name for name in reversed(names) if name not in kept])
     with preset.reading(layout.METRICS):
         model._session.results = [Result.from_dict(r) for r in metrics["results"]]
     with preset.reading(layout.METADATA):

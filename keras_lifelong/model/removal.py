@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 
@@ -81,6 +82,18 @@ class RemovalMixin(keras.Model):
         Returns:
             How many numbers in memory were freed.
         """
+        numbers = self._drop(name)
+        self.tidy()
+        return numbers
+
+    def drop_tasks(self, names: Sequence[str]) -> None:
+        """As `drop_task` of each, in time that grows with their number alone."""
+        for name in names:
+            self._drop(name)
+        if names:
+            self.tidy()
+
+    def _drop(self, name: str) -> int:
         # What lies in its record is its alone. For the rest others are asked, until
         # nothing is left to ask for: of many tasks each would ask all others.
         own = set(self.memory.keys_of(name))
@@ -109,6 +122,9 @@ class RemovalMixin(keras.Model):
 
     def release(self, name: str) -> None:
         """Lets go of a task that is about to be removed, arrays in memory apart."""
+
+    def tidy(self) -> None:
+        """Called once tasks were removed: what they alone used is free again."""
 
     def shared_with(self, name: str) -> dict[str, list[str]]:
         """Parts of the model that a task uses and others use too, with their names."""

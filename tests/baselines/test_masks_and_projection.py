@@ -113,6 +113,20 @@ def test_what_a_callback_saves_predicts_as_what_is_trained(learned, tmp_path):
         np.testing.assert_array_equal(now, then)
 
 
+def test_one_of_many_tasks_is_loaded_without_asking_all_for_each(
+    learned, tmp_path, monkeypatch
+):
+    model, said = learned
+    model.save_to_preset(tmp_path / "preset")
+    asked, used = [], type(model).used
+    monkeypatch.setattr(
+        type(model), "used", lambda self, *a, **k: (asked.append(1), used(self))[1]
+    )
+    loaded = kl.LifelongModel.from_preset(tmp_path / "preset", tasks=["b"])
+    assert loaded.task_names == ["b"] and len(asked) <= 2  # once they all are gone
+    np.testing.assert_array_equal(loaded.predict(X, task="b"), said["b"])
+
+
 def test_packnet_frees_what_only_a_removed_task_used():
     model = new("PackNet")
     for i, name in enumerate("ab"):

@@ -30,6 +30,7 @@ LINES = {
         *("tests/presets/test_weights.py", _TRUST + "test_activations"),
         *(_TRUST + "test_json_is_counted", _TRUST + "test_a_file_of_very_many"),
         *(_TRUST + "test_building_takes", _TRUST + "test_a_recurrent_layer"),
+        _TRUST + "test_what_was_refused_is_given",
         "tests/presets/test_many_layers.py",
     ],
     "Presets broken at random load or are refused": ["tests/presets/test_hostile.py"],

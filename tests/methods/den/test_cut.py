@@ -102,7 +102,8 @@ def test_what_is_put_in_memory_is_what_is_used():
     assert len(keys) == 6  # a head's two, and of the normalisation four
     for key in keys:
         was = model.memory[key]
-        model.memory[key] = 2 * was + np.arange(was.size, dtype="float32").reshape(was.shape)
+        more = np.arange(was.size, dtype="float32").reshape(was.shape)
+        model.memory[key] = 2 * was + more
         assert not np.allclose(model.predict(small.X, task="t0"), before), key
         assert_as_grown(model)
         model.memory[key] = was

@@ -48,21 +48,23 @@ class CutTasks:
 
         Args:
             name: of the task.
-            version: of what the model keeps by task: what was kept of another is made
-                anew, and what was of other weights than now stand in the network.
+            version: of the model: what was kept of another is made anew, and so is what
+                was of other weights than now stand in the network, or of other arrays
+                of the task than now lie in memory.
         """
+        arrays = self._model.task_arrays(name)
         with self._lock:
             if name in self._kept:
-                (was, marked, marks), cut, _, _ = self._kept[name]
-                if was == version and marked()[0] == marks:
+                (was, marked, marks), of_task, cut, _, _ = self._kept[name]
+                same = was == version and _same(of_task, arrays)
+                if same and marked()[0] == marks:
                     self._kept.move_to_end(name)
                     return cut
         reading = self._model.reading(name)
         pairs = zip(reading.variables, reading.values, strict=True)
         marked = self._marks_of([v for v, value in pairs if value is None])
         marks, held = marked()
-        state = version, marked, marks
-        stage = self._model.task_stage(name)
+        state, stage = (version, marked, marks), self._model.task_stage(name)
         with backend.ValuesScope(*reading.given()):
             layers = self._model.plain_layers(reading.body, stage)
             rows = self._model.plain_rows(stage)
@@ -75,7 +77,7 @@ class CutTasks:
         with self._lock:
             for other in [n for n, kept in self._kept.items() if kept[0] != state]:
                 del self._kept[other]  # it holds weights that are no more
-            self._kept[name] = (state, cut, size, held)
+            self._kept[name] = (state, arrays, cut, size, held)
             while len(self._kept) > 1 and self._size() > ROOM:
                 self._forget(self._kept.popitem(last=False)[0])
         return cut
@@ -88,13 +90,13 @@ class CutTasks:
     def _marks_of(self, variables: list) -> Callable:
         """See `backend.marks`; the same for the same variables as the last time."""
         kept, marked = self._marks
-        if len(kept) != len(variables) or not all(map(operator.is_, kept, variables)):
+        if not _same(kept, variables):
             marked = backend.marks(variables)
             self._marks = variables, marked
         return marked
 
     def _size(self) -> int:
-        return sum(size for _, _, size, _ in self._kept.values())
+        return sum(size for *_, size, _ in self._kept.values())
 
     def _filled(self, layers) -> tuple[keras.Model, dict[int, Any]]:
         """A plain network, and by id of its variables what they are to be.
@@ -121,6 +123,11 @@ class CutTasks:
             if arrays:
                 values.update(zip(map(id, layer.weights), arrays, strict=True))
         return network, values
+
+
+def _same(some: list, others: list) -> bool:
+    """Whether two lists hold the same objects."""
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _form(layer, arrays) -> Hashable:

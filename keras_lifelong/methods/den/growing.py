@@ -60,6 +60,12 @@ class GrowingModel(LifelongModel):
         version = session.changes if training is None else training.began
         return self._cuts.of(name, version)
 
+    def task_arrays(self, name: str) -> list[np.ndarray]:
+        """What memory holds of a task: it changes where another is put there."""
+        memory, key = self.memory, self.head_key(name)
+        head = [memory[*key, part] for part in ("kernel", "bias")]
+        return [*head, *self.own_values(name, memory).values()]
+
     @functools.cached_property
     def _cuts(self) -> CutTasks:
         return CutTasks(self, self._reader.forget)

@@ -91,6 +91,25 @@ def test_weights_that_somebody_sets_are_those_that_are_used():
     small.assert_same(small.predictions(model), before)
 
 
+def test_what_is_put_in_memory_is_what_is_used():
+    x = keras.Sequential([keras.Input((6,)), layers.Dense(4)])
+    x.add(layers.BatchNormalization())
+    model = kl.DEN(x, growth=2, bucket=4)
+    model.compile(keras.optimizers.Adam(0.01))
+    learn(model, 0)
+    before = model.predict(small.X, task="t0")
+    keys = model.memory.keys_of("t0")
+    assert len(keys) == 6  # a head's two, and of the normalisation four
+    for key in keys:
+        was = model.memory[key]
+        more = np.arange(was.size, dtype="float32").reshape(was.shape)
+        model.memory[key] = 2 * was + more
+        assert not np.allclose(model.predict(small.X, task="t0"), before), key
+        assert_as_grown(model)
+        model.memory[key] = was
+        np.testing.assert_array_equal(model.predict(small.X, task="t0"), before)
+
+
 def test_it_computes_in_the_precision_that_the_network_was_built_in():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

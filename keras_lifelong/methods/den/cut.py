@@ -16,6 +16,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lifelong import backend
@@ -120,8 +121,9 @@ class CutTasks:
         network, same = form
         values: dict[int, Any] = {}
         for layer, (_, arrays) in zip(same, pairs, strict=True):
-            if arrays:
-                values.update(zip(map(id, layer.weights), arrays, strict=True))
+            if arrays:  # copied: on PyTorch they are what variables hold, and change
+                copies = map(np.array, arrays)
+                values.update(zip(map(id, layer.weights), copies, strict=True))
         return network, values
 
 

@@ -119,6 +119,11 @@ def test_module_is_the_program():
         (["compare", "nowhere"], "There is no results.json in nowhere"),
         (["run", "--config", "x", "--output_dir", "y", "--seeds", "0,0"], "each once"),
         (["run", "--config", "x", "--output_dir", "y", "--seeds", "a"], "'a'"),
+        (
+            ["run", "--config", "x", "--output_dir", "y", "--seeds", "9" * 5000],
+            "--seeds must be whole numbers",
+        ),
+        (["run", "--config", "x", "--output_dir", "y", "--seeds", "٣"], "'٣'"),
         (["export", "--stream", "digits", "--out", "x.npy"], "does not end in .npz"),
         (["export", "--stream", "digit", "--out", "x.npz"], "Nearest: digits"),
     ],

@@ -76,6 +76,15 @@ def test_seeds_are_resumed_one_by_one(run, capsys):
     assert json.loads((run.out / "summary.json").read_text())["seeds"] == [0, 1, 2]
 
 
+def test_one_seed_is_no_run_in_a_directory_of_several(run, capsys):
+    assert run("--seeds", "0") == 0
+    for more in ((), ("--overwrite",), ("--seed", "5")):
+        assert run(*more) == 2
+        said = capsys.readouterr().err
+        assert "holds runs of several seeds, as seed-0" in said and "--seeds" in said
+    assert not (run.out / "config.yaml").exists()
+
+
 def test_a_directory_of_one_seed_is_none_of_several(run, capsys):
     assert run() == 0
     assert run("--seeds", "0,1") == 2

@@ -28,8 +28,10 @@ def build(config: config_lib.Config) -> tuple[Any, Any]:
 
     Raises:
         ValueError: if it asks for what can't be.
+        FileNotFoundError: if data that it names are not there.
     """
     stream = config.build_stream()
+    stream.check()  # before a directory is begun for it
     return stream, config.build_model(stream.input_shape)
 
 

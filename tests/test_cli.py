@@ -125,6 +125,18 @@ def test_module_is_the_program():
         ),
         (["run", "--config", "x", "--output_dir", "y", "--seeds", "٣"], "'٣'"),
         (["export", "--stream", "digits", "--out", "x.npy"], "does not end in .npz"),
+        (
+            ["export", "--stream", "digits", "--out", "nowhere/x.npz"],
+            "--out nowhere/x.npz: there is no directory nowhere",
+        ),
+        (
+            ["compare", "a", "--out", f"{__file__}/x"],
+            f"--out must be a directory. Received: {__file__}/x, but",
+        ),
+        (
+            ["reproduce", "papers/den/figure6", "--out", __file__],
+            "--out must be a directory.",
+        ),
         (["export", "--stream", "digit", "--out", "x.npz"], "Nearest: digits"),
     ],
 )

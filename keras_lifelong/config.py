@@ -286,6 +286,7 @@ def _backbone(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _training(raw: dict[str, Any]) -> dict[str, Any]:
     from keras_lifelong.metrics import scores
+    from keras_lifelong.training.optimizers import check_ranges
 
     section = _section(raw, "training", {})
     training = checks.arguments("training", section, Training, elsewhere=_ELSEWHERE)
@@ -293,6 +294,7 @@ def _training(raw: dict[str, Any]) -> dict[str, Any]:
         known = _schedules()
         path = "training.learning_rate"
         rate = _call(path, training["learning_rate"], known, known.__getitem__)
+        check_ranges(path, rate)
         training["learning_rate"] = rate
     metrics = training["metrics"]
     if not metrics or len(set(metrics)) < len(metrics):
@@ -310,6 +312,8 @@ def _training(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_optimizer(optimizer: str | dict[str, Any]) -> None:
+    from keras_lifelong.training.optimizers import check_ranges
+
     path = "training.optimizer"
     section = _named(optimizer)
     if "learning_rate" in section:
@@ -319,6 +323,7 @@ def _check_optimizer(optimizer: str | dict[str, Any]) -> None:
         )
     known = _optimizers()
     _call(path, section, known, known.__getitem__)
+    check_ranges(path, section)
 
 
 def _optimizers() -> dict[str, type]:

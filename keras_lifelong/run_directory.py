@@ -26,6 +26,7 @@ CONFIG = "config.yaml"
 RESULTS = "results.json"
 REPORT = "report.html"
 SINGLE = "single"
+SEED = "seed-"  # how the folder of a repetition begins, in a directory of several
 # All that a run writes, in the order of removal: results first, so that a directory
 # half emptied is never taken for a finished one, and our mark last.
 OURS = (RESULTS, REPORT, "figures", "preset", "checkpoint", SINGLE, CONFIG)
@@ -61,7 +62,13 @@ class RunDirectory:
             raise ValueError(f"A run is a directory. Received a file: {self.path}")
 
     def check_ours(self) -> None:
-        """Raises a ValueError if a run would write over what no run wrote."""
+        """Raises a ValueError if a run would write over what none wrote, or several."""
+        for place in sorted(self.path.glob(f"{SEED}*")):
+            if RunDirectory(place).started:
+                raise ValueError(
+                    f"{self.path} holds runs of several seeds, as {place.name}. Give "
+                    "another --output_dir, or go on there by --seeds"
+                )
         foreign = [name for name in OURS if (self.path / name).exists()]
         if foreign and not self._is_marked():
             raise ValueError(

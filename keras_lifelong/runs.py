@@ -10,7 +10,9 @@ from typing import Any
 
 from keras_lifelong import config as config_lib
 from keras_lifelong.files import write_atomic
+from keras_lifelong.messages import shown
 from keras_lifelong.run_directory import RESULTS
+from keras_lifelong.run_directory import SEED
 from keras_lifelong.run_directory import SINGLE
 from keras_lifelong.run_directory import RunDirectory
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from keras_lifelong.metrics import Comparison
     from keras_lifelong.metrics import Result
 
-SEED = "seed-"  # how the folder of a repetition begins
 SUMMARY = "summary.json"
 
 
@@ -27,8 +28,10 @@ def build(config: config_lib.Config) -> tuple[Any, Any]:
 
     Raises:
         ValueError: if it asks for what can't be.
+        FileNotFoundError: if data that it names are not there.
     """
     stream = config.build_stream()
+    stream.check()  # before a directory is begun for it
     return stream, config.build_model(stream.input_shape)
 
 
@@ -149,7 +152,7 @@ def seeds_of(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not _is_seed(first) or (dash and not _is_seed(last)):
             raise _no_seeds(text)
         ends = int(first), int(last or first)
         if ends[1] - ends[0] > 1000:
@@ -160,10 +163,15 @@ def seeds_of(text: str) -> list[int]:
     return seeds
 
 
+def _is_seed(text: str) -> bool:
+    """Whether a text has the digits of a seed: few enough to be a number."""
+    return text.isascii() and text.isdecimal() and len(text) <= 10
+
+
 def _no_seeds(text: str) -> ValueError:
     return ValueError(
-        "--seeds must be whole numbers from 0 on, each once, such as 0,1,2 or 0-4. "
-        f"Received: {text!r}"
+        "--seeds must be whole numbers from 0 on, each once, such as 0,1,2 or 0-4, at "
+        f"most 1001 in a row. Received: {shown(text)}"
     )
 
 

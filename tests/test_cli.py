@@ -119,7 +119,24 @@ def test_module_is_the_program():
         (["compare", "nowhere"], "There is no results.json in nowhere"),
         (["run", "--config", "x", "--output_dir", "y", "--seeds", "0,0"], "each once"),
         (["run", "--config", "x", "--output_dir", "y", "--seeds", "a"], "'a'"),
+        (
+            ["run", "--config", "x", "--output_dir", "y", "--seeds", "9" * 5000],
+            "--seeds must be whole numbers",
+        ),
+        (["run", "--config", "x", "--output_dir", "y", "--seeds", "٣"], "'٣'"),
         (["export", "--stream", "digits", "--out", "x.npy"], "does not end in .npz"),
+        (
+            ["export", "--stream", "digits", "--out", "nowhere/x.npz"],
+            "--out nowhere/x.npz: there is no directory nowhere",
+        ),
+        (
+            ["compare", "a", "--out", f"{__file__}/x"],
+            f"--out must be a directory. Received: {__file__}/x, but",
+        ),
+        (
+            ["reproduce", "papers/den/figure6", "--out", __file__],
+            "--out must be a directory.",
+        ),
         (["export", "--stream", "digit", "--out", "x.npz"], "Nearest: digits"),
     ],
 )

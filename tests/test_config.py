@@ -141,6 +141,40 @@ def test_a_section_may_be_made_by_set_alone():
             "training.optimizer={name: sgd, learning_rate: 0.1}",
             "`training.optimizer.learning_rate` is set as `training.learning_rate`",
         ),
+        *(
+            (
+                f"training.optimizer={{name: {name}, {key}: {value}}}",
+                f"`training.optimizer.{key}` must be a",
+            )
+            for name, key, value in (
+                ("adam", "clipnorm", -1),
+                ("sgd", "clipvalue", -0.5),
+                ("adam", "global_clipnorm", 0),
+                ("adamw", "weight_decay", -0.1),
+                ("muon", "adam_weight_decay", -1),
+                ("adam", "beta_1", 1),
+                ("rmsprop_from_one", "epsilon", -1),
+                ("sgd", "momentum", 2),
+                ("adam", "ema_overwrite_frequency", -1),
+                ("adam", "gradient_accumulation_steps", 0),
+                ("adam", "loss_scale_factor", -1),
+            )
+        ),
+        (
+            "training.learning_rate={name: cosine_decay, initial_learning_rate: -1, "
+            "decay_steps: 9}",
+            "`training.learning_rate.initial_learning_rate` must be a number of at lea",
+        ),
+        (
+            "training.learning_rate={name: cosine_decay, initial_learning_rate: 1, "
+            "decay_steps: 0}",
+            "`training.learning_rate.decay_steps` must be a number above 0",
+        ),
+        (
+            "training.learning_rate={name: piecewise_constant_decay, boundaries: [5], "
+            "values: [0.1, -0.1]}",
+            "`training.learning_rate.values` must be a list, each a number of at least",
+        ),
         ("method.growth=many", "`method.growth` must be an integer. Received: 'many'"),
         ("method.expansion=static", "must be one of 'dynamic', 'constant' or None"),
         ("method.name=FakeMethd", "Received: 'FakeMethd'. Nearest: FakeMethod"),

@@ -10,6 +10,7 @@ import pytest
 
 from keras_lifelong import cli
 from keras_lifelong import runs
+from keras_lifelong import streams
 from keras_lifelong.metrics import Result
 from keras_lifelong.report import page
 from keras_lifelong.report import registry
@@ -76,12 +77,31 @@ def test_seeds_are_resumed_one_by_one(run, capsys):
     assert json.loads((run.out / "summary.json").read_text())["seeds"] == [0, 1, 2]
 
 
+def test_one_seed_is_no_run_in_a_directory_of_several(run, capsys):
+    assert run("--seeds", "0") == 0
+    for more in ((), ("--overwrite",), ("--seed", "5")):
+        assert run(*more) == 2
+        said = capsys.readouterr().err
+        assert "holds runs of several seeds, as seed-0" in said and "--seeds" in said
+    assert not (run.out / "config.yaml").exists()
+
+
 def test_a_directory_of_one_seed_is_none_of_several(run, capsys):
     assert run() == 0
     assert run("--seeds", "0,1") == 2
     assert "holds a run of one seed" in capsys.readouterr().err
     assert run("--seeds", "0,1", "--seed", "3") == 2
     assert "Received: both" in capsys.readouterr().err
+
+
+def test_a_run_of_data_that_are_not_there_is_not_begun(run, monkeypatch, capsys):
+    def check(self):
+        raise FileNotFoundError("no image of task 9")
+
+    monkeypatch.setattr(streams.TaskStream, "check", check)
+    assert run() == 1
+    assert "error: no image of task 9" in capsys.readouterr().err
+    assert not (run.out / "config.yaml").exists()
 
 
 def test_single_task_nets_are_learned_beside(run, monkeypatch):

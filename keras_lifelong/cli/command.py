@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 from absl import flags
@@ -68,6 +69,18 @@ def asked_wrongly(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except wrong as error:
         raise UsageError(str(error)) from error
+
+
+def check_directory(flag: str, path: str | Path) -> None:
+    """UsageError if a directory is to be written where a file is, or under one."""
+    for place in (Path(path), *Path(path).parents):
+        if place.exists():
+            if not place.is_dir():
+                raise UsageError(
+                    f"--{flag} must be a directory. Received: {path}, but "
+                    f"{place} is a file"
+                )
+            return
 
 
 def set_flag(values: flags.FlagValues, example: str) -> None:

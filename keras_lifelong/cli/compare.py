@@ -8,6 +8,7 @@ from absl import flags
 
 from keras_lifelong.cli.command import Command
 from keras_lifelong.cli.command import asked_wrongly
+from keras_lifelong.cli.command import check_directory
 
 
 def _compare_flags(values: flags.FlagValues) -> None:
@@ -26,6 +27,8 @@ def _compare(arguments: SimpleNamespace) -> None:
     from keras_lifelong import runs
     from keras_lifelong.metrics import compare
 
+    if arguments.out is not None:
+        check_directory("out", arguments.out)
     with asked_wrongly(FileNotFoundError):
         results = runs.results_in(arguments.words)
         comparison = compare(results, arguments.metric, arguments.against)

@@ -19,6 +19,8 @@ def _export(arguments: SimpleNamespace) -> None:
     if out.suffix != ".npz" or out.exists():
         reason = "exists already" if out.exists() else "does not end in .npz"
         raise UsageError(f"--out {out} {reason}")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no directory {out.parent}")
     with asked_wrongly():
         config = config_lib.resolve_stream(arguments.stream, arguments.set)
         stream = config.build_stream()

@@ -12,6 +12,7 @@ from keras_lifelong.cli.command import PROGRAM
 from keras_lifelong.cli.command import Command
 from keras_lifelong.cli.command import UsageError
 from keras_lifelong.cli.command import asked_wrongly
+from keras_lifelong.cli.command import check_directory
 from keras_lifelong.cli.command import import_keras
 
 
@@ -49,6 +50,7 @@ def _reproduce(arguments: SimpleNamespace) -> None:
                 )
         seeds = runs.seeds_of(arguments.seeds)
         out = Path(arguments.out or Path("runs", name))
+        check_directory("out", out)
         command = [PROGRAM, "reproduce", name]
         command += ["--fast", f"{fast:g}"] if fast < 1 else []
         command += ["--rows", ",".join(rows)] if arguments.rows else []

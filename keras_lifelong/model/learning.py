@@ -305,6 +305,8 @@ class LearningMixin(keras.Model):
         Raises:
             ValueError: if an argument or a task's data is bad, or `checkpoint_dir` is
                 of another run; before that task is trained.
+            FileNotFoundError: if files that the stream will read are not there, before
+                any task is trained where the stream can tell (`TaskStream.check`).
         """
         arguments.refuse_of_tasks("fit_stream", given)
         settings = self._settings(
@@ -321,6 +323,7 @@ class LearningMixin(keras.Model):
             class_weight = checked_class_weight(class_weight)
         testing = Testing(evaluate_every, evaluate_last)
         stream = TaskStream.of(stream)
+        stream.check()
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)
         measured = Measured(self, testing)

@@ -32,6 +32,7 @@ def array_stream(
     by_split: bool = False,
     is_missing: Callable[[int, str], bool] = lambda index, split: False,
     scale_pixels: bool = True,
+    check: Callable[[int], None] | None = None,
 ) -> TaskStream:
     """A stream whose tasks are read, one split at a time, when they are asked for.
 
@@ -54,6 +55,7 @@ def array_stream(
         by_split: each split by its own mean and deviation instead.
         is_missing: whether task `index` has no such split.
         scale_pixels: whether uint8 are pixels.
+        check: `check(index)`, of `TaskStream`.
     """
     counts = _checked_counts(num_tasks, train_per_task, seed)
 
@@ -104,7 +106,7 @@ def array_stream(
             **splits,
         )
 
-    return TaskStream(make, num_tasks=num_tasks)
+    return TaskStream(make, num_tasks=num_tasks, check=check)
 
 
 def class_tasks(
@@ -178,7 +180,7 @@ def whole_tasks(
         spec: of every task, or one for each.
         validation: the part of the training data to hold out.
         seed: of the hold-out and of `train_per_task`.
-        **common: `train_per_task`, `standardize` as in `array_stream`.
+        **common: `train_per_task`, `standardize`, `check` as in `array_stream`.
     """
     tested = functools.cache(lambda name: load(name, "test"))
 
@@ -204,17 +206,23 @@ def scaled(x: np.ndarray) -> np.ndarray:
     return x.astype("float32", copy=False) if x.dtype.kind == "f" else x
 
 
-def check_count(name: str, value: int | None, most: int | None = None) -> int:
-    """Returns `value`, or `most` for None; ValueError unless it is in 1 ... most."""
+def check_count(
+    name: str, value: int | None, most: int | None = None, least: int = 1
+) -> int:
+    """Returns `value`, or `most` for None; ValueError unless it is in least ... most.
+
+    >>> check_count("people", 0, least=0)
+    0
+    """
     if value is None and most is not None:
         return most
     if (
         not isinstance(value, int | np.integer)
         or isinstance(value, bool)
-        or value < 1
+        or value < least
         or (most is not None and value > most)
     ):
-        accepted = "of 1 or more" if most is None else f"in 1 ... {most}"
+        accepted = f"of {least} or more" if most is None else f"in {least} ... {most}"
         raise ValueError(f"`{name}` must be an integer {accepted}. Received: {value!r}")
     return int(value)
 

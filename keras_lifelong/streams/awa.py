@@ -58,8 +58,8 @@ def awa(
         task_order: the animals in the order that tasks take them, each once, or
             "random": an order drawn by `seed`. None: the data set's, alphabetical for
             DeCAF.
-        train_per_task: only so many training images, the same in all tasks, the animals
-            in equal parts.
+        train_per_task: only so many training images, 50 or more, the same in all tasks,
+            the animals in equal parts.
         seed: of the choice of images.
         standardize: normalise each input by the training data's mean and standard
             deviation.
@@ -85,7 +85,8 @@ def awa(
         )
     counts = [check_count("images_per_class", count) for count in images_per_class]
     if train_per_task is not None:
-        check_count("train_per_task", train_per_task)
+        # of fewer some animals would have none, and their tasks one class
+        check_count("train_per_task", train_per_task, least=CLASSES)
     published = opened(path)
     if features is not None:
         check_count("features", features, min(published.width, 50 * counts[0] - 1))

@@ -6,15 +6,18 @@ import dataclasses
 from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_lifelong.streams.image_files import ImageFolder
+from keras_lifelong.streams.numbers import is_finite
 
 CLASSES = 50
 SITE = "cvml.ista.ac.at/AwA2"
 DECAF = ("Features/decaf", "decaf")
 RESNET = "Features/ResNet101/AwA2-features.txt"
+ASCII: dict[str, Any] = {"encoding": "ascii", "errors": "replace"}  # of numbers
 LABELS = "Features/ResNet101/AwA2-labels.txt"
 
 
@@ -52,12 +55,12 @@ def _decaf(folder):
     places = folder.class_folders(folder.find(*DECAF), CLASSES)
     files, rows = [], []
     for place in places:
-        found = folder.enough(sorted(place.glob("*.txt")), 1, place, [".txt"])
+        found = folder.images(place, 1, [".txt"])
         rows.append(len(files) + np.arange(len(found)))
         files += found
 
     def texts(chosen):
-        return [(files[i].read_text(), str(files[i])) for i in chosen]
+        return [(files[i].read_text(**ASCII), str(files[i])) for i in chosen]
 
     width = len(_numbers(*texts([0])[0]))
     return Features(width, rows, lambda chosen: _stacked(texts(chosen), width))
@@ -66,18 +69,18 @@ def _decaf(folder):
 def _resnet(folder):
     """A file with a line for each image, and one with their labels, 1 to 50."""
     lines, places = folder.find(RESNET), folder.find(LABELS)
-    labels = _numbers(places.read_text(), str(places))
+    labels = _numbers(places.read_text(**ASCII), str(places))
     if {*labels.tolist()} != {*range(1, CLASSES + 1)}:
         raise ValueError(
             f"`path` must have labels 1 ... {CLASSES} in {places.name}. Received: "
             f"{sorted({*labels.tolist()})[:60]}"
         )
-    with lines.open() as file:
+    with lines.open(**ASCII) as file:
         width = len(_numbers(file.readline(), f"{lines}, line 1"))
 
     def read(chosen):
         wanted = {*chosen.tolist()}
-        with lines.open() as file:
+        with lines.open(**ASCII) as file:
             texts = {row: text for row, text in enumerate(file) if row in wanted}
         for row in chosen:
             if row not in texts:
@@ -107,8 +110,14 @@ def _stacked(texts, width) -> np.ndarray:
 
 def _numbers(text: str, where: str | Path) -> np.ndarray:
     try:
-        return np.array(text.split(), "float64")
+        found = np.array(text.split(), "float64")
     except ValueError as error:
         raise ValueError(
             f"`path` must have files of numbers. Received: {where!r}: {error}"
         ) from error
+    if not found.size or not is_finite(found):
+        what = "NaN or infinity" if found.size else "none"
+        raise ValueError(
+            f"`path` must have files of finite numbers. Received: {where!r}: {what}"
+        )
+    return found

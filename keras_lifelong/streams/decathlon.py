@@ -22,7 +22,7 @@ CLASSES = {
     "ucf101": 101,
     "vgg-flowers": 102,
 }
-VALIDATION = 0.1
+DATA, VALIDATION = "visual_domain_decathlon", 0.1
 
 
 @register("visual_decathlon", source="Rebuffi et al. 2017; as in BindAndGrow")
@@ -65,7 +65,8 @@ def visual_decathlon(
         data_dir: where TFDS has `visual_domain_decathlon`; None: `TFDS_DATA_DIR`.
 
     Raises:
-        FileNotFoundError: when a task is read whose domain is not there.
+        FileNotFoundError: when a task is read, or a stream learned, whose domain is not
+            there.
         ValueError: if an argument is out of range or a domain given twice.
 
     Example:
@@ -86,8 +87,7 @@ def visual_decathlon(
 
     def load(name, split):
         part = "validation" if split == "test" else "train"
-        full_name = f"visual_domain_decathlon/{name}"
-        return tfds.load_covering(full_name, part, image_size, data_dir)
+        return tfds.load_covering(f"{DATA}/{name}", part, image_size, data_dir)
 
     return whole_tasks(
         load,
@@ -97,4 +97,5 @@ def visual_decathlon(
         train_per_task=train_per_task,
         seed=seed,
         standardize=standardize,
+        check=lambda index: tfds.check(f"{DATA}/{names[index]}", data_dir),
     )

@@ -92,7 +92,7 @@ def mixed_cifar100_fceleba(
     """
     classes = groups(100, classes_per_task, first_task, class_order, seed)
     check_seed("task_seed", task_seed)
-    check_seed("people", people)  # of 0 or more, too
+    check_count("people", people, least=0)
     folder = ImageFolder(path, "LEAF's CelebA", SITE)
     lists = {part: _lists(folder, part) for part in ("train", "test")}
     known = sorted(set(lists["train"]) & set(lists["test"]))
@@ -107,6 +107,8 @@ def mixed_cifar100_fceleba(
         "mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         "images" if images else "path",
     )
+    for person in known[:people]:
+        _check_person(person, *(lists[part][person][1] for part in ("train", "test")))
     number = len(classes) + people
     order = generator(task_seed, "mixed_cifar100_fceleba").permutation(number)
     order = order[: check_count("num_tasks", num_tasks, number)]
@@ -131,6 +133,15 @@ def mixed_cifar100_fceleba(
             files, y = [files[i] for i in rows], y[rows]
         return portraits.read([portraits.root / file for file in files], SIDE), y
 
+    def check(index):
+        task = order[index]
+        if task < len(classes):
+            tfds.check("cifar100", data_dir)
+            return
+        for part in ("train", "test"):
+            files, _ = lists[part][known[task - len(classes)]]
+            portraits.check(portraits.root / file for file in files)
+
     shape = (SIDE, SIDE, 3)
     return array_stream(
         read,
@@ -140,6 +151,7 @@ def mixed_cifar100_fceleba(
         train_per_task=train_per_task,
         seed=seed,
         standardize=standardize,
+        check=check,
     )
 
 
@@ -147,9 +159,9 @@ def _lists(folder, part) -> dict[str, tuple[list[str], np.ndarray]]:
     """Of each person of a part, the images and whether they smile."""
     found = {}
     place = folder.find(part)
-    for file in sorted(place.glob("*.json")):
+    for file in folder.images(place, 0, [".json"]):
         try:
-            people = json.loads(file.read_text())["user_data"]
+            people = json.loads(folder.text(file))["user_data"]
             for person, data in people.items():
                 found[person] = _checked(data["x"], data["y"])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -167,10 +179,22 @@ def _lists(folder, part) -> dict[str, tuple[list[str], np.ndarray]]:
 
 
 def _checked(files, y):
-    labels = np.array(y, "int32")
-    if len(files) != len(labels) or not np.isin(labels, (0, 1)).all():
+    labels = np.array(y, "float64")
+    if labels.shape != (len(files),) or not np.isin(labels, (0, 1)).all():
         raise ValueError("not a 0 or 1 for each image")
     for file in files:
-        if Path(file).name != file:
+        if Path(file).name != file or not isinstance(files, list):
             raise ValueError(f"{file!r} is not the name of an image")
-    return files, labels
+    return files, labels.astype("int32")
+
+
+def _check_person(person, trained, tested):
+    """A person's images can be divided, so that both kinds are trained."""
+    counts = np.bincount(trained, minlength=2)
+    if counts.min() < 1 or counts.sum() < 3 or not len(tested):
+        raise ValueError(
+            "`path` must have three images or more in 'train' of each person, smiling "
+            "and not, and one or more in 'test'; take fewer `people`. Received: "
+            f"{counts[1]} smiling, {counts[0]} not and {len(tested)} in 'test' of "
+            f"{person!r}"
+        )

@@ -88,6 +88,13 @@ def five_datasets(
         for letter in LETTERS:
             letters.find(letter)
 
+    def check(index):
+        if names[index] != "notmnist":
+            tfds.check(DATA[names[index]], data_dir)
+        elif letters is not None:
+            for letter in LETTERS:
+                _images(letters, letter)
+
     def load(name, split):
         if name == "notmnist" and letters is not None:
             x, y = _not_mnist(letters, split)
@@ -103,6 +110,7 @@ def five_datasets(
         train_per_task=train_per_task,
         seed=seed,
         standardize=standardize,
+        check=check,
     )
 
 
@@ -113,14 +121,21 @@ def padded(x: np.ndarray) -> np.ndarray:
     return np.broadcast_to(x, (*x.shape[:3], 3))
 
 
+def _images(folder, letter):
+    """The images of a letter, but the empty files."""
+    images = folder.images(folder.find(letter), least=10)
+    folder.check(images)
+    found = [file for file in images if file.stat().st_size]
+    return folder.enough(found, 10, folder.root / letter)
+
+
 def _not_mnist(folder, split):
     """Grey images of letters and their labels: nine tenths, or the others to test."""
     files: list[Path] = []
     labels: list[int] = []
     for label, letter in enumerate(LETTERS):
-        images = folder.images(folder.find(letter), least=10)
-        found = [file for file in images if file.stat().st_size]
-        files += folder.enough(found, 10, folder.root / letter)
+        found = _images(folder, letter)
+        files += found
         labels += [label] * len(found)
     y = np.array(labels)
     rest, test = hold_out(y, 0.1, seed=0, purpose="notMNIST test")

@@ -55,29 +55,74 @@ class ImageFolder:
         Raises:
             ValueError: unless there are so many.
         """
-        folders = [folder for folder in within.iterdir() if folder.is_dir()]
+        folders = [found for found in self.shown(within) if found.is_dir()]
         if len(folders) != count:
             raise ValueError(
                 f"`{self.argument}` must have {count} folders in {within.name!r}, one "
                 f"for each class of {self.name} ({self.site}). "
                 f"Received: {len(folders)} in {str(within)!r}"
             )
-        return sorted(folders, key=lambda folder: folder.name)
+        return folders
 
-    def images(self, folder: Path, least: int = 1) -> list[Path]:
-        """The images in a folder, in alphabetical order.
+    def shown(self, within: Path) -> list[Path]:
+        """What is in a folder, by name, but what is hidden: `.DS_Store`, `._1.jpg`.
 
         Raises:
+            FileNotFoundError: if it is no folder.
+        """
+        if not within.is_dir():
+            raise FileNotFoundError(
+                f"`{self.argument}` must have a folder {within.name!r}, as that of "
+                f"{self.name} has, to be had from {self.site}. "
+                f"Received: no folder {str(within)!r}"
+            )
+        found = (place for place in within.iterdir() if place.name[:1] != ".")
+        return sorted(found, key=lambda place: place.name)
+
+    def images(
+        self, folder: Path, least: int = 1, endings: Sequence[str] = ENDINGS
+    ) -> list[Path]:
+        """The images in a folder, in alphabetical order; or files of other endings.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
             ValueError: if there are less than `least`.
         """
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS)
-        return self.enough(files, least, folder)
+        files = [f for f in self.shown(folder) if f.suffix.lower() in endings]
+        files = [f for f in files if not f.is_dir()]
+        return self.enough(files, least, folder, endings)
+
+    def text(self, file: Path) -> str:
+        """What a file says in UTF-8, with a mark of byte order or without.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        try:
+            return file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"`{self.argument}` must have lists in UTF-8. "
+                f"Received: {str(file)!r}: {error}"
+            ) from error
+
+    def check(self, files: Iterable[Path]) -> None:
+        """FileNotFoundError unless all of these files are there."""
+        for file in files:
+            if not file.exists():
+                raise self._missing(file)
+
+    def _missing(self, file):
+        return FileNotFoundError(
+            f"`{self.argument}` lacks an image of {self.name}, to be had from "
+            f"{self.site}. Received: no file {str(file)!r}"
+        )
 
     def enough(
         self,
         files: list[Path],
         least: int,
-        where: Path,
+        where: Path | str,
         endings: Sequence[str] = ENDINGS,
     ) -> list[Path]:
         """The files of a class, if there are `least` of them.
@@ -100,7 +145,7 @@ class ImageFolder:
             FileNotFoundError: if one is missing.
             ValueError: if one can't be read.
         """
-        return np.stack([self._image(file, size) for file in files])
+        return np.stack([self._image(str(file), size) for file in files])
 
     def _image(self, file, size):
         from PIL import Image
@@ -111,11 +156,9 @@ class ImageFolder:
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
                 return np.asarray(image)
         except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"`{self.argument}` lacks an image of {self.name}, to be had from "
-                f"{self.site}. Received: no file {str(file)!r}"
-            ) from error
-        except (OSError, SyntaxError) as error:  # what Pillow raises for broken files
+            raise self._missing(file) from error
+        # what Pillow raises for broken files, and for those of too many pixels
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(
                 f"`{self.argument}` must have images that Pillow can read; get this "
                 f"one again from {self.site}. "
@@ -173,10 +216,16 @@ def image_stream(
         names = [str(file) for found in classes for file in found]
         return np.array(names), labels.astype("int32")
 
+    def check(index):
+        for c in groups[index]:
+            for split in SPLITS:
+                folder.check(files(c, split))
+
     return array_stream(
         read,
         [TaskSpec(len(group), "categorical", shape, head) for group in groups],
         num_tasks=check_count("num_tasks", num_tasks, len(groups)),
         transform=lambda _, names: folder.read(names, image_size),
+        check=check,
         **common,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 from keras_lifelong.streams.grouping import ClassOrder
@@ -116,16 +117,27 @@ def _listed(folder, part, count) -> dict[str, list[str]]:
     """The images of each class of a part, by its list."""
     path = folder.find(f"{part}.csv")
     found: dict[str, list[str]] = {}
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        lacking = {"filename", "label"} - {*(rows.fieldnames or ())}
-        if lacking:
+    rows = csv.DictReader(folder.text(path).splitlines())
+    lacking = {"filename", "label"} - {*(rows.fieldnames or ())}
+    if lacking:
+        raise ValueError(
+            f"`path` must have the columns filename and label in {path.name}. "
+            f"Received: no {', '.join(sorted(lacking))} in {str(path)!r}"
+        )
+    for row in rows:
+        if not row["filename"] or not row["label"]:
             raise ValueError(
-                f"`path` must have the columns filename and label in {path.name}. "
-                f"Received: no {', '.join(sorted(lacking))} in {str(path)!r}"
+                f"`path` must have a filename and a label in each line of {path.name}. "
+                f"Received: {row['filename']!r} and {row['label']!r} in line "
+                f"{rows.line_num} of {str(path)!r}"
             )
-        for row in rows:
-            found.setdefault(row["label"], []).append(row["filename"])
+        found.setdefault(row["label"], []).append(row["filename"])
+    names = Counter(name for of_class in found.values() for name in of_class)
+    if names and names.most_common(1)[0][1] > 1:  # it would be trained and tested
+        raise ValueError(
+            f"`path` must have each image once in {path.name}. Received: "
+            f"{names.most_common(1)[0][0]!r} again in {str(path)!r}"
+        )
     if len(found) != count:
         raise ValueError(
             f"`path` must have {count} classes of {folder.name} in {path.name}. "

@@ -82,14 +82,10 @@ def multilingual_text(
     """
     names = list(ALPHABETS)
     num_tasks = check_count("num_tasks", num_tasks, len(names))
-    words = check_count("words_per_task", words_per_task)
-    if words < 10:
-        raise ValueError(
-            f"`words_per_task` must be at least 10. Received: {words_per_task!r}"
-        )
+    words = check_count("words_per_task", words_per_task, least=10)
     fewest = min(map(len, ALPHABETS.values()))
-    if letters is not None and check_count("letters", letters, fewest) < 2:
-        raise ValueError(f"`letters` must be at least 2. Received: {letters!r}")
+    if letters is not None:
+        check_count("letters", letters, fewest, least=2)
     check_count("longest", longest)
     check_count("shortest", shortest, longest)
     check_count("width", width)
@@ -98,17 +94,18 @@ def multilingual_text(
             f"`width` must be at least {NARROWEST * longest}, for words of {longest} "
             f"letters. Received: {width!r}"
         )
-    if not isinstance(shift, int | np.integer) or shift < 0:
-        raise ValueError(
-            f"`shift` must be an integer of 0 or more. Received: {shift!r}"
-        )
+    check_count("shift", shift, least=0)
     if not 0 <= noise <= 1:
         raise ValueError(f"`noise` must be in [0, 1]. Received: {noise!r}")
     sizes = {"train": words, "validation": words // 10, "test": words // 4}
     alphabets = [ALPHABETS[name][:letters] for name in names]
     least = min(map(len, alphabets))
-    found = sum(least**n for n in range(shortest, longest + 1))
-    if 2 * sum(sizes.values()) > found:  # else drawing them would take long
+    enough, found = 2 * sum(sizes.values()), 0
+    for n in range(shortest, longest + 1):
+        found += least**n
+        if found >= enough:
+            break  # of long words there are numbers of thousands of digits
+    if found < enough:  # else drawing them would take long
         raise ValueError(
             "`words_per_task` must leave most words out, for which there are "
             f"{found} of {shortest} to {longest} letters. Received: {words_per_task!r}"

@@ -224,7 +224,8 @@ def export_npz(stream: TaskStream, path: str | Path) -> None:
 
     Raises:
         ValueError: if the data of a task are bad, see `check_split`.
-        OSError: if the file can't be written; what was there before stays.
+        OSError: if the file can't be written, or the stream lacks files; what was there
+            before stays.
 
     Example:
 
@@ -233,6 +234,7 @@ def export_npz(stream: TaskStream, path: str | Path) -> None:
     stream = streams.get("npz", path="permuted.npz")
     ```
     """
+    stream.check()
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -27,6 +27,8 @@ class TaskStream:
             None if nothing does.
         num_tasks: with a function: how many tasks there are. None: unknown, the stream
             goes on until the function raises IndexError.
+        check: `check(index)` raises an error if something that a task will read is not
+            there, as far as that can be told without reading it.
 
     Raises:
         ValueError: if something in it is no `Task` or has the name of an earlier one,
@@ -47,6 +49,7 @@ class TaskStream:
         name: str = "custom",
         config: dict[str, Any] | None = None,
         num_tasks: int | None = None,
+        check: Callable[[int], None] | None = None,
     ):
         is_function = callable(tasks) and not isinstance(tasks, Iterable)
         if not is_function and not isinstance(tasks, Iterable):
@@ -68,6 +71,20 @@ class TaskStream:
         self._tasks: Any = tasks  # `_is_function` says what it is
         self._is_function = is_function
         self._was_read = False
+        self._check_task = check
+
+    def check(self) -> None:
+        """Looks whether what the tasks will read is there, as far as the stream can.
+
+        `fit_stream` does so before anything is learned: else a folder that the last
+        task lacks would be missed after all others were.
+
+        Raises:
+            FileNotFoundError, ValueError: saying what is missing.
+        """
+        if self._check_task is not None:
+            for index in range(len(self)):
+                self._check_task(index)
 
     @property
     def is_sized(self) -> bool:

@@ -24,8 +24,7 @@ def load(name: str, split: str, data_dir: str | None) -> tuple[np.ndarray, np.nd
     return x, y
 
 
-def _read(name, split, data_dir, batch_size=None):
-    """Pairs of images and labels, in batches if a size is given."""
+def _builder(name, data_dir):
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -34,16 +33,38 @@ def _read(name, split, data_dir, batch_size=None):
             "tensorflow. On a machine without TensorFlow use the stream 'npz' and a "
             "file made elsewhere by `keras-lifelong export`."
         ) from error
-    builder = tfds.builder(name, data_dir=data_dir)
+    return tfds.builder(name, data_dir=data_dir)
+
+
+def _missing(name, builder):
+    return FileNotFoundError(
+        f"The data set {name!r} is not in {builder.data_path}. Get it once with\n"
+        f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}')\"\n"
+        "or, if another folder has it, name that folder in the environment "
+        "variable TFDS_DATA_DIR or the stream's argument `data_dir`."
+    )
+
+
+def check(name: str, data_dir: str | None) -> None:
+    """Looks whether a data set is there, without reading it.
+
+    Raises:
+        FileNotFoundError, ImportError: as `load`.
+    """
+    builder = _builder(name, data_dir)
+    if not builder.data_path.exists():
+        raise _missing(name, builder)
+
+
+def _read(name, split, data_dir, batch_size=None):
+    """Pairs of images and labels, in batches if a size is given."""
+    builder = _builder(name, data_dir)
     try:
         data = builder.as_dataset(split=split, batch_size=batch_size)
     except AssertionError as error:  # TFDS' way to say that it isn't prepared
-        raise FileNotFoundError(
-            f"The data set {name!r} is not in {builder.data_path}. Get it once with\n"
-            f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}')\"\n"
-            "or, if another folder has it, name that folder in the environment "
-            "variable TFDS_DATA_DIR or the stream's argument `data_dir`."
-        ) from error
+        raise _missing(name, builder) from error
+    import tensorflow_datasets as tfds
+
     for batch in tfds.as_numpy(data):
         yield batch["image"], batch["label"]
 

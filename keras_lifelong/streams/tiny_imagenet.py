@@ -75,7 +75,7 @@ def tiny_imagenet40(
     @functools.cache
     def tested():
         found: dict[str, list[Path]] = {place.name: [] for place in places}
-        for number, line in enumerate(annotations.read_text().splitlines(), 1):
+        for number, line in enumerate(folder.text(annotations).splitlines(), 1):
             name, _, rest = line.partition("\t")
             of = rest.partition("\t")[0]
             if of not in found:
@@ -90,7 +90,8 @@ def tiny_imagenet40(
     def files(c, split):
         place = places[c]
         if split == "test":
-            return folder.enough(tested()[place.name], 1, annotations)
+            where = f"{annotations}, class {place.name}"
+            return folder.enough(tested()[place.name], 1, where)
         images = folder.images(folder.find(f"train/{place.name}/images"), least=10)
         rng = generator(seed, f"files of {place.name}")
         return part_of(images, split, PARTS, rng)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Annotated
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_lifelong import checks
 
 _EXCLUDED = "excluded_from_weight_decay"
 
@@ -25,6 +29,50 @@ _BY_SINGLE_WEIGHTS = frozenset(
         "RMSpropFromOne",
     }
 )
+
+
+# What Keras takes without a word: clipping by -1 clips nothing, and a weight decay
+# below 0 lets weights grow.
+_FROM_0 = Annotated[float, checks.AtLeast(0)]
+_ABOVE_0 = Annotated[float, checks.Above(0)]
+_BELOW_1 = Annotated[float, checks.In(0, 1, open_high=True)]
+_PART = Annotated[float, checks.In(0, 1)]
+_RANGES: dict[str, Any] = {
+    **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), _ABOVE_0),
+    **dict.fromkeys(("loss_scale_factor", "clip_threshold"), _ABOVE_0),
+    **dict.fromkeys(("weight_decay", "adam_weight_decay", "adam_lr_ratio"), _FROM_0),
+    **dict.fromkeys(("epsilon", "epsilon_1", "epsilon_2", "rms_rate"), _FROM_0),
+    **dict.fromkeys(("beta", "initial_accumulator_value"), _FROM_0),
+    "l1_regularization_strength": _FROM_0,
+    "l2_regularization_strength": _FROM_0,
+    "l2_shrinkage_regularization_strength": _FROM_0,
+    **dict.fromkeys(("beta_1", "beta_2", "adam_beta_1", "adam_beta_2"), _BELOW_1),
+    **dict.fromkeys(("momentum", "ema_momentum", "rho"), _PART),
+    "ema_overwrite_frequency": Annotated[int, checks.AtLeast(1)],
+    "gradient_accumulation_steps": Annotated[int, checks.AtLeast(2)],
+    # of schedules
+    **dict.fromkeys(("initial_learning_rate", "end_learning_rate"), _FROM_0),
+    **dict.fromkeys(("warmup_target", "warmup_steps", "decay_rate"), _FROM_0),
+    **dict.fromkeys(("alpha", "m_mul", "power"), _FROM_0),
+    **dict.fromkeys(("decay_steps", "first_decay_steps", "t_mul"), _ABOVE_0),
+    "values": list[_FROM_0],
+}
+
+
+def check_ranges(path: str, arguments: Mapping[str, Any]) -> None:
+    """ValueError unless what is given of an optimizer or schedule is in its range.
+
+    Args:
+        path: of the section, which stands before a name in messages.
+        arguments: by name, as Keras has them; None is not looked at.
+
+    >>> check_ranges("training.optimizer", {"name": "adam", "clipnorm": -1})
+    Traceback (most recent call last):
+    ValueError: `training.optimizer.clipnorm` must be a number above 0. Received: -1
+    """
+    for name, value in arguments.items():
+        if name in _RANGES and value is not None:
+            checks.check(f"{path}.{name}", value, _RANGES[name])
 
 
 @keras.saving.register_keras_serializable(package="keras_lifelong")

@@ -200,3 +200,10 @@ def test_of_a_data_set_nothing_is_held_out():
     model = new(held_out=0.0)
     model.fit(task, verbose=0)
     assert model.task_names == ["a"]
+
+
+def test_a_refusal_names_the_method_that_was_asked_for():
+    bounded = layers.Dense(5, kernel_constraint="non_neg", name="bounded")
+    chain = keras.Sequential([keras.Input((6,)), bounded])
+    with pytest.raises(ValueError, match="^DARTSTransfer cannot carry.*'bounded'"):
+        kl.DARTSTransfer(chain, sharing="tf")

@@ -110,6 +110,18 @@ class Killed(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+def test_what_a_later_task_lacks_is_missed_before_the_first_is_learned():
+    def check(index):
+        if index == 1:
+            raise FileNotFoundError("no second task")
+
+    model = small.new("Finetune")
+    stream = kl.TaskStream(small.task, num_tasks=2, check=check)
+    with pytest.raises(FileNotFoundError, match="no second task"):
+        model.fit_stream(stream, verbose=0)
+    assert model.task_names == []
+
+
 def test_a_killed_run_goes_on_with_the_same_arguments_alone(tmp_path):
     asked = {"steps_per_epoch": 1, "class_weight": {0: 3.0}, "shuffle": False}
     asked |= {"epochs": 2, "verbose": 0}

@@ -182,6 +182,16 @@ def test_what_is_missing_is_said(resnet, decaf, tmp_path):
     for c in range(49):
         (tmp_path / "decaf" / f"bee{c}").mkdir()
     fails(ValueError, r"must have 1 files or more of each class \(.txt\)")
+    for place in (tmp_path / "decaf").iterdir():
+        (place / "._0.txt").write_bytes(b"\xff of a Mac")
+        for i in range(11):
+            (place / f"{i}.TXT").write_text("1 2")
+    stream = streams.get("awa", path=str(tmp_path), features=None, **PARTS)
+    assert stream[0].train[0].shape == (250, 2)
+    for wrong in ("", "1 inf"):
+        for file in place.glob("*.TXT"):
+            file.write_text(wrong)
+        fails(ValueError, "files of finite numbers.*TXT")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +201,7 @@ def test_what_is_missing_is_said(resnet, decaf, tmp_path):
         ({"images_per_class": [1, 2]}, r"`images_per_class` must be three.*\[1, 2\]"),
         ({"images_per_class": [1, 0, 2]}, "`images_per_class`.*1 or more.*0"),
         ({"task_order": [1]}, r"`task_order`.*0 ... 49 once.*\[1\]"),
-        ({"train_per_task": 0}, "`train_per_task`.*1 or more.*0"),
+        ({"train_per_task": 0}, "`train_per_task`.*50 or more.*0"),
         ({"features": 0}, "`features`.*1 ... 8.*0"),
         ({"features": 60, "images_per_class": [1, 2, 4]}, "`features`.*1 ... 8.*60"),
     ],

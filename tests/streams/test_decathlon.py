@@ -30,6 +30,7 @@ def domains(monkeypatch):
         return x, y
 
     monkeypatch.setattr(tfds, "load_covering", load_covering)
+    monkeypatch.setattr(tfds, "check", lambda name, data_dir: None)
     return calls
 
 
@@ -127,11 +128,13 @@ def test_the_classes_are_those_of_tfds(name):
 
 def test_what_is_missing_is_said(tmp_path):
     pytest.importorskip("tensorflow_datasets")
-    task = streams.get("visual_decathlon", data_dir=str(tmp_path))[3]
-    with pytest.raises(FileNotFoundError) as error:
-        task.train  # noqa: B018
-    for words in ("tfds.load('visual_domain_decathlon/dtd')", str(tmp_path)):
-        assert words in str(error.value)
+    arguments = {"domains": ["dtd"], "data_dir": str(tmp_path)}
+    stream = streams.get("visual_decathlon", **arguments)
+    for use in (stream.check, lambda: stream[0].train):
+        with pytest.raises(FileNotFoundError) as error:
+            use()
+        for words in ("tfds.load('visual_domain_decathlon/dtd')", str(tmp_path)):
+            assert words in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_lifelong import streams
+from keras_lifelong.streams import tfds
 
 TRAINED, TESTED, PEOPLE = 20, 5, 12
 SPLITS = ("train", "validation", "test")
@@ -180,6 +181,9 @@ def test_what_is_missing_is_said(leaf, tmp_path):
         ({"user_data": {"0": {"x": ["a.jpg"], "y": [0, 1]}}}, "a 0 or 1 for each"),
         ({"user_data": {"0": {"x": ["../a.jpg"], "y": [0]}}}, "not the name of an"),
         ({"user_data": {"0": {"x": [3], "y": [0]}}}, "LEAF.*TypeError"),
+        ({"user_data": {"0": {"x": "a", "y": [0]}}}, "not the name of an"),
+        ({"user_data": {"0": {"x": ["a.jpg"], "y": [0.5]}}}, "a 0 or 1 for each"),
+        ({"user_data": {"0": {"x": ["a.jpg"], "y": [[0]]}}}, "a 0 or 1 for each"),
     ):
         write(data)
         fails(ValueError, words)
@@ -187,6 +191,16 @@ def test_what_is_missing_is_said(leaf, tmp_path):
     fails(ValueError, "LEAF.*JSONDecodeError")
     write({"user_data": {"0": {"x": ["a.jpg"], "y": [0]}}})
     fails(FileNotFoundError, "`path` has no 'raw/img_align_celeba'")
+    (tmp_path / "raw" / "img_align_celeba").mkdir(parents=True)
+    for part in ("train", "test"):
+        (tmp_path / part / "._a.json").write_bytes(b"\xff of a Mac")
+    for y, words in (([0, 0, 0], "0 smiling, 3 not and 3"), ([0, 1], "1 smiling, 1 n")):
+        write({"user_data": {"0": {"x": ["a.jpg"] * len(y), "y": y}}})
+        fails(ValueError, f"three images or more.*take fewer `people`.*{words}")
+    write({"user_data": {"0": {"x": ["a.jpg"] * 3, "y": [0, 1, 1]}}})
+    lists[1].write_text(json.dumps({"user_data": {"0": {"x": [], "y": []}}}))
+    fails(ValueError, "2 smiling, 1 not and 0 in 'test' of '0'")
+    lists[1].write_text("{")
     for arguments, words in (
         ({"people": 13}, "`people` must be at most.*12. Received: 13"),
         ({"people": -1}, "`people` must be an integer of 0 or more.*-1"),
@@ -196,3 +210,17 @@ def test_what_is_missing_is_said(leaf, tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             streams.get("mixed_cifar100_fceleba", path=leaf, **arguments)
+
+
+def test_what_a_later_task_lacks_is_missed_at_once(leaf, fake_data, monkeypatch):
+    get(leaf).check()  # whose four people have portraits
+    with pytest.raises(FileNotFoundError, match="`path` lacks an image of CelebA"):
+        streams.get("mixed_cifar100_fceleba", path=leaf).check()
+
+    def check(name, data_dir):
+        raise FileNotFoundError(f"no {name}")
+
+    monkeypatch.setattr(tfds, "check", check)
+    with pytest.raises(FileNotFoundError, match="no cifar100"):
+        get(leaf).check()
+    assert not fake_data.calls

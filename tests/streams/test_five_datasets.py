@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_lifelong import streams
+from keras_lifelong.streams import five_datasets
 from keras_lifelong.streams.five_datasets import padded
 
 NAMES = ["cifar10", "mnist", "svhn", "fashion_mnist", "notmnist"]
@@ -135,3 +138,28 @@ def test_what_is_missing_is_said(fake_data, letters, tmp_path):
             Image.new("L", (28, 28)).save(tmp_path / letter / f"{i}.png")
     with pytest.raises(ValueError, match="Pillow can read; get this one again"):
         task.train  # noqa: B018
+
+
+def test_what_a_later_task_lacks_is_missed_at_once(fake_data, letters, monkeypatch):
+    def check(name, data_dir):
+        if name == "svhn_cropped":
+            raise FileNotFoundError(f"no {name} in {data_dir}")
+
+    stream = streams.get("five_datasets", path=letters, data_dir="there")
+    stream.check()
+    monkeypatch.setattr(five_datasets.tfds, "check", check)
+    with pytest.raises(FileNotFoundError, match="no svhn_cropped in there"):
+        stream.check()
+    order = [0, 1, 3, 4, 2]
+    few = streams.get("five_datasets", path=letters, task_order=order, num_tasks=4)
+    few.check()
+    place = Path(letters) / "C"
+    for file in sorted(place.iterdir())[:11]:
+        file.rename(file.with_suffix(".aside"))
+    try:
+        with pytest.raises(ValueError, match="10 files or more.*Received: 9 in .*C'"):
+            few.check()
+    finally:
+        for file in place.glob("*.aside"):
+            file.rename(file.with_suffix(".png"))
+    assert not fake_data.calls

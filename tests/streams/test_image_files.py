@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -122,3 +124,60 @@ def test_office_home_says_what_is_wrong(tmp_path):
         for i in range(10):
             (place / f"{i}.jpg").write_bytes(b"no image")
     fails(ValueError, r"`path`.*Pillow.*hemanthdv.org.*\.jpg', which cannot be read")
+
+
+@pytest.fixture
+def linked(folder, tmp_path):
+    """The same classes, the last task's last one of which can be changed."""
+    (tmp_path / "Product").symlink_to(folder / "Product")
+    changed = sorted(p.name for p in (folder / "Real World").iterdir())
+    changed = sorted(changed, key=str.lower)[office_home_module.GROUPS[4][-1]]
+    for place in (folder / "Real World").iterdir():
+        own = tmp_path / "RealWorld" / place.name
+        own.parent.mkdir(exist_ok=True)
+        if place.name == changed:
+            shutil.copytree(place, own)
+        else:
+            own.symlink_to(place)
+    return tmp_path, tmp_path / "RealWorld" / changed
+
+
+def test_what_is_hidden_or_a_folder_is_no_image(linked, folder, assert_same):
+    path, own = linked
+    (own / "._0.png").write_bytes(b"of a Mac")
+    (own / "more.png").mkdir()
+    (own.parent / ".thumbnails").mkdir()
+    (own / "9.png").rename(own / "9.PNG")
+    one, two = (
+        streams.get("office_home", path=str(p), image_size=2) for p in (path, folder)
+    )
+    one.check()
+    assert_same([one[9]], [two[9]])
+
+
+def test_what_a_later_task_lacks_is_missed_at_once(linked):
+    path, own = linked
+    stream = streams.get("office_home", path=str(path), image_size=2)
+    stream.check()
+    (own / "9.png").unlink()
+    with pytest.raises(ValueError, match="10 files or more.*Received: 9 in .*RealWor"):
+        stream.check()
+    (own / "9.png").symlink_to(path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="`path` lacks an image.*no file .*9.p"):
+        stream.check()
+    few = streams.get("office_home", path=str(path), image_size=2, num_tasks=9)
+    few.check()  # which does not need it
+    (path / "Product").unlink()
+    (path / "Product").touch()
+    with pytest.raises(FileNotFoundError, match="`path` must have a folder 'Product'"):
+        streams.get("office_home", path=str(path))
+
+
+def test_an_image_of_too_many_pixels_is_named(tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    image.new("L", (30, 30)).save(tmp_path / "é 1.png")
+    folder = ImageFolder(tmp_path, "it", "a site")
+    assert folder.read([tmp_path / "é 1.png"], 2).shape == (1, 2, 2, 3)  # grey, too
+    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match="`path`.*Pillow.*é 1.png'.*exceeds limit"):
+        folder.read([tmp_path / "é 1.png"], 2)

@@ -147,6 +147,7 @@ def test_it_is_learned(listed, monkeypatch, learned_scores):
         return x
 
     monkeypatch.setattr(ImageFolder, "_image", image)
+    monkeypatch.setattr(ImageFolder, "check", lambda self, files: None)
     stream = streams.get(
         "mini_imagenet20",
         path=str(listed),
@@ -184,3 +185,34 @@ def test_what_is_missing_is_said(listed, tmp_path):
         stream[13].train  # noqa: B018
     with pytest.raises(ValueError, match="`seed` must be an integer of 0 or more"):
         streams.get("mini_imagenet20", path=str(listed), seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (b"onlyfile\n", "a filename and a label in each line.*'onlyfile' and None"),
+        (b",n64\n", "'' and 'n64' in line 9602 of .*val.csv"),
+        (b"n64000000.jpg,n65\n", "each image once.*'n64000000.jpg' again in .*val.csv"),
+        (b"\xff.jpg,n64\n", "must have lists in UTF-8. Received: .*val.csv"),
+    ],
+)
+def test_lists_that_say_something_else(listed, row, said):
+    with (listed / "val.csv").open("ab") as file:
+        file.write(row)
+    with pytest.raises(ValueError, match=said):
+        streams.get("mini_imagenet20", path=str(listed))
+
+
+def test_an_image_that_a_later_task_lacks_is_missed_at_once(listed):
+    for file in listed.glob("*.csv"):  # ten of each class, as spreadsheets write lists
+        lines = file.read_text().splitlines()[: 1 + 10 * PARTS[file.stem]]
+        file.write_text("\n".join(lines), encoding="utf-8-sig")
+    for c in range(100):
+        part = next(p for p in reversed(FIRST) if FIRST[p] <= c)
+        for i in range(10):
+            (listed / "images" / named(part, c - FIRST[part], i)).touch()
+    stream = streams.get("mini_imagenet20", path=str(listed), class_order=None)
+    stream.check()
+    (listed / "images" / named("test", 19, 7)).unlink()
+    with pytest.raises(FileNotFoundError, match="lacks an image.*n99000007.jpg"):
+        stream.check()

@@ -101,9 +101,9 @@ def test_tasks_may_have_as_many_letters():
     ("given", "said"),
     [
         ({"num_tasks": 6}, r"`num_tasks` must be an integer in 1 \.\.\. 5"),
-        ({"words_per_task": 9}, "`words_per_task` must be at least 10.*9"),
-        ({"letters": 25}, r"`letters` must be an integer in 1 \.\.\. 24"),
-        ({"letters": 1}, "`letters` must be at least 2"),
+        ({"words_per_task": 9}, "`words_per_task` must be an integer of 10 or more.*9"),
+        ({"letters": 25}, r"`letters` must be an integer in 2 \.\.\. 24"),
+        ({"letters": 1}, "`letters` must be an integer in 2.*1"),
         ({"shortest": 6}, r"`shortest` must be an integer in 1 \.\.\. 5"),
         ({"width": 49}, "`width` must be at least 50, for words of 5 letters.*49"),
         ({"noise": 1.5}, r"`noise` must be in \[0, 1\]"),

@@ -231,7 +231,9 @@ def refusal(layer, sharing: str) -> str | None:
     return None
 
 
-def transfer_layer(layer, path: str, place: int, sharing: str, seed: int, channels):
+def transfer_layer(
+    layer, path: str, place: int, sharing: str, seed: int, channels, method: str
+):
     """The layer to share in place of one of the backbone's.
 
     Args:
@@ -242,6 +244,7 @@ def transfer_layer(layer, path: str, place: int, sharing: str, seed: int, channe
             that a second model of the same code would begin elsewhere.
         sharing: see `TransferNetwork`.
         channels: DF-CNN's (knowledge base, deconvolution). None: the layer's own rule.
+        method: named in refusals.
     """
     config = layer.get_config()
     if sharing == "hps":
@@ -258,7 +261,7 @@ def transfer_layer(layer, path: str, place: int, sharing: str, seed: int, channe
     asked = [k for k in terms(layer) if k != "activity_regularizer"]
     if asked:
         raise ValueError(
-            f"LASEM cannot carry the layer {path!r} of `backbone` with "
+            f"{method} cannot carry the layer {path!r} of `backbone` with "
             f"sharing={sharing!r}: its {asked[0]} is of a kernel, which is made of "
             "factors here. Use sharing='hps'."
         )

@@ -113,7 +113,7 @@ class TransferNetwork(keras.layers.Layer):
             copies[path] = type(layer).from_config(layer.get_config())
             if path in self.paths:
                 transfer = transfer_layer(
-                    layer, path, place, sharing, seed, channels.get(path)
+                    layer, path, place, sharing, seed, channels.get(path), method
                 )
                 copies[path] = TransferLayer(transfer, copies[path])
         self.graph.steps = [

@@ -47,7 +47,7 @@ ROWS = {
     "EWC": ("EWC", {"strength": 100.0, "fisher_samples": 1000}),
     "LwF": ("LwF", {"strength": 1.0, "temperature": 2.0}),
     "SI": ("SI", {"strength": 1.0}),
-    "Replay": ("ExperienceReplay", {"budget": 500}),
+    "Replay": ("ExperienceReplay", {"budget": 500, "replay_batch": 128}),
     "PNN": ("ProgressiveNetwork", {}),
 }
 
@@ -121,8 +121,9 @@ class Ours:
         model = getattr(kl, method)(backbone, pretrained=True, **options)
         model.compile(keras.optimizers.SGD(RATE, MOMENTUM))
         start = time.perf_counter()
-        # the second meets what the first left, a column all columns before it
-        count = int(self.data["tasks"]) if self.row == "PNN" else 2
+        # the second meets what the first left, some all that came before
+        many = self.row in ("PNN", "Replay")
+        count = int(self.data["tasks"]) if many else 2
         for t in range(count):
             self.fit(model, self.task(f"before_{t}", 0), [])
             model.predict(self.data["test_x_0"], task=f"before_{t}", batch_size=1024)

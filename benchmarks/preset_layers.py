@@ -3,7 +3,8 @@
     PYTHONPATH=tests/presets python benchmarks/preset_layers.py [docs/trust.json]
 
 Presets of a stranger, which store next to nothing, and presets of a user, who has
-trained what they configure. Seconds of a processor, the least of three.
+trained what they configure. Seconds of a processor, the least of three; those that
+Keras takes to make as many layers, without a file, stand beside them.
 """
 
 from __future__ import annotations
@@ -46,6 +47,16 @@ def of_a_user(place, count):
     return place
 
 
+def by_keras(count):
+    """Seconds that Keras takes for the layers alone: made, and made of its own file."""
+    start = time.process_time()
+    hidden = [layers.Dense(8, name=f"d{i}") for i in range(count)]
+    network = keras.Sequential([keras.Input((8,)), *hidden])
+    middle = time.process_time()
+    keras.Sequential.from_config(network.get_config())
+    return round(middle - start, 2), round(time.process_time() - middle, 2)
+
+
 def tried(path):
     seconds = []
     for _ in range(3):
@@ -62,6 +73,10 @@ def tried(path):
 def main(path: str | None = None) -> None:
     kl.LifelongModel.from_preset("finetune_digits")  # what Keras takes once
     rows = []
+    for count in COUNTS[:2]:  # the time of the second grows with the square
+        for what, seconds in zip(("made", "from_config"), by_keras(count), strict=True):
+            rows.append(["Keras alone", count, what, seconds])
+            print(rows[-1], flush=True)
     for make in (of_a_stranger, of_a_user):
         for count in COUNTS:
             place = pathlib.Path(tempfile.mkdtemp()) / "preset"

@@ -35,6 +35,34 @@ def configurations(result: Result) -> tuple[list[str], list[str], np.ndarray]:
     return tasks, layers, table
 
 
+def grouped(
+    layers: list[str], table: np.ndarray
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Neighbours that were chosen together, as one column.
+
+    Args:
+        layers, table: of `configurations`.
+
+    Returns:
+        Names of the columns (C), the table (T, C), and how many layers each has (C,).
+
+    >>> names, table, counts = grouped(["a", "b", "c"], np.array([[0.5, 0.5, -0.5]]))
+    >>> names, table.tolist(), counts.tolist()
+    (['a +1', 'c'], [[0.5, -0.5]], [2, 1])
+    """
+    starts = [
+        i
+        for i in range(len(layers))
+        if not i or not np.array_equal(table[:, i - 1], table[:, i], equal_nan=True)
+    ]
+    counts = np.diff([*starts, len(layers)])
+    names = [
+        f"{layers[i]} +{n - 1}" if n > 1 else layers[i]
+        for i, n in zip(starts, counts, strict=True)
+    ]
+    return names, table[:, starts], counts
+
+
 def _why(entry) -> dict:
     why = entry.get("why")
     return why if isinstance(why, dict) else {}
@@ -50,6 +78,8 @@ def _why(entry) -> dict:
 )
 def configuration_table(result: Result) -> Figure:
     """The layers each task shares, and the share of tasks that share each layer.
+
+    Neighbours that were chosen together are one column: `conv_1 +2` has three layers.
 
     Args:
         result: of a method that chooses layers to share.
@@ -69,17 +99,20 @@ def configuration_table(result: Result) -> Figure:
     tasks, layers, table = configurations(result)
     if not tasks:
         raise ValueError("`result` has no choices of shared layers in its growth log.")
-    shared = table > 0
-    figure = style.new_figure(8.4, 1.9 + 0.27 * max(len(tasks), 4))
+    layers, table, counts = grouped(layers, table)
+    shared, few = table > 0, len(layers) <= 14
+    room = 0.45 if len(layers) <= 7 else 1.5  # for names that are written upwards
+    figure = style.new_figure(8.4, 1.45 + room + 0.27 * max(len(tasks), 4))
     height = figure.get_size_inches()[1]
     left, wide = 0.16, 0.81
-    low, top = 0.45 / height, 0.62 / height
+    low, top = room / height, 0.62 / height
     bars = figure.add_axes((left, 1 - top - 0.75 / height, wide, 0.7 / height))
     axes = figure.add_axes((left, low, wide, 1 - top - 0.85 / height - low))
     x, part = np.arange(len(layers)), shared.mean(axis=0)
     bars.bar(x, part, 0.5, color=style.BLUE)
     for i, value in enumerate(part):
-        bars.text(i, value + 0.05, f"{value:.0%}", ha="center", fontsize=8.5)
+        text = f"{value:.0%}" if few else ""
+        bars.text(i, value + 0.05, text, ha="center", fontsize=8.5)
     bars.set_xlim(-0.5, len(layers) - 0.5)
     bars.set_ylim(0, 1.3)
     bars.set_ylabel("tasks\nsharing", rotation=0, ha="right", va="center")
@@ -89,17 +122,18 @@ def configuration_table(result: Result) -> Figure:
         for i in range(len(layers)):
             colour = style.BLUE if shared[t, i] else style.BASE
             tables.cell(axes, i, t, colour, 0.88)
-            if len(tasks) <= 30:
+            if few and len(tasks) <= 30:
                 ink = "white" if shared[t, i] else style.INK
                 text = f"{abs(table[t, i]):.2f}"
                 tables.write(axes, i, t, text, ink, 8)
-    tables.frame(axes, layers, tasks, (14, 14))
+    tables.frame(axes, layers, tasks, (22, 14), rotate=room > 1)
+    share = np.average(shared.mean(axis=0), weights=counts)
     style.title(
         figure,
-        f"{style.plain(result.method, 24)}: {shared.mean():.0%} of all layers are "
-        f"shared, {style.plain(layers[int(part.argmax())])} most often",
-        "Blue: the task shares the layer. Grey: it has its own. Numbers: probability "
-        "of sharing",
+        f"{style.plain(result.method, 24)}: {share:.0%} of all layers are "
+        f"shared, {style.plain(layers[int(part.argmax())], 24)} most often",
+        "Blue: the task shares the layer. Grey: it has its own."
+        + " Numbers: probability of sharing" * few,
     )
     return figure
 

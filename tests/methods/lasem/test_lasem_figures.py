@@ -36,5 +36,10 @@ def test_configurations_are_read_off_the_growth_log():
     assert texts == ["100%", "0%"]
     titles = [a.get_title(loc="left") for a in figures.posterior(result).axes]
     assert titles == ["task_0: 10", "task_1: 10"]
+    for entry in list(result.growth):  # a third layer, chosen with the first
+        if entry["layer"] == "b":
+            result.growth.append({**entry, "layer": "c"})
+    axes = figures.configuration_table(result).axes[1]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b +1"]
     with pytest.raises(ValueError, match="no choices of shared layers"):
         figures.configuration_table(fake(2))

@@ -155,7 +155,7 @@ class Reader:
             if kept is None or len(kept[0]) != len(given):
                 kept = ([None] * len(given), [None] * len(given), None, None)
             was, tensors, values, head = kept
-            if values is None or not all(map(operator.is_, was, given)):
+            if values is None or not same_objects(was, given):
                 tensors = [
                     tensor if old is value else _on_device(value)
                     for old, value, tensor in zip(was, given, tensors, strict=True)
@@ -178,6 +178,11 @@ class Reader:
                 self._ready.clear()
             else:
                 self._ready.pop(name, None)
+
+
+def same_objects(some: Sequence, others: Sequence) -> bool:
+    """Whether two sequences hold the same objects, in the same order."""
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _on_device(value):

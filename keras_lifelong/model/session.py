@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import operator
 import threading
 
 from keras_lifelong import backend
 from keras_lifelong.layers.head import HeadSlot
+from keras_lifelong.model.reading import same_objects
 from keras_lifelong.model.task_memory import TaskMemory
 from keras_lifelong.training.phase import Phase
 
@@ -57,7 +57,7 @@ class Session:
     def shapes_of(self, variables: list) -> list[tuple]:
         """The shapes of variables, which Keras takes long to tell one by one."""
         kept, shapes = self._shapes
-        if len(kept) != len(variables) or not all(map(operator.is_, kept, variables)):
+        if not same_objects(kept, variables):
             shapes = [tuple(variable.shape) for variable in variables]
             self._shapes = list(variables), shapes
         return shapes

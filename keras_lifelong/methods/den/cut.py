@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import json
-import operator
 import threading
 from collections.abc import Callable
 from collections.abc import Hashable
@@ -22,6 +21,7 @@ from keras import ops
 from keras_lifelong import backend
 from keras_lifelong.methods.den.plain_graph import PlainGraph
 from keras_lifelong.model.reading import Reading
+from keras_lifelong.model.reading import same_objects
 
 ROOM = 1 << 28  # bytes of the weights that are kept ready, of all tasks together
 FORMS = 32  # plain networks, of which tasks of the same widths share one
@@ -57,7 +57,7 @@ class CutTasks:
         with self._lock:
             if name in self._kept:
                 (was, marked, marks), of_task, cut, _, _ = self._kept[name]
-                same = was == version and _same(of_task, arrays)
+                same = was == version and same_objects(of_task, arrays)
                 if same and marked()[0] == marks:
                     self._kept.move_to_end(name)
                     return cut
@@ -91,7 +91,7 @@ class CutTasks:
     def _marks_of(self, variables: list) -> Callable:
         """See `backend.marks`; the same for the same variables as the last time."""
         kept, marked = self._marks
-        if not _same(kept, variables):
+        if not same_objects(kept, variables):
             marked = backend.marks(variables)
             self._marks = variables, marked
         return marked
@@ -125,11 +125,6 @@ class CutTasks:
                 copies = map(np.array, arrays)
                 values.update(zip(map(id, layer.weights), copies, strict=True))
         return network, values
-
-
-def _same(some: list, others: list) -> bool:
-    """Whether two lists hold the same objects."""
-    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _form(layer, arrays) -> Hashable:

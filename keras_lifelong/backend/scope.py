@@ -1,4 +1,4 @@
-"""A scope in which variables have other values, whatever the backend."""
+"""Scopes in which variables have other values, or none, whatever the backend."""
 
 import keras
 from keras.src.backend.common import global_state

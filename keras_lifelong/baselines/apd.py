@@ -228,12 +228,6 @@ class APD(Masking):
                 total += shape[-1] + self.memory["sparse", name, i].size
         return total
 
-    def tidy(self):
-        super().tidy()
-        if not self.task_names:  # the next task is a first one
-            for i in range(self.kernel_count):
-                self.memory.pop(("weights", i), None)
-
     def shared_with(self, name):
         found = super().shared_with(name)
         found.pop("weights", None)

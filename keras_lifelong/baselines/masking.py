@@ -127,8 +127,8 @@ class Masking(LifelongModel):
 
     def tidy(self):
         super().tidy()
-        if not any(mask.any() for mask in self.used()):
-            for i in range(self.kernel_count):  # the next task is a first one
+        if not self.task_names:  # the next task is a first one
+            for i in range(self.kernel_count):
                 self.memory.shared.pop(("weights", i), None)
 
     def _overlap(self, name, other, index) -> bool:

@@ -8,6 +8,7 @@ from keras import ops
 from small import said_in_turn
 
 import keras_lifelong as kl
+from keras_lifelong.training import masks
 from keras_lifelong.baselines import apd
 from keras_lifelong.training import orthant
 
@@ -189,3 +190,17 @@ def test_the_shared_part_goes_with_the_last_task(learned, tmp_path):
         np.testing.assert_array_equal(again.predict(X, task=name), now[name])
         again.remove_task(name)
     assert not again.memory.shared
+
+
+def test_what_is_shared_stays_where_no_task_has_a_part_of_its_own():
+    """τ of each task may be all zeros: they live on the shared part alone."""
+    model = kl.APD(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+    model.compile("sgd")
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    for name in "ab":
+        model.fit(x, np.arange(8) % 2, task=name, epochs=1, verbose=0)
+        model.memory["mask", name, 0] = masks.pack(np.zeros((4, 3), bool))
+        model.memory["sparse", name, 0] = np.zeros(0, "float32")
+    said = model.predict(x, task="b")
+    model.remove_task("a")
+    np.testing.assert_array_equal(model.predict(x, task="b"), said)

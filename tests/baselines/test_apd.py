@@ -8,8 +8,8 @@ from keras import ops
 from small import said_in_turn
 
 import keras_lifelong as kl
-from keras_lifelong.training import masks
 from keras_lifelong.baselines import apd
+from keras_lifelong.training import masks
 from keras_lifelong.training import orthant
 
 pytestmark = pytest.mark.usefixtures("eager")

@@ -8,6 +8,8 @@ import threading
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
+from tensorflow.python.eager import execute
 
 from keras_lifelong.backend.scope import Values
 from keras_lifelong.backend.scope import ValuesScope
@@ -236,15 +238,35 @@ def marks(variables):
         between, and what is to be kept for as long as it is to be compared: memory
         that is in use is not used for another value.
     """
-    values = [variable.value for variable in variables]
-    handles = [(value.handle, value.dtype) for value in values]
+    places: dict[str, list] = {}
+    for variable in variables:
+        places.setdefault(variable.value.handle.device, []).append(variable.value)
+    reads = [_read_together(values) for values in places.values()]
 
-    def marked():  # by raw operations: this is asked at every prediction
-        read = tf.raw_ops.ReadVariableOp
-        kept = [read(resource=handle, dtype=dtype) for handle, dtype in handles]
+    def marked():
+        kept = [tensor for read in reads for tensor in read()]
         return tuple(map(_address, kept)), kept
 
     return marked
+
+
+def _read_together(values):
+    """A function that reads variables of one device by one operation.
+
+    This is asked at every prediction. TensorFlow has the operation but no public name
+    for it; the public ones, an operation a variable or a function of all, take 3.2
+    times as long for eighteen.
+    """
+    handles = [value.handle for value in values]
+    types = [value.dtype.as_datatype_enum for value in values]
+    attributes = ("N", len(handles), "dtypes", types)
+
+    def read():
+        return execute.execute(
+            b"_ReadVariablesOp", len(handles), handles, attributes, context.context()
+        )
+
+    return read
 
 
 def _address(tensor):

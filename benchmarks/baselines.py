@@ -30,7 +30,8 @@ ROWS = flags.DEFINE_list("rows", None, "names of rows; all by default")
 EPOCHS = flags.DEFINE_integer("epochs", 5, "epochs of a task")
 BATCH = flags.DEFINE_integer("batch_size", 64, "batch size")
 IMAGES = flags.DEFINE_integer("images", None, "training images a task; all by default")
-RATE = flags.DEFINE_float("learning_rate", 1e-3, "of Adam")
+RATE = flags.DEFINE_float("learning_rate", 1e-3, "of the optimizer")
+OPTIMIZER = flags.DEFINE_enum("optimizer", "adam", ["adam", "sgd"], "of all phases")
 FAST = flags.DEFINE_bool("fast", False, "1,000 images a task, 5 epochs, batch 32")
 TABLE = flags.DEFINE_bool("table", False, "print the rows as Markdown, and do no more")
 FIGURE = flags.DEFINE_string("figure", None, "draw the rows there, and do no more")
@@ -41,6 +42,8 @@ METHODS = {
     "Independent": ("Independent", {}, 97.37),
     "Finetune": ("Finetune", {}, 78.22),
     "EWC": ("EWC", {"strength": 1000.0}, 92.01),
+    "EWC 100": ("EWC", {"strength": 100.0}, 92.01),
+    "EWC 10": ("EWC", {"strength": 10.0}, 92.01),
     "OnlineEWC": ("OnlineEWC", {"strength": 1000.0}, None),
     "SI": ("SI", {"strength": 1.0, "damping": 0.01}, None),
     "MAS": ("MAS", {"strength": 0.1}, None),
@@ -97,7 +100,8 @@ def run(row, seed):
     name, options, _ = METHODS[row]
     backbone = kl.backbones.get("mlp_100_100", (28, 28, 1))
     model = getattr(kl, name)(backbone, seed=seed, **options)
-    model.compile(keras.optimizers.Adam(RATE.value), metrics=["accuracy"])
+    optimizer = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
+    model.compile(optimizer[OPTIMIZER.value](RATE.value), metrics=["accuracy"])
     epochs = plan["epochs"] if name != "PackNet" else -(-plan["epochs"] // 2)
     result = model.fit_stream(
         stream, epochs=epochs, batch_size=plan["batch_size"], verbose=0
@@ -183,6 +187,8 @@ def figure(rows, path):
 def main(_):
     plan = schedule()
     names = {**plan, "learning_rate": RATE.value}
+    if OPTIMIZER.value != "adam":
+        names["optimizer"] = OPTIMIZER.value
     if TABLE.value or FIGURE.value:
         found = results_file.read(OUT.value, **names)
         if FIGURE.value:

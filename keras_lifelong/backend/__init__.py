@@ -12,7 +12,10 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
 - `marks(variables)`: a function, what tells whether anybody has assigned them since.
 - `placed(array)`: it as a tensor, without a copy where that can be.
 - `check_devices()`: refuses devices in a use that is not carried.
+- `divide_processor(count)`: several devices of one, where the backend can.
 - `over_devices(batch)`: its rows over the devices of `keras.distribution`.
+- `by_rows(function, x)`: a network's call, some of the rows on each of these devices.
+- `computed_by_rows()`: whether rows may not meet, since that computes them apart.
 - `tracing()`: whether anything is being compiled.
 - `is_traced(x)`: whether x is being compiled, and no value yet.
 - `cond(pred, true_fn, false_fn, state)`: `ops.cond` of functions that assign `state`.
@@ -33,10 +36,13 @@ NAME = keras.backend.backend()
 if NAME == "tensorflow":
     from keras_lifelong.backend.tensorflow import apply_gradients
     from keras_lifelong.backend.tensorflow import beside_call
+    from keras_lifelong.backend.tensorflow import by_rows
     from keras_lifelong.backend.tensorflow import check_devices
     from keras_lifelong.backend.tensorflow import compile_function
     from keras_lifelong.backend.tensorflow import compile_loop
+    from keras_lifelong.backend.tensorflow import computed_by_rows
     from keras_lifelong.backend.tensorflow import cond
+    from keras_lifelong.backend.tensorflow import divide_processor
     from keras_lifelong.backend.tensorflow import is_traced
     from keras_lifelong.backend.tensorflow import marks
     from keras_lifelong.backend.tensorflow import on_accelerator
@@ -48,10 +54,13 @@ if NAME == "tensorflow":
 elif NAME == "jax":
     from keras_lifelong.backend.jax import apply_gradients
     from keras_lifelong.backend.jax import beside_call
+    from keras_lifelong.backend.jax import by_rows
     from keras_lifelong.backend.jax import check_devices
     from keras_lifelong.backend.jax import compile_function
     from keras_lifelong.backend.jax import compile_loop
+    from keras_lifelong.backend.jax import computed_by_rows
     from keras_lifelong.backend.jax import cond
+    from keras_lifelong.backend.jax import divide_processor
     from keras_lifelong.backend.jax import is_traced
     from keras_lifelong.backend.jax import marks
     from keras_lifelong.backend.jax import on_accelerator
@@ -63,10 +72,13 @@ elif NAME == "jax":
 elif NAME == "torch":
     from keras_lifelong.backend.torch import apply_gradients
     from keras_lifelong.backend.torch import beside_call
+    from keras_lifelong.backend.torch import by_rows
     from keras_lifelong.backend.torch import check_devices
     from keras_lifelong.backend.torch import compile_function
     from keras_lifelong.backend.torch import compile_loop
+    from keras_lifelong.backend.torch import computed_by_rows
     from keras_lifelong.backend.torch import cond
+    from keras_lifelong.backend.torch import divide_processor
     from keras_lifelong.backend.torch import is_traced
     from keras_lifelong.backend.torch import marks
     from keras_lifelong.backend.torch import on_accelerator
@@ -94,7 +106,7 @@ def prefers_xla(has_convolution: bool) -> bool:
     Args:
         has_convolution: whether the network holds a convolution.
     """
-    if NAME == "torch":  # which has no XLA
+    if NAME == "torch" or computed_by_rows():  # no XLA, or not for several devices
         return False
     return NAME == "jax" or on_accelerator() or not has_convolution
 
@@ -105,10 +117,13 @@ __all__ = [
     "ValuesScope",
     "apply_gradients",
     "beside_call",
+    "by_rows",
     "check_devices",
     "compile_function",
     "compile_loop",
+    "computed_by_rows",
     "cond",
+    "divide_processor",
     "is_traced",
     "marks",
     "on_accelerator",

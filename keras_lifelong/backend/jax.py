@@ -195,6 +195,11 @@ def check_devices():
         )
 
 
+def divide_processor(count):
+    """See the TensorFlow seam; here it is as it was when the process began."""
+    del count
+
+
 def over_devices(batch):
     """The rows of a batch, shared out among the devices of `keras.distribution`.
 
@@ -216,6 +221,16 @@ def over_devices(batch):
         return jax.lax.with_sharding_constraint(rows, sharding)
 
     return keras.tree.map_structure(shared_out, batch)
+
+
+def computed_by_rows() -> bool:
+    """See the TensorFlow seam."""
+    return False
+
+
+def by_rows(function, x):
+    """See the TensorFlow seam; here rows lie on their devices already."""
+    return function(x)
 
 
 def placed(array):

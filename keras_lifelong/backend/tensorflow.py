@@ -111,6 +111,11 @@ def compile_loop(step, variables, xla, on_trace):
         tensors and returns the last carry. It traces once per structure and shape.
     """
     del variables  # captured by the graph, updated in place
+    if xla and computed_by_rows():
+        raise ValueError(
+            "XLA compiles for one device, and rows are shared out among "
+            f"{len(_devices())}. Leave `jit_compile` out. Received: jit_compile=True."
+        )
     if xla is None:
         return _uncompiled(step)
 
@@ -281,6 +286,12 @@ _POINTER_OF.restype = ctypes.c_void_p
 _POINTER_OF.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 
+def _devices() -> list[str]:
+    """The devices that rows are shared out among; none: all are computed by one."""
+    found = keras.distribution.distribution()
+    return [] if found is None else [str(d) for d in found.device_mesh.devices.flat]
+
+
 def check_devices():
     """Refuses what shares work out among devices in a way that is not carried.
 
@@ -289,15 +300,65 @@ def check_devices():
     """
     if tf.distribute.has_strategy():
         raise ValueError(
-            "Under a strategy of tf.distribute no model is made: its batches would not "
-            "be shared out. On JAX they are, by keras.distribution.DataParallel. "
-            f"Received: {type(tf.distribute.get_strategy()).__name__}."
+            "Under a strategy of tf.distribute no model is made: its variables are "
+            "another kind. keras.distribution.DataParallel(devices=…) shares batches "
+            f"out. Received: {type(tf.distribute.get_strategy()).__name__}."
+        )
+    found = keras.distribution.distribution()
+    if found is not None and not isinstance(found, keras.distribution.DataParallel):
+        raise ValueError(
+            "`keras.distribution` must be DataParallel: every device has all weights, "
+            f"and a part of each batch. Received: {type(found).__name__}."
         )
 
 
+def divide_processor(count):
+    """Without a GPU, makes so many devices of the processor; before anything is made.
+
+    Raises:
+        RuntimeError: if TensorFlow has made its devices.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return
+    processor = tf.config.list_physical_devices("CPU")[0]
+    device = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(processor, [device] * count)
+
+
 def over_devices(batch):
-    """See the JAX seam; here one device computes all rows."""
+    """See the JAX seam; here rows are shared out where a network computes them."""
     return batch
+
+
+def computed_by_rows() -> bool:
+    """Whether a network computes parts of a batch apart, so that rows may not meet."""
+    return len(_devices()) > 1
+
+
+def by_rows(function, x):
+    """`function(x)`, each device of `keras.distribution` computing some of the rows.
+
+    What follows is computed by one device, and so is the loss; gradients go back the
+    way that the rows came.
+
+    Args:
+        function: of x; what it gives for a row depends on that row alone.
+        x: nested structure of tensors (rows, …).
+    """
+    devices, tree = _devices(), keras.tree
+    rows = keras.ops.shape(tree.flatten(x)[0])[0]
+    if len(devices) < 2 or not isinstance(rows, int) or rows < len(devices):
+        return function(x)
+    ends = [rows * i // len(devices) for i in range(len(devices) + 1)]
+    parts = []
+    for device, start, end in zip(devices, ends, ends[1:], strict=False):
+        with tf.device(device):
+            parts.append(function(tree.map_structure(_rows_between(start, end), x)))
+    return tree.map_structure(lambda *some: tf.concat(some, 0), *parts)
+
+
+def _rows_between(start, end):
+    return lambda rows: rows[start:end]
 
 
 def placed(array):

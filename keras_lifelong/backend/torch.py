@@ -145,14 +145,30 @@ def check_devices():
     distribution = keras.distribution.distribution()
     if distribution is not None:
         raise ValueError(
-            "On PyTorch batches are not shared out among devices; on JAX they are, by "
-            f"keras.distribution.DataParallel. Received: {type(distribution).__name__}."
+            "On PyTorch batches are not shared out among devices; on JAX and "
+            "TensorFlow they are, by keras.distribution.DataParallel. Received: "
+            f"{type(distribution).__name__}."
         )
+
+
+def divide_processor(count):
+    """See the TensorFlow seam; here it is as it was when the process began."""
+    del count
 
 
 def over_devices(batch):
     """See the JAX seam; here one device computes all rows."""
     return batch
+
+
+def computed_by_rows() -> bool:
+    """See the TensorFlow seam."""
+    return False
+
+
+def by_rows(function, x):
+    """See the TensorFlow seam; one device computes all rows."""
+    return function(x)
 
 
 def placed(array):

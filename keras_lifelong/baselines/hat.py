@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import Seed
 from keras_lifelong.model import LifelongModel
@@ -202,7 +203,9 @@ class HAT(LifelongModel):
 
     def gated_loss(self, x, y, weight, arguments):
         gates = self.gates(self.scale(arguments))
-        features = self._gates.run(x, gates, training=True)
+        features = backend.by_rows(
+            lambda rows: self._gates.run(rows, gates, training=True), x
+        )
         return self.head_loss(y, self.head(features), weight)
 
     def sparsity(self, weights, arguments):

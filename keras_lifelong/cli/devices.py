@@ -11,7 +11,7 @@ from keras_lifelong.cli.command import UsageError
 
 def devices_flag(values: flags.FlagValues) -> None:
     """Defines the flag."""
-    text = "Share each batch out among so many devices (KERAS_BACKEND=jax)."
+    text = "Share each batch out among so many devices (TensorFlow or JAX)."
     flags.DEFINE_integer("devices", None, text, flag_values=values)
 
 
@@ -29,14 +29,20 @@ def share_out(count: int | None, config: Any) -> None:
         return
     import keras
 
+    from keras_lifelong import backend
+
     name = keras.backend.backend()
-    if name != "jax":
-        raise UsageError(f"--devices needs KERAS_BACKEND=jax. Received: {name}")
+    if name == "torch":
+        raise UsageError(
+            f"--devices needs KERAS_BACKEND=tensorflow or jax. Received: {name}"
+        )
+    backend.divide_processor(count)
     there = keras.distribution.list_devices()
     if not 1 <= count <= len(there):
         raise UsageError(
             f"--devices must be 1 to {len(there)}: {', '.join(there)}. On a CPU "
-            "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N of them. "
+            "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N of them for "
+            "JAX; for TensorFlow they are made. "
             f"Received: {count}"
         )
     batch_size = config.resolved["training"]["batch_size"]

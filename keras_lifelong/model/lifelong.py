@@ -168,7 +168,9 @@ class LifelongModel(
 
     def features(self, x: Any, training: bool = False) -> Any:
         """The active network's output (batch, width)."""
-        return self.through(self.network, x, training)
+        if not training:
+            return self.through(self.network, x)
+        return backend.by_rows(lambda rows: self.through(self.network, rows, True), x)
 
     def begin_task(self, name: str) -> None:
         """Called when a new task has been added, before it is first activated."""

@@ -139,3 +139,19 @@ def rows_meet(step) -> bool:
     axes = axis if isinstance(axis, list | tuple) else [axis]
     rank = len(step.inputs[0].shape) if step.inputs else 1
     return any(one is None or one % rank == 0 for one in axes)
+
+
+def rows_that_meet(layers) -> ValueError:
+    """What is said of a network whose rows meet, where devices compute rows apart.
+
+    Args:
+        layers: all of the network's.
+    """
+    names = [layer.name for layer in layers if mixes_rows(layer)]
+    return ValueError(
+        "On TensorFlow each device of `keras.distribution` computes some rows of a "
+        "batch by themselves, and `backbone` makes of a row what others have a part "
+        f"in: {', '.join(names) or 'an operation along the batch'}. On JAX it is "
+        "carried; else use one device, or LayerNormalization or GroupNormalization "
+        "in the place of BatchNormalization."
+    )

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.seeds import without_seed_states
 
 HALVINGS = 24  # of the interval in which a threshold lies
@@ -195,6 +196,12 @@ def call_with(network, replaced: Mapping[int, object], x, training: bool = False
         x: (batch, …).
         training: as everywhere in Keras.
     """
+    if not training:
+        return _called_with(network, replaced, x, False)
+    return backend.by_rows(lambda rows: _called_with(network, replaced, rows, True), x)
+
+
+def _called_with(network, replaced, x, training):
     trained = [
         replaced.get(id(v), ops.convert_to_tensor(v))
         for v in network.trainable_variables

@@ -25,6 +25,7 @@ from keras_lifelong.training.feeding import Feed
 from keras_lifelong.training.feeding import parts
 from keras_lifelong.training.layer_losses import flattened
 from keras_lifelong.training.layer_losses import mixes_rows
+from keras_lifelong.training.layer_losses import rows_that_meet
 from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
@@ -70,6 +71,8 @@ class Trainer:
                 interrupted run (see `training/checkpoint.py`).
             learn: the generator function.
         """
+        if backend.computed_by_rows() and self._mixes_rows():
+            raise rows_that_meet(flattened(self.model.active_body()))
         phases = learn(task)
         best = Peak(self.model, task)
         callbacks.starts_at(settings.initial_epoch)
@@ -300,7 +303,8 @@ class Trainer:
         if wanted != "auto":
             return wanted
         layers = flattened(self.model.active_body())
-        return _prefers_xla(variables) and all(x.supports_jit for x in layers)
+        prefers = backend.prefers_xla(any(len(v.shape) > 3 for v in variables))
+        return prefers and all(x.supports_jit for x in layers)
 
     def mean_of_gradients(self, of, objective, x, y, variables) -> list[np.ndarray]:
         """The mean over examples of a function of the gradient of each by itself.
@@ -380,10 +384,6 @@ def _with_zeros(array: np.ndarray, rows: int) -> np.ndarray:
 def evaluation_rows(n: int) -> int:
     """Rows of the batches in which n examples are evaluated."""
     return next((r for r in EVALUATION_ROWS if n <= r), EVALUATION_ROWS[-1])
-
-
-def _prefers_xla(variables) -> bool:
-    return backend.prefers_xla(any(len(v.shape) > 3 for v in variables))
 
 
 class _NoCalls:

@@ -1,4 +1,4 @@
-"""Two devices of JAX compute what one does; what is not carried is refused by name."""
+"""Two devices compute what one does; what is not carried is refused by name."""
 
 import backends
 import keras
@@ -9,6 +9,7 @@ import keras_lifelong as kl
 from keras_lifelong import backend
 
 METHODS = ("BindAndGrow", "DEN", "Joint")
+BY_ROWS_METHODS = ("BindAndGrow", "DEN", "Joint", "LASEM", "PackNet", "HAT", "CAT")
 MADE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 # What a model of two tasks answers: learned by one device, then by two.
@@ -60,6 +61,107 @@ def test_two_devices_learn_what_one_does(tmp_path):
     backends.need("jax")
     work = WORK.replace("sys.argv[1:]", repr(METHODS))
     backends.finish("jax", work, cwd=tmp_path, **MADE)
+
+
+# The same on TensorFlow, where a network computes rows apart.
+BY_ROWS = """
+import sys
+import types
+import keras
+import numpy as np
+import small
+import tensorflow as tf
+from keras_lifelong import backend
+from keras_lifelong.cli.devices import share_out
+
+import keras_lifelong as kl
+
+backend.divide_processor(2)
+METHODS = sys.argv[1:]
+by_rows, parts = backend.by_rows, []
+
+
+def noted(function, x):
+    def noting(part):
+        parts.append(keras.tree.flatten(part)[0].shape[0])
+        return function(part)
+
+    return by_rows(noting, x)
+
+
+backend.by_rows = noted
+found = {}
+for shared_out in (False, True):
+    if shared_out:
+        share_out(2, types.SimpleNamespace(resolved={"training": {"batch_size": 16}}))
+    for rows, lengths in ((6, [3, 3]), (5, [2, 3]), (1, [1])):
+        seen, devices = [], set()
+
+        def doubled(x):
+            seen.append(x["image"].shape[0])
+            y = x["image"] * 2
+            devices.add(y.device)
+            return y
+
+        image = np.arange(rows * 3.0).reshape(rows, 3)
+        run = tf.function(lambda x: backend.by_rows(doubled, {"image": x}))
+        np.testing.assert_array_equal(run(image), 2 * image)
+        assert seen == (lengths if shared_out else [rows]), seen
+        assert len(devices) == len(seen), devices
+    for method in METHODS:
+        keras.utils.set_random_seed(0)
+        parts.clear()
+        model = small.learned(method)
+        said = [model.predict(small.X, task=name) for name in model.task_names]
+        if shared_out:
+            assert set(parts) == {8}, (method, parts)  # of batches of 16
+            np.testing.assert_allclose(said, found[method], atol=1e-5, err_msg=method)
+        found[method] = said
+
+
+def refused(message, work):
+    before = keras.distribution.distribution()
+    try:
+        work()
+    except ValueError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(message)
+    finally:
+        keras.distribution.set_distribution(before)
+
+
+def of_a_batch():
+    hidden = [keras.Input((4,)), keras.layers.BatchNormalization(name="of_a_batch")]
+    model = kl.Finetune(keras.Sequential(hidden))
+    model.compile("sgd")
+    model.fit(np.ones((6, 4)), np.eye(3)[[0, 1, 2] * 2], task="a", verbose=0)
+
+
+def by_xla():
+    model = kl.Finetune(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+    model.compile("sgd", jit_compile=True)
+    model.fit(np.ones((6, 4)), np.eye(3)[[0, 1, 2] * 2], task="a", verbose=0)
+
+
+def weights_shared_out():
+    mesh = keras.distribution.DeviceMesh((2,), ["model"], ["cpu:0", "cpu:1"])
+    layout = keras.distribution.LayoutMap(mesh)
+    parallel = keras.distribution.ModelParallel(layout_map=layout)
+    keras.distribution.set_distribution(parallel)
+    small.new("Finetune")
+
+
+refused("others have a part in: of_a_batch.", of_a_batch)
+refused("Leave `jit_compile` out", by_xla)
+refused("must be DataParallel", weights_shared_out)
+"""
+
+
+def test_two_devices_of_tensorflow_learn_what_one_does(tmp_path):
+    backends.need("tensorflow")
+    work = BY_ROWS.replace("sys.argv[1:]", repr(BY_ROWS_METHODS))
+    backends.finish("tensorflow", work, cwd=tmp_path)
 
 
 def test_a_strategy_of_tensorflow_is_refused():

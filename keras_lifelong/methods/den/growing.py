@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.layers import head as heads
 from keras_lifelong.methods.den.cut import CutTasks
 from keras_lifelong.methods.den.growable_network import GrowableNetwork
@@ -374,7 +375,10 @@ class GrowingModel(LifelongModel):
     def joint_features(self, x, task, arguments):
         """Each sample with the units of its own task's time."""
         stage = ops.take(arguments["stages"], task, axis=0)
-        return self.network(x, stage=stage, training=True)
+        return backend.by_rows(
+            lambda parts: self.network(parts[0], stage=parts[1], training=True),
+            (x, stage),
+        )
 
 
 @functools.cache

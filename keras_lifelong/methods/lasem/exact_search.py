@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lifelong import backend
 from keras_lifelong.methods.lasem.choosing_model import ChoosingModel
 
 
@@ -90,7 +91,9 @@ class ExactSearch(ChoosingModel):
     def loss_of_one(self, x, y, weight, choices):
         """The loss of a configuration (d,), under which batch statistics are noted."""
         if not self.statistics.variables:
-            features = self.network(x, choices=choices, training=True)
+            features = backend.by_rows(
+                lambda rows: self.network(rows, choices=choices, training=True), x
+            )
         else:
             seen: dict = {}
             features = self.network.call(x, choices, True, seen)

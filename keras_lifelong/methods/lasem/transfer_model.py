@@ -208,6 +208,17 @@ class TransferModel(LifelongModel):
             Losses (configurations, batch) without and with dropout, and what batch
             normalisation saw in the latter. It takes the batch's statistics in both.
         """
+        if not backend.computed_by_rows():
+            return self._losses_on(x, y, paths, noisy)
+
+        def of_rows(part):  # without batch normalisation, which would need them all
+            losses = self._losses_on(*part, paths, noisy)[:2]
+            return [ops.transpose(each) for each in losses]
+
+        losses = backend.by_rows(of_rows, (x, y))
+        return *map(ops.transpose, losses), {}
+
+    def _losses_on(self, x, y, paths, noisy):
         network = self.network
         count = len(self.configurations) if paths is None else len(paths)
 

@@ -75,7 +75,7 @@ def build(method, start, seed):
     options = {
         "ARI": ARI,
         "BindAndGrow": {"parts": stages(backbone), "samples": 100},
-        "DEN": {"bucket": 8, "growth": 4},
+        "DEN": {"bucket": 8, "growth": 4, "drift": 50.0},
         "EWC": {"fisher_samples": 100},
         "OnlineEWC": {"fisher_samples": 100},
         "LASEM": {

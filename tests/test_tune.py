@@ -156,3 +156,19 @@ def test_a_sampler_that_is_not_installed_is_refused(
     message = capsys.readouterr().err
     assert "`sampler='gp'` needs optuna and torch" in message
     assert "pip install torch" in message
+
+
+def test_a_storage_is_shared_and_gives_the_same_table(path, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    assert run(path, tmp_path / "1") == 0
+    expected = (tmp_path / "1/search/trials.csv").read_text()
+    storage = ("--storage", str(tmp_path / "journal.log"))
+    for out in ("2", "3"):  # of which the latter finds all trials there
+        assert run(path, tmp_path / out, *storage) == 0
+        assert (tmp_path / out / "search/trials.csv").read_text() == expected
+        assert (tmp_path / out / "figures/front.png").is_file()
+    assert not list((tmp_path / "3/search").glob("trial_*"))
+    assert run(path, tmp_path / "4", "--set", "search.max_trials=5", *storage) == 2
+    assert "is another search" in capsys.readouterr().err
+    assert run(path, tmp_path / "5", "--storage", "nothing://place") == 2
+    assert not (tmp_path / "5/config.yaml").exists()

@@ -16,13 +16,14 @@ import contextlib
 import os
 import threading
 import time
+from typing import Any
 
 import grpc
-from keras_tuner.src import protos
-from keras_tuner.src.distribute.oracle_chief import OracleServicer
-from keras_tuner.src.distribute.oracle_client import OracleClient
-from keras_tuner.src.engine.trial import TrialStatus
 
+from keras_lifelong.search import kerastuner
+
+OracleClient: Any  # a base class
+OracleServicer, OracleClient, SERVICE = kerastuner.rpc()
 POLL = 0.2  # seconds
 _SEARCH = "keras-lifelong-search"  # in a request: which search a worker means
 # What a request ends with when the chief dies under it, or is not there yet.
@@ -83,7 +84,7 @@ class Client(OracleClient):
         self._patience = patience
         self._channel = grpc.insecure_channel(_place())
         saying = grpc.intercept_channel(self._channel, _Saying(oracle))
-        self.stub = protos.get_service_grpc().OracleStub(saying)
+        self.stub = SERVICE.OracleStub(saying)
 
     def _repeated(self, call, *args, **kwargs):
         end = time.monotonic() + self._patience
@@ -116,7 +117,7 @@ class Client(OracleClient):
 
     def create_trial(self, tuner_id):
         trial = self._repeated(super().create_trial, tuner_id)
-        if trial.status == TrialStatus.IDLE:  # KerasTuner asks again at once
+        if trial.status == kerastuner.TrialStatus.IDLE:  # KerasTuner asks again at once
             time.sleep(5 * POLL)
         return trial
 
@@ -168,7 +169,7 @@ def serve(oracle, trial_timeout: float, idle_timeout: float) -> None:
         options=[("grpc.so_reuseport", 0)],  # else two chiefs share a port
     )
     servicer = OracleServicer(oracle)
-    protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
+    SERVICE.add_OracleServicer_to_server(servicer, server)
     try:
         port = server.add_insecure_port(_place())
     except RuntimeError as error:

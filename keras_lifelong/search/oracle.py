@@ -9,19 +9,18 @@ import pathlib
 import time
 import warnings
 
-import keras_tuner as kt
 import numpy as np
-from keras_tuner.engine import trial as trial_module
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics.directions import sign
+from keras_lifelong.search import kerastuner as kt
 from keras_lifelong.search import pareto
 from keras_lifelong.search.samplers import Sampler
 from keras_lifelong.search.samplers import Space
 from keras_lifelong.search.samplers import TiedSpace
 from keras_lifelong.search.samplers import Tried
 
-STATUS = trial_module.TrialStatus
+STATUS = kt.TrialStatus
 UNREADABLE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 SUM = "multi_objective"  # KerasTuner wants a number of that name beside the objectives
 
@@ -105,13 +104,13 @@ class ParetoOracle(kt.Oracle):
         )
         self.signs = [-sign(o.direction != "min") for o in objectives]
         self.names = [o.name for o in objectives]
-        self._space = Space(hyperparameters)
-        self._sampler = Sampler(sampler, self._space, seed, start)
+        self.space = Space(hyperparameters)
+        self._sampler = Sampler(sampler, self.space, seed, start)
         self._tied, self._tied_trials = None, tied_trials
         if tied is not None:
-            line = TiedSpace(self._space, tied)
+            line = TiedSpace(self.space, tied)
             self._tied = Sampler(sampler, line, seed, start)
-        self._attributes: dict[str, dict] = {}
+        self.attributes: dict[str, dict] = {}
         self._heard: dict[str, float] = {}  # of workers and trials: when, last
         self._heard_any = time.monotonic()
         self._before: dict = {}  # the trials that ran when the chief was killed
@@ -127,27 +126,28 @@ class ParetoOracle(kt.Oracle):
         }
         self.meant = ""  # what else makes it the search it is: the program's to say
 
-    def identity(self) -> str:
-        """A digest of what makes a search the one it is, for chief and workers alike.
+    def identity(self, placed: bool = True) -> str:
+        """A digest of what makes a search the one it is, for all of its processes.
 
-        Where they find the directory may differ: its name counts, not its path.
+        Of the directory its name counts, not its path; not even that unless `placed`.
         """
-        place = os.path.basename(os.path.abspath(self._directory or "."))
-        project = [place, self._project_name]
-        said = {**self._said, "meant": self.meant, "project": project}
+        said = {**self._said, "meant": self.meant}
+        if placed:
+            place = os.path.basename(os.path.abspath(self._directory or "."))
+            said["project"] = [place, self._project_name]
         text = json.dumps(said, sort_keys=True, default=_plain)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _point(self, given: dict) -> dict:
-        names = {hp.name for hp in self._space.axes}
+        names = {hp.name for hp in self.space.axes}
         unknown = sorted(set(given) - names)
         if unknown:
             raise ValueError(
                 f"`initial_points` must have values of {sorted(names)}. "
                 f"Received: {unknown}"
             )
-        defaults = {hp.name: hp.default for hp in self._space.axes}
-        return {**self._space.fixed, **defaults, **given}
+        defaults = {hp.name: hp.default for hp in self.space.axes}
+        return {**self.space.fixed, **defaults, **given}
 
     # Ask
 
@@ -161,7 +161,7 @@ class ParetoOracle(kt.Oracle):
         asked = asked or self._asked(self._sampler, index)
         if asked is None:
             return {"status": STATUS.STOPPED, "values": None}
-        values, self._attributes[trial_id] = asked
+        values, self.attributes[trial_id] = asked
         return {"status": STATUS.RUNNING, "values": values}
 
     def _asked(self, sampler, index):
@@ -182,7 +182,7 @@ class ParetoOracle(kt.Oracle):
             Tried(
                 dict(trial.hyperparameters.values),
                 self.minimised(trial) if trial.status == STATUS.COMPLETED else None,
-                self._attributes.get(trial_id, {}),
+                self.attributes.get(trial_id, {}),
             )
             for trial_id, trial in sorted(self.trials.items())
             if trial.status not in (STATUS.FAILED, STATUS.INVALID)
@@ -343,10 +343,10 @@ class ParetoOracle(kt.Oracle):
     # Files
 
     def get_state(self):
-        return {**super().get_state(), "attributes": self._attributes}
+        return {**super().get_state(), "attributes": self.attributes}
 
     def set_state(self, state):
-        self._attributes = state["attributes"]
+        self.attributes = state["attributes"]
         super().set_state(state)
         self._before = dict(self.ongoing_trials)
 

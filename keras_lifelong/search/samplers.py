@@ -56,7 +56,7 @@ class Space:
     """
 
     def __init__(self, hyperparameters):
-        import keras_tuner as kt
+        from keras_lifelong.search.kerastuner import Fixed
 
         self.fixed, self.axes = {}, []
         for hp in hyperparameters.space:
@@ -65,7 +65,7 @@ class Space:
                     f"Hyperparameter {hp.name!r} has conditions, which a Pareto search "
                     "cannot follow. Make it always active."
                 )
-            if isinstance(hp, kt.engine.hyperparameters.Fixed):
+            if isinstance(hp, Fixed):
                 self.fixed[hp.name] = hp.value
             else:
                 self.axes.append(hp)
@@ -290,7 +290,8 @@ class Sampler:
                 directions=["minimize"] * 2,
                 sampler=sampler,
             )
-            axes = {hp.name: self._distribution(optuna, hp) for hp in self.space.axes}
+            space = self.space
+            axes = {hp.name: distribution(optuna, space, hp) for hp in space.axes}
             states = optuna.trial.TrialState
             for t in tried:
                 is_done = t.objectives is not None
@@ -315,20 +316,22 @@ class Sampler:
         finally:
             optuna.logging.set_verbosity(level)
 
-    def _distribution(self, optuna, hp):
-        d, choices = optuna.distributions, self.space.choices(hp)
-        if type(hp).__name__ in ("Choice", "Boolean"):
-            return d.CategoricalDistribution(choices)
-        kind = d.IntDistribution if type(hp).__name__ == "Int" else d.FloatDistribution
-        log = hp.sampling == "log"
-        step = None if log else hp.step
-        if kind is d.IntDistribution:
-            return kind(hp.min_value, hp.max_value, log=log, step=step or 1)
-        return kind(hp.min_value, hp.max_value, log=log, step=step)
-
     @staticmethod
     def _plain(value):
         return value.item() if hasattr(value, "item") else value
+
+
+def distribution(optuna, space: Space, hp):
+    """The distribution of Optuna that has the values of a hyperparameter."""
+    d, choices = optuna.distributions, space.choices(hp)
+    if type(hp).__name__ in ("Choice", "Boolean"):
+        return d.CategoricalDistribution(choices)
+    kind = d.IntDistribution if type(hp).__name__ == "Int" else d.FloatDistribution
+    log = hp.sampling == "log"
+    step = None if log else hp.step
+    if kind is d.IntDistribution:
+        return kind(hp.min_value, hp.max_value, log=log, step=step or 1)
+    return kind(hp.min_value, hp.max_value, log=log, step=step)
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import keras_tuner as kt
 import numpy as np
 
+from keras_lifelong.search import kerastuner as kt
 from keras_lifelong.search.oracle import ParetoOracle
 from keras_lifelong.search.tuner import ParetoTuner
 from keras_lifelong.search.tuner import tasks_with

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import pathlib
 
 import numpy as np
-from keras_tuner.engine import base_tuner
-from keras_tuner.src.distribute import utils as dist_utils
 
 from keras_lifelong.files import write_atomic
+from keras_lifelong.search import kerastuner as kt
 from keras_lifelong.search import pareto
 from keras_lifelong.search.oracle import SUM
 from keras_lifelong.search.oracle import ParetoOracle
@@ -33,7 +33,7 @@ def tasks_with(stream, split: str) -> dict:
     return tasks
 
 
-class ParetoTuner(base_tuner.BaseTuner):
+class ParetoTuner(kt.BaseTuner):
     """A KerasTuner tuner of a `ParetoOracle`. A subclass says what a trial measures.
 
     A search that is killed goes on, when the same program is run again, where it was.
@@ -84,7 +84,7 @@ class ParetoTuner(base_tuner.BaseTuner):
 
     def search(self, *fit_args, **fit_kwargs):
         """Runs all trials; or, as the chief, answers until workers have run them."""
-        if not dist_utils.is_chief_oracle():
+        if not kt.is_chief_oracle():
             return super().search(*fit_args, **fit_kwargs)
         from keras_lifelong.search.distributed import serve
 
@@ -93,6 +93,37 @@ class ParetoTuner(base_tuner.BaseTuner):
         self.save()
         serve(self.oracle, self.trial_timeout, self.idle_timeout)
         self.write_table()
+
+    def study(self, storage, name: str = "search"):
+        """The search as a study of Optuna, in the place of KerasTuner's loop.
+
+        `study(…).run()` does what `search()` would. Any number of processes that run
+        the same program may share a storage; none is the chief, and what one that died
+        had begun is tried again.
+
+        Args:
+            storage: a storage of Optuna; the URL of a data base, as
+                "sqlite:///search.db"; or the path of a file for its journal.
+            name: of the study there.
+
+        Returns:
+            A `study.Study`.
+
+        Raises:
+            ImportError: if Optuna is not installed.
+            ValueError: if the storage can't be opened, or has another search by that
+                name.
+
+        >>> tuner.study("runs/journal.log").run()  # doctest: +SKIP
+        """
+        if importlib.util.find_spec("optuna") is None:
+            raise ImportError(
+                "A search in Optuna's storage needs Optuna. To install it: "
+                "pip install optuna"
+            )
+        from keras_lifelong.search.study import Study
+
+        return Study(self, storage, name)
 
     def measure(self, values: dict) -> tuple[dict[str, float], object]:
         """Learns with these values of the hyperparameters.

@@ -43,6 +43,8 @@ class Subnetworks(Masking):
     def build_network(self, backbone):
         network = super().build_network(backbone)
         self._searched = Searched(self._parts.kernels)
+        # of the scores as they are: found once a step, after they have moved
+        self._masks = [keras.Variable(ops.zeros(v.shape)) for v in self._parts.kernels]
         return network
 
     def learn(self, task):
@@ -52,7 +54,9 @@ class Subnetworks(Masking):
         for i, weights in enumerate(self.all_weights()):
             search.weights[i].assign(weights)
             search.scores[i].assign(masks.drawn_scores(weights.shape, rng))
-            kernels[i].assign(weights * self.found(i))
+            found = self.found(i)
+            self._masks[i].assign(found)
+            kernels[i].assign(weights * found)
         others = [v for v in self._parts.others if v.trainable]
         trained = [*(search.weights if self.trains_weights else []), *search.scores]
         yield self.phase(
@@ -61,7 +65,7 @@ class Subnetworks(Masking):
             loss=self.subnetwork_loss,
             gradients=self.of_free,
             after_step=self.held,
-            state=[*self.active_variables(), *search.weights],
+            state=[*self.active_variables(), *search.weights, *self._masks],
             arguments={"free": [(~u).astype("float32") for u in used]},
         )
         ends = zip(used, self.all_weights(), search.weights, strict=True)
@@ -77,15 +81,10 @@ class Subnetworks(Masking):
     def subnetwork_loss(self, x, y, weight, arguments):
         """The task's loss under θ ⊙ m."""
         del arguments
-        share, replaced = self.options.capacity, {}
-        parts = zip(
-            self._parts.kernels,
-            self._searched.weights,
-            self._searched.scores,
-            strict=True,
-        )
-        for kernel, values, scores in parts:
-            mask = masks.straight_through(scores, share)
+        search, replaced = self._searched, {}
+        parts = (self._parts.kernels, search.weights, search.scores, self._masks)
+        for kernel, values, scores, mask in zip(*parts, strict=True):
+            mask = masks.straight_through(mask, scores)
             replaced[id(kernel)] = ops.convert_to_tensor(values) * mask
         features = masks.call_with(self.network, replaced, x, training=True)
         return self.head_loss(y, self.head(features), weight)
@@ -109,8 +108,9 @@ class Subnetworks(Masking):
             scores = after[count : 2 * count]
         else:
             scores = after[:count]
-        for kernel, value, score in zip(
-            self._parts.kernels, values, scores, strict=True
-        ):
-            kernel.assign(value * masks.chosen(score, self.options.capacity))
+        parts = (self._parts.kernels, self._masks, values, scores)
+        for kernel, mask, value, score in zip(*parts, strict=True):
+            found = masks.chosen(score, self.options.capacity)
+            mask.assign(found)
+            kernel.assign(value * found)
         return after

@@ -179,10 +179,10 @@ def chosen(scores, share: float):
     return ops.cast(size >= high, "float32")
 
 
-def straight_through(scores, share: float):
-    """`chosen`, whose gradient goes to the magnitudes of the scores as it is."""
+def straight_through(mask, scores):
+    """A mask of scores, whose gradient goes to their magnitudes as it is."""
     size = ops.abs(ops.convert_to_tensor(scores))
-    return chosen(scores, share) + size - ops.stop_gradient(size)
+    return ops.convert_to_tensor(mask) + size - ops.stop_gradient(size)
 
 
 def call_with(network, replaced: Mapping[int, object], x, training: bool = False):

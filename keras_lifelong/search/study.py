@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,14 @@ class Study:
         self._objectives = self.oracle.objective.objectives
         space = self.oracle.space
         self._asking = _Asking(
-            {hp.name: distribution(optuna, space, hp) for hp in space.axes}
+            {hp.name: distribution(optuna, space, hp) for hp in space.axes},
+            self._answer,
         )
         directions = [f"{o.direction}imize" for o in self._objectives]
         with _quiet():
             self.study = optuna.create_study(
                 storage=storage_of(storage),
+                sampler=self._asking,
                 study_name=name,
                 directions=directions,
                 load_if_exists=True,
@@ -103,6 +106,7 @@ class Study:
                 "program and configuration."
             )
         self._heard: dict[int, tuple[int, float]] = {}
+        self._exhausted = False  # nothing is left to try but what is tried again
 
     def run(self, verbose: int = 1) -> None:
         """Tries until every trial has ended, be it in another process.
@@ -130,17 +134,16 @@ class Study:
         """The next trial, which is this process's; None: there is none now."""
         trials = self._trials()
         waiting = any(t.state == TrialState.WAITING for t in trials)
-        if not waiting and _index(len(trials), trials) >= self.oracle.max_trials:
+        enough = _index(len(trials), trials) >= self.oracle.max_trials
+        if not waiting and (enough or self._exhausted):
             return None
         self._note(trials)
-        self.study.sampler = self._asking
-        self._asking.answer = lambda number: self._answer(number)
         trial = self.study.ask(self._asking.distributions)
         found = next(t for t in self._trials() if t.number == trial.number)
         if _is_again(found):
             return trial
-        too_many = self._index_of(found) >= self.oracle.max_trials
-        if self._asking.asked is None or too_many:
+        self._exhausted = self._asking.asked is None
+        if self._exhausted or self._index_of(found) >= self.oracle.max_trials:
             self._give_up(trial.number, TOO_MANY)
             return None
         trial.set_user_attr(ASKED, self._asking.asked)
@@ -293,15 +296,16 @@ class Study:
 class _Asking(optuna.samplers.BaseSampler):
     """Optuna's sampler that asks another for a trial's values.
 
-    Attributes:
+    Args:
         distributions: of the hyperparameters, by name.
-        answer: of a trial's number: its values and what is to be written down.
+        answer: `answer(number)` of a trial: its values, and what is to be written down.
+
+    Attributes:
         asked: what was to be written down the last time; None: nothing is left to try.
     """
 
-    def __init__(self, distributions: dict):
-        self.distributions = distributions
-        self.answer: Any = None
+    def __init__(self, distributions: dict, answer: Callable):
+        self.distributions, self.answer = distributions, answer
         self.asked: dict | None = None
 
     def infer_relative_search_space(self, study, trial):

@@ -30,9 +30,10 @@ def build(config: config_lib.Config) -> tuple[Any, Any]:
         ValueError: if it asks for what can't be.
         FileNotFoundError: if data that it names are not there.
     """
-    stream = config.build_stream()
-    stream.check()  # before a directory is begun for it
-    return stream, config.build_model(stream.input_shape)
+    stream = config.build_stream().checked()  # before a directory is begun for it
+    model = config.build_model(stream.input_shape)
+    model.check_stream(stream)
+    return stream, model
 
 
 def learn(

@@ -75,6 +75,9 @@ class FakeMethod:
     def compile(self, optimizer, loss, metrics):
         self.optimizer, self.loss, self.metrics = optimizer, loss, metrics
 
+    def check_stream(self, stream):
+        """It scores any task by any metric."""
+
     def fit_stream(
         self,
         stream,

@@ -339,6 +339,15 @@ def test_bad_configurations_leave_no_directory(run, capsys):
     assert not run.out.exists()
 
 
+def test_metrics_for_other_tasks_are_refused_before_the_run_begins(run, capsys):
+    given = "method={name: Finetune}", "training.metrics=[character_error_rate]"
+    assert run("--set", given[0], "--set", given[1]) == 2
+    said = capsys.readouterr().err
+    assert "`metrics` of `compile` must have one for categorical tasks" in said
+    assert not (run.out / "config.yaml").exists()
+    assert not (run.out / "checkpoint").exists()
+
+
 @contextlib.contextmanager
 def another_run_in(directory):
     directory.mkdir()

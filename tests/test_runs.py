@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_lifelong import cli
+from keras_lifelong import config as config_lib
 from keras_lifelong import runs
 from keras_lifelong import streams
 from keras_lifelong.metrics import Result
@@ -46,6 +47,27 @@ def run(tmp_path, fake_method, monkeypatch):
 
     call.out, call.method = tmp_path / "out", fake_method
     return call
+
+
+def test_a_stream_is_asked_once_whether_its_data_are_there(monkeypatch):
+    asked = []
+    data = np.zeros((8, 2), "float32"), np.arange(8) % 2
+    task = streams.Task("a", train=data, test=data)
+    stream = streams.TaskStream(lambda i: task, num_tasks=1, check=asked.append)
+    config = config_lib.resolve(
+        {
+            "method": {"name": "Finetune"},
+            "backbone": {"name": "mlp", "units": [2]},
+            "stream": {"name": "digits"},
+        }
+    )
+    monkeypatch.setattr(streams, "get", lambda **arguments: stream)
+    built, model = runs.build(config)
+    model.compile("adam", run_eagerly=True)
+    model.fit_stream(built, verbose=0)
+    assert asked == [0]
+    stream.check()
+    assert asked == [0, 0]
 
 
 def test_seeds_are_runs_in_folders_with_one_summary(run, capsys):

@@ -11,6 +11,7 @@ seam compiles it, but for PyTorch's, which runs it as it stands:
 - `snapshot(variables)`: their values, which stay what they are.
 - `marks(variables)`: a function, what tells whether anybody has assigned them since.
 - `placed(array)`: it as a tensor, without a copy where that can be.
+- `devices()`: the names of those of `keras.distribution`.
 - `check_devices()`: refuses devices in a use that is not carried.
 - `divide_processor(count)`: several devices of one, where the backend can.
 - `over_devices(batch)`: its rows over the devices of `keras.distribution`.
@@ -30,6 +31,7 @@ import keras
 
 from keras_lifelong.backend.scope import Values
 from keras_lifelong.backend.scope import ValuesScope
+from keras_lifelong.backend.sharing import devices
 
 NAME = keras.backend.backend()
 
@@ -123,6 +125,7 @@ __all__ = [
     "compile_loop",
     "computed_by_rows",
     "cond",
+    "devices",
     "divide_processor",
     "is_traced",
     "marks",

@@ -13,6 +13,7 @@ from tensorflow.python.eager import execute
 
 from keras_lifelong.backend.scope import Values
 from keras_lifelong.backend.scope import ValuesScope
+from keras_lifelong.backend.sharing import devices
 
 
 def on_accelerator() -> bool:
@@ -114,7 +115,7 @@ def compile_loop(step, variables, xla, on_trace):
     if xla and computed_by_rows():
         raise ValueError(
             "XLA compiles for one device, and rows are shared out among "
-            f"{len(_devices())}. Leave `jit_compile` out. Received: jit_compile=True."
+            f"{len(devices())}. Leave `jit_compile` out. Received: jit_compile=True."
         )
     if xla is None:
         return _uncompiled(step)
@@ -286,12 +287,6 @@ _POINTER_OF.restype = ctypes.c_void_p
 _POINTER_OF.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 
-def _devices() -> list[str]:
-    """The devices that rows are shared out among; none: all are computed by one."""
-    found = keras.distribution.distribution()
-    return [] if found is None else [str(d) for d in found.device_mesh.devices.flat]
-
-
 def check_devices():
     """Refuses what shares work out among devices in a way that is not carried.
 
@@ -300,9 +295,10 @@ def check_devices():
     """
     if tf.distribute.has_strategy():
         raise ValueError(
-            "Under a strategy of tf.distribute no model is made: its variables are "
-            "another kind. keras.distribution.DataParallel(devices=…) shares batches "
-            f"out. Received: {type(tf.distribute.get_strategy()).__name__}."
+            "Under a strategy of tf.distribute no model is made or learns: its "
+            "variables are another kind. keras.distribution.DataParallel(devices=…) "
+            "shares batches out. "
+            f"Received: {type(tf.distribute.get_strategy()).__name__}."
         )
     found = keras.distribution.distribution()
     if found is not None and not isinstance(found, keras.distribution.DataParallel):
@@ -310,6 +306,21 @@ def check_devices():
             "`keras.distribution` must be DataParallel: every device has all weights, "
             f"and a part of each batch. Received: {type(found).__name__}."
         )
+    if found is None:
+        return
+    there = [_plain(device.name) for device in tf.config.list_logical_devices()]
+    # TensorFlow computes by the processor what others were to compute, and says nothing
+    absent = [name for name in devices() if _plain(name) not in there]
+    if absent:
+        raise ValueError(
+            f"`keras.distribution` must name devices of {', '.join(there)}. "
+            f"Received: {', '.join(absent)}."
+        )
+
+
+def _plain(name: str) -> str:
+    """`cpu:0` of `/device:CPU:0`, as Keras has it."""
+    return ":".join(name.lower().split(":")[-2:])
 
 
 def divide_processor(count):
@@ -332,26 +343,27 @@ def over_devices(batch):
 
 def computed_by_rows() -> bool:
     """Whether a network computes parts of a batch apart, so that rows may not meet."""
-    return len(_devices()) > 1
+    return len(devices()) > 1
 
 
 def by_rows(function, x):
     """`function(x)`, each device of `keras.distribution` computing some of the rows.
 
     What follows is computed by one device, and so is the loss; gradients go back the
-    way that the rows came.
+    way that the rows came. What layers draw at random each draws for its own rows: it
+    is not what one device would draw for all.
 
     Args:
         function: of x; what it gives for a row depends on that row alone.
         x: nested structure of tensors (rows, …).
     """
-    devices, tree = _devices(), keras.tree
+    names, tree = devices(), keras.tree
     rows = keras.ops.shape(tree.flatten(x)[0])[0]
-    if len(devices) < 2 or not isinstance(rows, int) or rows < len(devices):
+    if len(names) < 2 or not isinstance(rows, int) or rows < len(names):
         return function(x)
-    ends = [rows * i // len(devices) for i in range(len(devices) + 1)]
+    ends = [rows * i // len(names) for i in range(len(names) + 1)]
     parts = []
-    for device, start, end in zip(devices, ends, ends[1:], strict=False):
+    for device, start, end in zip(names, ends, ends[1:], strict=False):
         with tf.device(device):
             parts.append(function(tree.map_structure(_rows_between(start, end), x)))
     return tree.map_structure(lambda *some: tf.concat(some, 0), *parts)

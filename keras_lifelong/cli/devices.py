@@ -36,20 +36,25 @@ def share_out(count: int | None, config: Any) -> None:
         raise UsageError(
             f"--devices needs KERAS_BACKEND=tensorflow or jax. Received: {name}"
         )
-    backend.divide_processor(count)
-    there = keras.distribution.list_devices()
-    if not 1 <= count <= len(there):
-        raise UsageError(
-            f"--devices must be 1 to {len(there)}: {', '.join(there)}. On a CPU "
-            "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N of them for "
-            "JAX; for TensorFlow they are made. "
-            f"Received: {count}"
-        )
     batch_size = config.resolved["training"]["batch_size"]
-    if batch_size % count:
+    if count < 1 or batch_size % count:
         raise UsageError(
             f"--devices must divide training.batch_size, {batch_size}. "
             f"Received: {count}"
+        )
+    try:
+        backend.divide_processor(count)
+    except RuntimeError as error:
+        raise UsageError(
+            "--devices must be given before TensorFlow has made its devices. "
+            f"Received: {count}, after it has ({error})"
+        ) from error
+    there = keras.distribution.list_devices()
+    if count > len(there):
+        raise UsageError(
+            f"--devices must be 1 to {len(there)}: {', '.join(there)}. On a CPU "
+            "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N of them for "
+            f"JAX; for TensorFlow they are made. Received: {count}"
         )
     parallel = keras.distribution.DataParallel(devices=there[:count])
     keras.distribution.set_distribution(parallel)

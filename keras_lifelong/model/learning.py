@@ -324,6 +324,7 @@ class LearningMixin(keras.Model):
         testing = Testing(evaluate_every, evaluate_last)
         stream = TaskStream.of(stream)
         stream.check()
+        self.check_stream(stream)
         total = len(stream) if hasattr(stream, "__len__") and stream.is_sized else None
         calls = Callbacks(callbacks, self, verbose, total)
         measured = Measured(self, testing)

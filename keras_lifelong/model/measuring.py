@@ -11,6 +11,7 @@ from keras_lifelong import metrics as metrics_lib
 from keras_lifelong.layers import head as heads
 from keras_lifelong.metrics.followed import AllFollowed
 from keras_lifelong.streams import TaskSpec
+from keras_lifelong.streams import TaskStream
 
 
 def _no_function(y, p, spec):
@@ -67,6 +68,13 @@ class MeasuringMixin(keras.Model):
                 f"`metrics` of `compile` must have one for {spec.kind} tasks, such as "
                 f"{usual!r}, to learn task {name!r}. Received: {given}."
             )
+
+    def check_stream(self, stream: TaskStream) -> None:
+        """As `check_metrics`, of all tasks of a stream that can be foreseen."""
+        for task in stream.foreseen():
+            spec = task.foreseen_spec
+            if spec is not None and task.is_tested:
+                self.check_metrics(task.name, spec)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

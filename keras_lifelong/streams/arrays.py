@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lifelong import heads
 from keras_lifelong.streams.sampling import check_seed
 from keras_lifelong.streams.sampling import hold_out
 from keras_lifelong.streams.sampling import subset
@@ -58,6 +59,9 @@ def array_stream(
         check: `check(index)`, of `TaskStream`.
     """
     counts = _checked_counts(num_tasks, train_per_task, seed)
+    specs = [spec] * num_tasks if isinstance(spec, TaskSpec) else list(spec)[:num_tasks]
+    for index, count in enumerate(counts or ()):
+        _check_classes(count, index, specs[index])
 
     def prepare(index, split):
         x, y = read(index, split)
@@ -101,12 +105,12 @@ def array_stream(
         }
         return Task(
             names[index] if names else f"task_{index}",
-            spec if isinstance(spec, TaskSpec) else spec[index],
+            specs[index],
             validation_split=0,  # what is to be held out, `read` holds out
             **splits,
         )
 
-    return TaskStream(make, num_tasks=num_tasks, check=check)
+    return TaskStream(make, num_tasks=num_tasks, check=check, reads_nothing=True)
 
 
 def class_tasks(
@@ -225,6 +229,15 @@ def check_count(
         accepted = f"of {least} or more" if most is None else f"in {least} ... {most}"
         raise ValueError(f"`{name}` must be an integer {accepted}. Received: {value!r}")
     return int(value)
+
+
+def _check_classes(count: int, index: int, spec: TaskSpec) -> None:
+    """ValueError if so many examples cannot be of two classes, which a head needs."""
+    if count == 1 and heads.get(spec.kind).has_classes and spec.head != "shared":
+        raise ValueError(
+            "`train_per_task` must be 2 or more where a task learns to tell classes "
+            f"apart by a head of its own. Received: 1 for task {index}"
+        )
 
 
 def _checked_counts(num_tasks, train_per_task, seed) -> list[int] | None:

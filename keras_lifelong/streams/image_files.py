@@ -141,6 +141,8 @@ class ImageFolder:
     def read(self, files: Iterable[Path | str], size: int) -> np.ndarray:
         """Images, uint8 (n, size, size, 3): RGB, resized with anti-aliasing.
 
+        They stand as their EXIF orientation says.
+
         Raises:
             FileNotFoundError: if one is missing.
             ValueError: if one can't be read.
@@ -149,10 +151,11 @@ class ImageFolder:
 
     def _image(self, file, size):
         from PIL import Image
+        from PIL import ImageOps
 
         try:
             with Image.open(file) as opened:
-                image = opened.convert("RGB")
+                image = ImageOps.exif_transpose(opened).convert("RGB")
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
                 return np.asarray(image)
         except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from collections.abc import Callable
@@ -29,6 +30,8 @@ class TaskStream:
             goes on until the function raises IndexError.
         check: `check(index)` raises an error if something that a task will read is not
             there, as far as that can be told without reading it.
+        reads_nothing: whether the function makes tasks without reading their data, so
+            that all may be looked at beforehand.
 
     Raises:
         ValueError: if something in it is no `Task` or has the name of an earlier one,
@@ -50,6 +53,7 @@ class TaskStream:
         config: dict[str, Any] | None = None,
         num_tasks: int | None = None,
         check: Callable[[int], None] | None = None,
+        reads_nothing: bool = False,
     ):
         is_function = callable(tasks) and not isinstance(tasks, Iterable)
         if not is_function and not isinstance(tasks, Iterable):
@@ -72,6 +76,7 @@ class TaskStream:
         self._is_function = is_function
         self._was_read = False
         self._check_task = check
+        self._reads_nothing = reads_nothing or isinstance(tasks, list)
 
     def check(self) -> None:
         """Looks whether what the tasks will read is there, as far as the stream can.
@@ -85,6 +90,22 @@ class TaskStream:
         if self._check_task is not None:
             for index in range(len(self)):
                 self._check_task(index)
+
+    def checked(self) -> TaskStream:
+        """This stream after `check`, of which nobody needs to ask that again.
+
+        Raises:
+            FileNotFoundError, ValueError: as `check`.
+        """
+        self.check()
+        found = copy.copy(self)
+        found._check_task = None
+        return found
+
+    def foreseen(self) -> Iterator[Task]:
+        """The tasks, where all can be had without reading data; else none."""
+        if self._reads_nothing and self.is_sized:
+            yield from (self[index] for index in range(len(self)))
 
     @property
     def is_sized(self) -> bool:

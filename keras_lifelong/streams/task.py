@@ -139,6 +139,19 @@ class Task:
         return self._spec
 
     @property
+    def foreseen_spec(self) -> TaskSpec | None:
+        """The spec, where no data have to be read for it; else None."""
+        data = self._splits["train"]
+        if callable(data) or is_dataset(data) or is_loader(data):
+            return self._spec
+        return self.spec
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are test data."""
+        return self._splits["test"] is not None
+
+    @property
     def train(self) -> Any:
         """Training data, less what is held out for validation."""
         return self._part("train") if self._holds_out else self._read("train")

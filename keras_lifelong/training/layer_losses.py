@@ -7,6 +7,8 @@ import contextlib
 import keras
 from keras import ops
 
+from keras_lifelong import backend
+
 
 class LayerLosses:
     """The losses of some layers, as `keras.Model.losses` has them.
@@ -100,28 +102,58 @@ def mixes_rows(layer) -> bool:
 
     Batch normalisation does, a regularizer of activities divides by the rows, and what
     a layer or a function of a user's own does is not known.
+
+    >>> mixes_rows(keras.layers.Softmax()), mixes_rows(keras.layers.Softmax(axis=0))
+    (False, True)
     """
-    if layer.activity_regularizer is not None:
+    if layer.activity_regularizer is not None or isinstance(layer, _OF_ROWS):
         return True
-    if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Lambda):
+    if getattr(layer, "mixes_rows", False) or 0 in _axes(layer):
         return True
-    if getattr(layer, "mixes_rows", False):
-        return True
-    return type(layer).__module__.partition(".")[0] not in ("keras", "keras_lifelong")
+    functions = (getattr(layer, name, None) for name in _FUNCTIONS)
+    return not all(map(_is_known, (type(layer), *filter(callable, functions))))
+
+
+_K = keras.layers
+_OF_ROWS = (_K.BatchNormalization, _K.Lambda, _K.MixUp, _K.CutMix)
+_FUNCTIONS = ("activation", "recurrent_activation")  # which a user may write
+
+
+def _is_known(thing) -> bool:
+    module = getattr(thing, "__module__", None) or type(thing).__module__
+    return module.partition(".")[0] in ("keras", "keras_lifelong")
+
+
+def _axes(operation) -> list:
+    """The axes that it looks along; [None]: it doesn't say."""
+    axis = getattr(operation, "axis", None)
+    return list(axis) if isinstance(axis, list | tuple) else [axis]
+
+
+def has_a_state(layer) -> bool:
+    """Whether what a layer gives depends on how often it was called before.
+
+    The states of random seeds do not count, nor those that rows have a part in (see
+    `mixes_rows`).
+    """
+    return isinstance(layer, _K.SpectralNormalization) or bool(
+        getattr(layer, "stateful", False)
+    )
 
 
 # Of `keras.ops`: those whose every output is made of one element of each input.
 _BY_ELEMENT = frozenset(
     """Abs Absolute Add Cast Clip Cos Divide Elu Exp Gelu Maximum Minimum Multiply
-    Negative Power Relu Relu6 Sigmoid Silu Sin Softplus Sqrt Square Subtract Tanh
-    TrueDivide""".split()
+    Negative NotEqual Power Relu Relu6 Sigmoid Silu Sin Softplus Sqrt Square Subtract
+    Tanh TrueDivide""".split()
 )
 
 
 def rows_meet(step) -> bool:
-    """As `mixes_rows`, of one of `keras.ops` in a graph; of a layer False.
+    """As `mixes_rows`, of one of `keras.ops` in a graph.
 
-    Those along an axis that is not the first keep to rows; of others it isn't known.
+    Those along an axis that is not the first keep to rows; of others it isn't known. Of
+    a layer: whether it looks along an axis that is the first, told from the last.
 
     Args:
         step: a `Step` of a `Graph`.
@@ -133,25 +165,36 @@ def rows_meet(step) -> bool:
     [True, False]
     """
     operation = step.layer
-    if isinstance(operation, keras.Layer) or type(operation).__name__ in _BY_ELEMENT:
+    if type(operation).__name__ in _BY_ELEMENT:
         return False
-    axis = getattr(operation, "axis", None)
-    axes = axis if isinstance(axis, list | tuple) else [axis]
+    is_layer = isinstance(operation, keras.Layer)
     rank = len(step.inputs[0].shape) if step.inputs else 1
-    return any(one is None or one % rank == 0 for one in axes)
+    axes = _axes(operation)
+    return any(not is_layer if one is None else one % rank == 0 for one in axes)
 
 
-def rows_that_meet(layers) -> ValueError:
-    """What is said of a network whose rows meet, where devices compute rows apart.
+def check_devices(meet: bool, layers: list) -> None:
+    """Refuses devices of `keras.distribution` that would not learn what one does.
+
+    They are those that are set now, maybe others than when the model was made.
 
     Args:
+        meet: whether one of `keras.ops` in the network looks at several rows.
         layers: all of the network's.
+
+    Raises:
+        ValueError: naming the layers.
     """
-    names = [layer.name for layer in layers if mixes_rows(layer)]
-    return ValueError(
-        "On TensorFlow each device of `keras.distribution` computes some rows of a "
-        "batch by themselves, and `backbone` makes of a row what others have a part "
-        f"in: {', '.join(names) or 'an operation along the batch'}. On JAX it is "
-        "carried; else use one device, or LayerNormalization or GroupNormalization "
-        "in the place of BatchNormalization."
-    )
+    backend.check_devices()
+    if not backend.computed_by_rows():
+        return
+    names = [layer.name for layer in layers if mixes_rows(layer) or has_a_state(layer)]
+    if meet or names:
+        raise ValueError(
+            "On TensorFlow each device of `keras.distribution` computes some rows of a "
+            "batch by themselves, and `backbone` makes of a row what others have a "
+            "part in, or earlier calls: "
+            f"{', '.join(names) or 'an operation along the batch'}. On JAX it is "
+            "carried; else use one device, or LayerNormalization or "
+            "GroupNormalization in the place of BatchNormalization."
+        )

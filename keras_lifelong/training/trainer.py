@@ -23,9 +23,9 @@ from keras_lifelong.training.data import StreamedData
 from keras_lifelong.training.example_gradients import ExampleGradients
 from keras_lifelong.training.feeding import Feed
 from keras_lifelong.training.feeding import parts
+from keras_lifelong.training.layer_losses import check_devices
 from keras_lifelong.training.layer_losses import flattened
 from keras_lifelong.training.layer_losses import mixes_rows
-from keras_lifelong.training.layer_losses import rows_that_meet
 from keras_lifelong.training.phase import PhaseResult
 from keras_lifelong.training.program import Program
 from keras_lifelong.training.program import Programs
@@ -71,8 +71,7 @@ class Trainer:
                 interrupted run (see `training/checkpoint.py`).
             learn: the generator function.
         """
-        if backend.computed_by_rows() and self._mixes_rows():
-            raise rows_that_meet(flattened(self.model.active_body()))
+        check_devices(self.model.rows_meet, flattened(self.model.active_body()))
         phases = learn(task)
         best = Peak(self.model, task)
         callbacks.starts_at(settings.initial_epoch)
@@ -273,6 +272,7 @@ class Trainer:
             data.batch_size,
             repr(optimizer),
             self.model.uses_jit,
+            backend.devices(),
         )
         return self._programs.get(
             key,

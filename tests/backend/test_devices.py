@@ -72,6 +72,7 @@ import numpy as np
 import small
 import tensorflow as tf
 from keras_lifelong import backend
+from keras_lifelong.cli.command import UsageError
 from keras_lifelong.cli.devices import share_out
 
 import keras_lifelong as kl
@@ -118,6 +119,35 @@ for shared_out in (False, True):
             np.testing.assert_allclose(said, found[method], atol=1e-5, err_msg=method)
         found[method] = said
 
+"""
+
+# What else two devices of TensorFlow learn, or refuse; after the lines above.
+REFUSED = """
+
+def masked():  # of time steps some
+    keras.utils.set_random_seed(0)
+    hidden = [keras.Input((3, 2)), keras.layers.Masking(), keras.layers.LSTM(3)]
+    model = kl.Finetune(keras.Sequential(hidden))
+    model.compile("adam", jit_compile=False)
+    x = np.maximum(small.X, 0).reshape(-1, 3, 2)
+    x[::2, 1:] = 0
+    model.fit(x, small.labels(1), task="a", batch_size=16, verbose=0)
+    return model.predict(x)
+
+
+parallel = keras.distribution.distribution()
+parts.clear()
+of_two = masked()
+assert set(parts) == {8}, parts
+keras.distribution.set_distribution(None)
+np.testing.assert_allclose(of_two, masked(), atol=1e-5)
+model = small.new("Finetune")
+for devices, length in ((None, 16), (parallel, 8)):  # the second task by two devices
+    keras.distribution.set_distribution(devices)
+    parts.clear()
+    small.learn(model, int(devices is not None))
+    assert set(parts) == {length}, parts
+
 
 def refused(message, work):
     before = keras.distribution.distribution()
@@ -138,6 +168,25 @@ def of_a_batch():
     model.fit(np.ones((6, 4)), np.eye(3)[[0, 1, 2] * 2], task="a", verbose=0)
 
 
+@keras.saving.register_keras_serializable("tests")
+def centred(x):
+    return x - keras.ops.mean(x, axis=0)
+
+
+def of_hidden(*layers):
+    def work():
+        model = kl.Finetune(keras.Sequential([keras.Input((4,)), *layers]))
+        model.compile("sgd")
+        before = model.network.get_weights()
+        try:
+            model.fit(np.ones((6, 4)), np.eye(3)[[0, 1, 2] * 2], task="a", verbose=0)
+        finally:
+            after = model.network.get_weights()
+            assert all(map(np.array_equal, before, after)) and not model.task_names
+
+    return work
+
+
 def by_xla():
     model = kl.Finetune(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
     model.compile("sgd", jit_compile=True)
@@ -152,7 +201,43 @@ def weights_shared_out():
     small.new("Finetune")
 
 
-refused("others have a part in: of_a_batch.", of_a_batch)
+def weights_shared_out_later():
+    model = small.new("Finetune")
+    try:
+        weights_shared_out()
+    except ValueError:
+        small.learn(model, 0)
+
+
+def by_one_that_is_not_there():
+    devices = keras.distribution.DataParallel(devices=["cpu:0", "cpu:7", "gpu:0"])
+    keras.distribution.set_distribution(devices)
+    small.new("Finetune")
+
+
+def devices_of(count, batch_size=16):
+    def work():
+        resolved = {"training": {"batch_size": batch_size}}
+        try:
+            share_out(count, types.SimpleNamespace(resolved=resolved))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+
+    return work
+
+
+K = keras.layers
+refused("earlier calls: own.", of_hidden(K.Dense(3, centred, name="own")))
+refused("calls: softmax.", of_hidden(K.Dense(3), K.Softmax(axis=0, name="softmax")))
+refused("operation along the batch", of_hidden(K.Dense(3), K.Softmax(axis=-2)))
+dense = K.Dense(3)
+refused("calls: spectral.", of_hidden(K.SpectralNormalization(dense, name="spectral")))
+refused("must be DataParallel", weights_shared_out_later)
+refused("of cpu:0, cpu:1. Received: cpu:7, gpu:0", by_one_that_is_not_there)
+refused("--devices must divide training.batch_size, 16. Received: 0", devices_of(0))
+refused("training.batch_size, 16. Received: 3", devices_of(3))
+refused("before TensorFlow has made its devices. Received: 4", devices_of(4))
+refused("earlier calls: of_a_batch.", of_a_batch)
 refused("Leave `jit_compile` out", by_xla)
 refused("must be DataParallel", weights_shared_out)
 """
@@ -161,6 +246,12 @@ refused("must be DataParallel", weights_shared_out)
 def test_two_devices_of_tensorflow_learn_what_one_does(tmp_path):
     backends.need("tensorflow")
     work = BY_ROWS.replace("sys.argv[1:]", repr(BY_ROWS_METHODS))
+    backends.finish("tensorflow", work, cwd=tmp_path)
+
+
+def test_what_two_devices_of_tensorflow_would_not_learn_is_refused(tmp_path):
+    backends.need("tensorflow")
+    work = BY_ROWS.replace("sys.argv[1:]", "()") + REFUSED
     backends.finish("tensorflow", work, cwd=tmp_path)
 
 

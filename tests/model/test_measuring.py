@@ -53,6 +53,30 @@ def test_a_tested_task_without_a_metric_is_refused_before_training():
     assert model.task_names == []
 
 
+@pytest.mark.parametrize("is_read_later", [False, True])
+def test_a_later_task_without_a_metric_is_refused_before_the_first(is_read_later):
+    model, given = new(metrics=["accuracy"]), tasks()
+    if is_read_later:
+        spec, held = kl.TaskSpec(1, "regression", (6,)), (small.X, VALUES)
+        given[1] = kl.Task("value", spec, train=lambda: held, test=lambda: held)
+    with pytest.raises(ValueError, match="`metrics`.*regression tasks.*'mse'.*'value'"):
+        model.fit_stream(given, verbose=0)
+    assert model.task_names == []
+
+
+def test_no_task_is_made_to_be_foreseen():
+    made = []
+
+    def make(index):
+        made.append(index)
+        return tasks()[index]
+
+    model = new(metrics=["accuracy"])
+    with pytest.raises(ValueError, match="regression tasks"):
+        model.fit_stream(kl.TaskStream(make, num_tasks=2), verbose=0)
+    assert made == [0, 1] and model.task_names == ["class"]
+
+
 def test_epochs_of_a_task_without_a_metric_are_compared_by_loss():
     model = new(metrics=["accuracy"])
     history = model.fit(

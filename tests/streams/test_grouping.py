@@ -62,6 +62,11 @@ def test_a_number_of_images_for_each_task():
         streams.get("digits", train_per_task=[3, 4])
     with pytest.raises(ValueError, match=r"`train_per_task`.*0"):
         streams.get("digits", num_tasks=2, train_per_task=[3, 0])
+    with pytest.raises(ValueError, match=r"`train_per_task`.*2 or more.*1 for task 1"):
+        streams.get("digits", num_tasks=2, train_per_task=[3, 1])
+    counts = {"num_tasks": 2, "train_per_task": [3, 1]}
+    shared = streams.get("digits", **counts, head="shared")
+    assert [len(task.train[0]) for task in shared] == [3, 1]
 
 
 def test_tasks_in_another_order(fake_data):

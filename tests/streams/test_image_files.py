@@ -155,6 +155,21 @@ def test_what_is_hidden_or_a_folder_is_no_image(linked, folder, assert_same):
     assert_same([one[9]], [two[9]])
 
 
+def test_a_photograph_stands_as_its_camera_was_held(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.zeros((2, 2, 3), "uint8")
+    pixels[0] = 255  # the upper half is white
+    turned = image.fromarray(pixels)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    turned.save(tmp_path / "turned.png", exif=exif)
+    turned.save(tmp_path / "plain.png")
+    read = ImageFolder(tmp_path, "photographs", "nowhere").read
+    found = read([tmp_path / f"{name}.png" for name in ("turned", "plain")], 2)
+    np.testing.assert_array_equal(found[0], np.rot90(pixels, -1))
+    np.testing.assert_array_equal(found[1], pixels)
+
+
 def test_what_a_later_task_lacks_is_missed_at_once(linked):
     path, own = linked
     stream = streams.get("office_home", path=str(path), image_size=2)

@@ -10,6 +10,8 @@ from small import labels
 
 import keras_lifelong as kl
 from keras_lifelong.graph import Graph
+from keras_lifelong.training.layer_losses import flattened
+from keras_lifelong.training.layer_losses import mixes_rows
 from keras_lifelong.training.layer_losses import rows_meet
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -45,6 +47,34 @@ def test_what_keeps_to_rows_is_filled_up():
         rows_meet(step) for step in Graph(keras.Model(x, ops.mean(y, axis=1))).steps
     ]
     assert found == [False] * 4
+
+
+@keras.saving.register_keras_serializable("tests")
+def centred(x):
+    return x - ops.mean(x, axis=0)
+
+
+@pytest.mark.parametrize(
+    "layer, meet",
+    [
+        (layers.Softmax(axis=0), True),
+        (layers.Softmax(axis=-3), True),  # of (batch, time, width)
+        (layers.UnitNormalization(axis=[0, 2]), True),
+        (layers.LayerNormalization(axis=[1, 2]), False),
+        (layers.Dense(2, centred), True),
+        (layers.Activation(centred), True),
+        (layers.TimeDistributed(layers.Dense(2, centred)), True),
+        (layers.LSTM(2, recurrent_activation=centred, return_sequences=True), True),
+        (layers.Dense(2, layers.LeakyReLU()), False),
+        (layers.MixUp(), True),
+        (layers.Masking(), False),  # whose mask is told by `keras.ops`
+    ],
+)
+def test_layers_by_which_rows_meet(layer, meet):
+    network = keras.Sequential([keras.Input((4, 3)), layer, layers.LSTM(2)])
+    steps = Graph(network).steps
+    found = [*map(mixes_rows, flattened(network)), *map(rows_meet, steps)]
+    assert any(found) == meet
 
 
 def test_a_mask_of_whole_examples_is_refused():

@@ -172,3 +172,10 @@ def test_a_storage_is_shared_and_gives_the_same_table(path, tmp_path, capsys):
     assert "is another search" in capsys.readouterr().err
     assert run(path, tmp_path / "5", "--storage", "nothing://place") == 2
     assert not (tmp_path / "5/config.yaml").exists()
+
+
+def test_a_metric_for_no_task_of_the_search_is_refused(path, tmp_path, capsys):
+    given = ("--set", "training.metrics=[character_error_rate]")
+    assert run(path, tmp_path / "out", *given) == 2
+    assert "character_error_rate" in capsys.readouterr().err
+    assert not (tmp_path / "out/config.yaml").exists()

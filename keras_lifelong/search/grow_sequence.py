@@ -17,6 +17,7 @@ from keras_lifelong.search import kerastuner as kt
 from keras_lifelong.search.oracle import ParetoOracle
 from keras_lifelong.search.tuner import ParetoTuner
 from keras_lifelong.search.tuner import tasks_with
+from keras_lifelong.streams import TaskStream
 
 SPACES = ("shared", "per_task", "staged")
 SHARED_START = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -174,6 +175,7 @@ class GrowSequenceTuner(ParetoTuner):
         self.epochs, self.batch_size, self.split = epochs, batch_size, split
         self.space, self.order = space, order
         self.model = build()
+        self.model.check_stream(TaskStream(list(self.tasks.values())))
         self._initial = self.model.get_state()
         self.model.recall = Recall(recall_bytes)
         names = list(self.tasks)

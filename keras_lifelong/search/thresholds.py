@@ -10,6 +10,7 @@ from keras_lifelong.search import kerastuner as kt
 from keras_lifelong.search.oracle import ParetoOracle
 from keras_lifelong.search.tuner import ParetoTuner
 from keras_lifelong.search.tuner import tasks_with
+from keras_lifelong.streams import TaskStream
 
 
 class ThresholdTuner(ParetoTuner):
@@ -59,7 +60,9 @@ class ThresholdTuner(ParetoTuner):
         axes = kt.HyperParameters()
         axes.Float("alpha", 0.0, 1.0, step=step, default=0.5)
         axes.Float("gap", 0.0, 1.0, step=step, default=0.25)
-        metric = build(0.5, 0.75).main_metric
+        model = build(0.5, 0.75)
+        model.check_stream(TaskStream(self.tasks))
+        metric = model.main_metric
         direction = "max" if metric.higher_is_better else "min"
         oracle = ParetoOracle(
             [kt.Objective(metric.name, direction), kt.Objective("params", "min")],

@@ -30,13 +30,9 @@ def build(config: config_lib.Config) -> tuple[Any, Any]:
         ValueError: if it asks for what can't be.
         FileNotFoundError: if data that it names are not there.
     """
-    from keras_lifelong.training.layer_losses import check_devices
-    from keras_lifelong.training.layer_losses import flattened
-
     stream = config.build_stream().checked()  # before a directory is begun for it
     model = config.build_model(stream.input_shape)
     model.check_stream(stream)
-    check_devices(model.rows_meet, flattened(model.network))
     return stream, model
 
 

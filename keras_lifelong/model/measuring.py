@@ -12,6 +12,8 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.metrics.followed import AllFollowed
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
+from keras_lifelong.training.layer_losses import check_devices
+from keras_lifelong.training.layer_losses import flattened
 
 
 def _no_function(y, p, spec):
@@ -70,7 +72,13 @@ class MeasuringMixin(keras.Model):
             )
 
     def check_stream(self, stream: TaskStream) -> None:
-        """As `check_metrics`, of all tasks of a stream that can be foreseen."""
+        """Refuses a stream before the first of its tasks is learned.
+
+        Raises:
+            ValueError: if no metric is for a task that can be foreseen, or devices are
+                set that do not carry the network.
+        """
+        check_devices(self.rows_meet, flattened(self.network))
         for task in stream.foreseen():
             spec = task.foreseen_spec
             if spec is not None and task.is_tested:

@@ -34,6 +34,9 @@ class Searched:
 class Subnetworks(Masking):
     """Finds a subnetwork for each task; its options have `capacity`.
 
+    With `pretrained` weights the search begins with the largest of them, as pruning
+    does: a random half of a trained network knows nothing of what it was trained for.
+
     While a task is learned, the network's kernels hold weights times mask after every
     step, so that whoever reads them reads the subnetwork.
     """
@@ -53,7 +56,10 @@ class Subnetworks(Masking):
         rng = np.random.default_rng(derive_seed(self.seed, task.name, "scores"))
         for i, weights in enumerate(self.all_weights()):
             search.weights[i].assign(weights)
-            search.scores[i].assign(masks.drawn_scores(weights.shape, rng))
+            scores = masks.drawn_scores(weights.shape, rng)
+            if self.pretrained:
+                scores = masks.dealt_by_size(scores, weights)
+            search.scores[i].assign(scores)
             found = self.found(i)
             self._masks[i].assign(found)
             kernels[i].assign(weights * found)

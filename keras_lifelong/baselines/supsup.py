@@ -31,7 +31,8 @@ class SupSup(Subnetworks):
         backbone: `keras.Sequential` or functional model of hidden layers.
         capacity: which share of each layer's weights a task uses, above 0 and at
             most 1.
-        seed, pretrained, name: see `LifelongModel`.
+        seed, pretrained, name: see `LifelongModel`. With `pretrained` weights each task
+            begins with the largest of them, not with some drawn at random.
 
     Raises:
         ValueError: if an argument is of another type or range, naming it; if a

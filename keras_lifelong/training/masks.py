@@ -153,6 +153,19 @@ def drawn_scores(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
     return rng.uniform(-bound, bound, shape).astype("float32")
 
 
+def dealt_by_size(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The magnitudes of scores, dealt out so that larger weights have larger ones.
+
+    >>> dealt_by_size(np.array([0.1, -0.3, 0.2]), np.array([5.0, -1.0, 9.0])).tolist()
+    [0.2, 0.1, 0.3]
+    """
+    found = np.empty(scores.size, scores.dtype)
+    found[np.argsort(np.abs(weights), axis=None, kind="stable")] = np.sort(
+        np.abs(scores), axis=None
+    )
+    return found.reshape(scores.shape)
+
+
 def chosen(scores, share: float):
     """1 where the magnitude of a score is among the largest share of all, else 0.
 

@@ -163,6 +163,18 @@ def test_weights_of_supsup_are_drawn_once():
     np.testing.assert_allclose(found, [[-(2**0.5)], [2**0.5]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["WSN", "SupSup"])
+def test_of_pretrained_weights_the_largest_are_used_first(method):
+    given = backbone()
+    model = new(method, keras.optimizers.SGD(0.0), lambda: given, pretrained=True)
+    fit(model, "a", 0)
+    kernels = [v for v in given.trainable_variables if len(v.shape) > 1]
+    for index, kernel in enumerate(kernels):
+        used, size = model.mask("a", index), np.abs(ops.convert_to_numpy(kernel))
+        assert used.sum() == round(MASKS[method]["capacity"] * size.size)
+        assert size[used].min() >= size[~used].max()
+
+
 def test_wsn_moves_the_weights_that_no_task_uses():
     model = new("WSN")
     fit(model, "a", 0)

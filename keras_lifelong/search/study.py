@@ -169,14 +169,15 @@ class Study:
                 measured = self.tuner.run_trial(mine)
         except Exception as error:  # as KerasTuner: noted, and the next one is tried
             traceback.print_exc()
-            trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:500])
+            _say(trial, "error", f"{type(error).__name__}: {error}"[:500])
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             return
         except BaseException:  # an interrupt: somebody else may try it at once
             self._give_up(trial.number)
             raise
         measured.pop(SUM)
-        trial.set_user_attr(MEASURED, measured)
+        if not _say(trial, MEASURED, measured):
+            return  # it was taken back, and is tried again
         values = [measured[name] for name in self.oracle.names]
         self.study.tell(trial, values, skip_if_finished=True)
         if verbose:
@@ -194,7 +195,8 @@ class Study:
             beats = 0
             while not done.wait(self.tuner.trial_timeout / 5):
                 beats += 1
-                trial.set_user_attr(BEATS, beats)
+                if not _say(trial, BEATS, beats):
+                    return
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -323,6 +325,15 @@ class _Asking(optuna.samplers.BaseSampler):
         """Of a trial that is given up at once, since nothing is left to try."""
         choices = getattr(param_distribution, "choices", None)
         return param_distribution.low if choices is None else choices[0]
+
+
+def _say(trial: optuna.Trial, key: str, value: Any) -> bool:
+    """Writes something down of a trial; False: it has ended, by another process."""
+    try:
+        trial.set_user_attr(key, value)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        return False
+    return True
 
 
 def _is_again(trial: FrozenTrial) -> bool:

@@ -136,6 +136,31 @@ def test_an_interrupted_trial_is_the_next_that_is_tried(tmp_path):
     assert single.record(second) == single.record(expected)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_was_taken_back_meanwhile_counts_nothing(fails, tmp_path):
+    journal = str(tmp_path / "journal.log")
+
+    class Silent(single.Tuner):
+        """Not heard of in its second trial, which another process takes back."""
+
+        def measure(self, values):
+            self.runs.append(values)
+            if len(self.runs) == 2:
+                other = single.tuner(tmp_path, trials=4, sampler="random")
+                other.study(journal)._give_up(1)
+                if fails:
+                    raise FloatingPointError
+            return single.outcome(values), None
+
+    oracle = ParetoOracle(single.OBJECTIVES, 4, single.space(), sampler="random")
+    t = Silent(oracle, directory=str(tmp_path), project_name="p")
+    t.runs = []
+    t.study(journal).run(verbose=0)
+    assert t.runs[1] == t.runs[2] and len(t.runs) == 5
+    expected = single.searched(tmp_path / "other", trials=4, sampler="random")
+    assert single.record(t) == single.record(expected)
+
+
 def test_processes_share_the_trials_out_and_finish_what_one_had_begun(tmp_path):
     first = process(tmp_path, seconds=0.3)
     measured = tmp_path / "measured"

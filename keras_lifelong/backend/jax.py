@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import keras
 
 from keras_lifelong.backend.scope import ValuesScope
+from keras_lifelong.backend.sharing import check_parallel
 
 
 def on_accelerator() -> bool:
@@ -182,17 +183,12 @@ def _sharding(by_rows: bool):
 
 def check_devices():
     """See the TensorFlow seam."""
-    found = keras.distribution.distribution()
     if jax.process_count() > 1:
         raise ValueError(
             "Batches are shared out among the devices of one process. Received: "
             f"{jax.process_count()} processes."
         )
-    if found is not None and not isinstance(found, keras.distribution.DataParallel):
-        raise ValueError(
-            "`keras.distribution` must be DataParallel: every device has all weights, "
-            f"and a part of each batch. Received: {type(found).__name__}."
-        )
+    check_parallel()
 
 
 def divide_processor(count):

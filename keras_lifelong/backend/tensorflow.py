@@ -13,6 +13,7 @@ from tensorflow.python.eager import execute
 
 from keras_lifelong.backend.scope import Values
 from keras_lifelong.backend.scope import ValuesScope
+from keras_lifelong.backend.sharing import check_parallel
 from keras_lifelong.backend.sharing import devices
 
 
@@ -300,13 +301,8 @@ def check_devices():
             "shares batches out. "
             f"Received: {type(tf.distribute.get_strategy()).__name__}."
         )
-    found = keras.distribution.distribution()
-    if found is not None and not isinstance(found, keras.distribution.DataParallel):
-        raise ValueError(
-            "`keras.distribution` must be DataParallel: every device has all weights, "
-            f"and a part of each batch. Received: {type(found).__name__}."
-        )
-    if found is None:
+    check_parallel()
+    if not devices():
         return
     there = [_plain(device.name) for device in tf.config.list_logical_devices()]
     # TensorFlow computes by the processor what others were to compute, and says nothing

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_lifelong import backend
 from keras_lifelong.baselines.hat import HAT
 from keras_lifelong.baselines.hat import MOST_E
 from keras_lifelong.baselines.hat import Gated
@@ -225,10 +224,7 @@ class CAT(HAT):
 
     def attending_loss(self, x, y, weight, arguments):
         """The losses of the features, and of these with what is heard, summed."""
-        gates = self.gates(self.scale(arguments))
-        features = backend.by_rows(
-            lambda rows: self._gates.run(rows, gates, training=True), x
-        )
+        features = self.gated(x, self.gates(self.scale(arguments)))
         kind, both = self.loss_key()[0], self.head(self.with_heard(x, features))
         own = heads.mean_loss(kind, y, self.head(features), weight)
         return own + self.head_loss(y, both, weight)

@@ -201,11 +201,15 @@ class HAT(LifelongModel):
             for e in self._attention.embeddings
         ]
 
-    def gated_loss(self, x, y, weight, arguments):
-        gates = self.gates(self.scale(arguments))
-        features = backend.by_rows(
+    def gated(self, x, gates):
+        """Features while a task is learned, under gates."""
+        return backend.by_rows(
             lambda rows: self._gates.run(rows, gates, training=True), x
         )
+
+    def gated_loss(self, x, y, weight, arguments):
+        gates = self.gates(self.scale(arguments))
+        features = self.gated(x, gates)
         return self.head_loss(y, self.head(features), weight)
 
     def sparsity(self, weights, arguments):

@@ -14,13 +14,13 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import os
-import threading
 import time
 from typing import Any
 
 import grpc
 
 from keras_lifelong.search import kerastuner
+from keras_lifelong.search.beating import beating
 
 OracleClient: Any  # a base class
 OracleServicer, OracleClient, SERVICE = kerastuner.rpc()
@@ -131,23 +131,14 @@ class Client(OracleClient):
         return self._repeated(super().get_trial, trial_id)
 
 
-@contextlib.contextmanager
 def heartbeat(client, trial_id: str, interval: float):
     """Shows the chief that a trial's worker lives, as long as the block lasts."""
-    done = threading.Event()
 
     def beat():
-        while not done.wait(interval):
-            with contextlib.suppress(grpc.RpcError, TimeoutError):  # away: later again
-                client.get_trial(trial_id)
+        with contextlib.suppress(grpc.RpcError, TimeoutError):  # away: later again
+            client.get_trial(trial_id)
 
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return beating(beat, interval)
 
 
 def serve(oracle, trial_timeout: float, idle_timeout: float) -> None:

@@ -7,8 +7,8 @@ and found is the same: a search by one process tries what KerasTuner's would.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError  # which Optuna needs
 
 from keras_lifelong.search import kerastuner as kt
+from keras_lifelong.search.beating import beating
 from keras_lifelong.search.oracle import SUM
 from keras_lifelong.search.samplers import distribution
 
@@ -116,11 +117,10 @@ class Study:
         """
         with _quiet():
             while True:
-                trials = self._trials()
-                self._release(trials)
-                trial = self._next()
-                if trial is not None:
-                    self._try(trial, verbose)
+                self._release()
+                found = self._next()
+                if found is not None:
+                    self._try(*found, verbose)
                 elif self._is_running():
                     time.sleep(POLL)
                 else:
@@ -130,30 +130,30 @@ class Study:
 
     # What is tried next
 
-    def _next(self) -> optuna.Trial | None:
+    def _next(self) -> tuple[optuna.Trial, kt.Trial] | None:
         """The next trial, which is this process's; None: there is none now."""
         trials = self._trials()
         waiting = any(t.state == TrialState.WAITING for t in trials)
-        enough = _index(len(trials), trials) >= self.oracle.max_trials
+        enough = _next_index(trials) >= self.oracle.max_trials
         if not waiting and (enough or self._exhausted):
             return None
-        self._note(trials)
         trial = self.study.ask(self._asking.distributions)
-        found = next(t for t in self._trials() if t.number == trial.number)
-        if _is_again(found):
-            return trial
-        self._exhausted = self._asking.asked is None
-        if self._exhausted or self._index_of(found) >= self.oracle.max_trials:
-            self._give_up(trial.number, TOO_MANY)
-            return None
-        trial.set_user_attr(ASKED, self._asking.asked)
-        return trial
+        trials = self._trials()
+        found = next(t for t in trials if t.number == trial.number)
+        index = _indices(trials)[trial.number]
+        if not _is_again(found):
+            self._exhausted = self._asking.asked is None
+            if self._exhausted or index >= self.oracle.max_trials:
+                self._give_up(trial.number, TOO_MANY)
+                return None
+            trial.set_user_attr(ASKED, self._asking.asked)
+        return trial, self._as_kerastuner(found, index)
 
     def _answer(self, number: int) -> tuple[dict, dict] | None:
         """Values for a new trial, and what the sampler wrote down."""
         trials = [t for t in self._trials() if t.number < number]
         self._note(trials)
-        trial_id = self._id(_index(number, trials))
+        trial_id = self._id(_next_index(trials))
         asked = self.oracle.populate_space(trial_id)
         if asked["values"] is None:
             return None
@@ -161,9 +161,7 @@ class Study:
 
     # Its process
 
-    def _try(self, trial: optuna.Trial, verbose: int) -> None:
-        found = next(t for t in self._trials() if t.number == trial.number)
-        mine = self._as_kerastuner(found, self._index_of(found))
+    def _try(self, trial: optuna.Trial, mine: kt.Trial, verbose: int) -> None:
         try:
             with self._beating(trial):
                 measured = self.tuner.run_trial(mine)
@@ -186,32 +184,18 @@ class Study:
         self._note(self._trials())
         self.tuner.write_table()
 
-    @contextlib.contextmanager
-    def _beating(self, trial: optuna.Trial) -> Iterator[None]:
+    def _beating(self, trial: optuna.Trial):
         """Shows others that this process lives, as long as the block lasts."""
-        done = threading.Event()
-
-        def beat():
-            beats = 0
-            while not done.wait(self.tuner.trial_timeout / 5):
-                beats += 1
-                if not _say(trial, BEATS, beats):
-                    return
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+        beats = itertools.count(1)
+        interval = self.tuner.trial_timeout / 5
+        return beating(lambda: _say(trial, BEATS, next(beats)), interval)
 
     # Processes that died
 
-    def _release(self, trials: list[FrozenTrial]) -> None:
+    def _release(self) -> None:
         """Ends what no process shows to live for, and has it tried again."""
         now = time.monotonic()
-        for t in trials:
+        for t in self._trials():
             if t.state != TrialState.RUNNING:
                 continue
             beats = t.user_attrs.get(BEATS, 0)
@@ -220,11 +204,12 @@ class Study:
             if beats == last and now - since > self.tuner.trial_timeout:
                 self._give_up(t.number)
         trials = self._trials()
+        indices = _indices(trials)
         lasting = {
-            self._index_of(t) for t in trials if t.user_attrs.get(RELEASED) != AGAIN
+            indices[t.number] for t in trials if t.user_attrs.get(RELEASED) != AGAIN
         }
         for t in trials:
-            index = self._index_of(t)
+            index = indices[t.number]
             if index not in lasting and index < self.oracle.max_trials and t.params:
                 lasting.add(index)
                 said = {INDEX: index, ASKED: t.user_attrs.get(ASKED, {})}
@@ -251,20 +236,15 @@ class Study:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def _index_of(self, trial: FrozenTrial) -> int:
-        if _is_again(trial):
-            return trial.user_attrs[INDEX]
-        return _index(trial.number, self._trials())
-
     def _id(self, index: int) -> str:
         """As KerasTuner numbers trials."""
         return f"{index:0{len(str(self.oracle.max_trials))}d}"
 
     def _note(self, trials: list[FrozenTrial]) -> None:
         """Makes these the oracle's trials."""
-        known, attributes = {}, {}
+        known, attributes, indices = {}, {}, _indices(trials)
         for t in trials:
-            index = t.user_attrs[INDEX] if _is_again(t) else _index(t.number, trials)
+            index = indices[t.number]
             counts = RELEASED not in t.user_attrs and t.state != TrialState.WAITING
             if counts and t.params and index < self.oracle.max_trials:
                 known[self._id(index)] = self._as_kerastuner(t, index)
@@ -341,9 +321,19 @@ def _is_again(trial: FrozenTrial) -> bool:
     return INDEX in trial.user_attrs
 
 
-def _index(number: int, trials: list[FrozenTrial]) -> int:
-    """The place of a new trial among those that are no repetitions."""
-    return number - sum(_is_again(t) and t.number < number for t in trials)
+def _indices(trials: list[FrozenTrial]) -> dict[int, int]:
+    """The place of each, by number: of one tried again that of the first."""
+    found, repetitions = {}, 0
+    for t in sorted(trials, key=lambda t: t.number):
+        again = _is_again(t)
+        repetitions += again
+        found[t.number] = t.user_attrs[INDEX] if again else t.number - repetitions
+    return found
+
+
+def _next_index(trials: list[FrozenTrial]) -> int:
+    """The place that a new trial has after all of these."""
+    return len(trials) - sum(map(_is_again, trials))
 
 
 @contextlib.contextmanager

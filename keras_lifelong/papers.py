@@ -8,8 +8,8 @@ A file of `zoo_configs/papers/` holds
     fast:       settings that are made besides where it shortens
     rows:       name -> label, config or set over the base, published numbers
 
-A row that can't be run here says why, in `not_runnable`, or which method it `awaits`.
-It is checked as strictly as a configuration, before anything is learned.
+A row that can't be run here says why, in `not_runnable`. A table is checked as strictly
+as a configuration, before anything is learned.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Row:
         published: measure -> number, or [number, half of the ±], in the measure's own
             unit: accuracies of 0 to 1, gains in percent.
         relative_to: name of the row whose time `relative_seconds` is over.
-        awaits: name of a method that the row is run with once there is one.
+        fast: settings that are made where `--fast` shortens it, over the table's.
         not_runnable: why it can't be run here; None: it can.
     """
 
@@ -55,17 +55,8 @@ class Row:
     set: _Any = dataclasses.field(default_factory=dict)
     published: _Any = dataclasses.field(default_factory=dict)
     relative_to: str | None = None
-    awaits: str | None = None
+    fast: _Any = dataclasses.field(default_factory=dict)
     not_runnable: str | None = None
-
-    @property
-    def reason(self) -> str | None:
-        """Why it can't be run; None if it can."""
-        from keras_lifelong.model import registry
-
-        if self.awaits is not None and self.awaits not in registry.names():
-            return f"there is no method {self.awaits} here yet"
-        return self.not_runnable
 
     def number(self, measure: str) -> tuple[float, float | None]:
         """The published number and the half of its ±."""
@@ -121,7 +112,7 @@ class Table:
             for key, value in row.set.items():
                 dotted.put(raw, key, copy.deepcopy(value))
             if fast < 1:
-                for key, value in self.fast.items():
+                for key, value in {**self.fast, **row.fast}.items():
                     dotted.put(raw, key, copy.deepcopy(value))
                 for key in self.scaled:
                     found = dotted.get(raw, key)
@@ -194,7 +185,7 @@ def resolve(raw: Any, name: str) -> Table:
                 f"`rows.{key}`: `relative_seconds` and `relative_to` go together. "
                 f"Received: {row.published}, relative_to={row.relative_to!r}"
             )
-        if row.reason is None:
+        if row.not_runnable is None:
             table.config(key)
             table.config(key, fast=0.01)
     return table

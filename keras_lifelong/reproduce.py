@@ -52,7 +52,7 @@ class Reproduction:
         """Raises a ValueError if the directory holds runs of another schedule."""
         for row in rows:
             for seed in seeds:
-                if self.table.rows[row].reason is None:
+                if self.table.rows[row].not_runnable is None:
                     config = self.table.config(row, seed, self.fast)
                     runs.finished(self.directory(row, seed), config)
 
@@ -64,7 +64,7 @@ class Reproduction:
         What fails is noted in `failed`, and the next is learned.
         """
         for row in rows:
-            if self.table.rows[row].reason is not None:
+            if self.table.rows[row].not_runnable is not None:
                 continue
             for seed in seeds:
                 try:
@@ -122,12 +122,12 @@ class Reproduction:
             "status": "measured" if seeds else "not measured",
             "published": published,
         }
-        reason = row.reason or (None if seeds else self.failed.get(name))
+        reason = row.not_runnable or (None if seeds else self.failed.get(name))
         if reason is not None:
             content |= {"status": "not runnable", "reason": reason}
-            if row.reason is None:
+            if row.not_runnable is None:
                 content["status"] = "failed"
-        if not seeds or row.reason is not None:
+        if not seeds or row.not_runnable is not None:
             return content
         results = self._results(name, seeds)
         measured = {}

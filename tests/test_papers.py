@@ -36,7 +36,6 @@ rows:
     set: {method.growth: 3}
     published: {acc: 0.5, relative_seconds: 2.0}
     relative_to: one
-  later: {label: Later, config: {method: {name: Nowhere}}, awaits: Nowhere}
   never: {label: Never, published: {acc: 0.9}, not_runnable: the data are secret}
 """
 
@@ -89,8 +88,7 @@ def test_published_and_measured_stand_side_by_side(call, capsys):
     assert two["measured"]["relative_seconds"]["mean"] == pytest.approx(1.5)
     assert two["difference"]["relative_seconds"] == pytest.approx(-0.5)
     assert two["settings"]["method"]["growth"] == 3
-    assert found["later"]["status"] == found["never"]["status"] == "not runnable"
-    assert found["later"]["reason"] == "there is no method Nowhere here yet"
+    assert found["never"]["status"] == "not runnable"
     assert "measured" not in found["never"]
     text = pathlib.Path("out/table.md").read_text()
     assert "One &lt;b&gt;" in text and "Table 1 \\| x" in text
@@ -150,6 +148,19 @@ def test_fast_shortens_the_schedule_and_says_so(call, capsys):
     for wrong in ("0", "1.5"):
         assert call("--fast", wrong) == 2
         assert "`--fast` must be a number in (0, 1]" in capsys.readouterr().err
+
+
+def test_a_row_may_be_shortened_in_its_own_way(call):
+    path = pathlib.Path("t.yaml")
+    own = "label: Two\n    fast: {stream.num_tasks: 3}"
+    path.write_text(TABLE.replace("label: Two", own))
+    table = papers.load(path)
+
+    def tasks(row, fast):
+        return table.config(row, fast=fast).resolved["stream"]["num_tasks"]
+
+    assert [tasks("one", 0.5), tasks("two", 0.5)] == [1, 3]
+    assert [tasks("one", 1.0), tasks("two", 1.0)] == [2, 2]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ ARGUMENTS = {
     },
     "BindAndGrow": {
         "some part": "slow_ratio",
-        "switch": "random_growth center pretrained",
+        "switch": "random_growth random_layers center pretrained",
     },
     "PAR": {
         "part": "alpha beta",

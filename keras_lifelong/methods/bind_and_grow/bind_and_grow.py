@@ -88,6 +88,8 @@ class BindAndGrow(RoutedModel):
         random_growth: the paper's ablation: bound to a candidate drawn at random, and a
             number of layers drawn at random, from none to all, are grown. `bind_rank`
             and `grow_coefficient` then say nothing.
+        random_layers: an ablation of ours: as many layers are grown as the nucleus
+            holds, but drawn at random; the task is bound as ever.
         samples: N: examples on which layers are compared, at least 3.
         center: see `similarity.dissimilarities`.
         seed, name: see `LifelongModel`.
@@ -127,6 +129,7 @@ class BindAndGrow(RoutedModel):
         bind_to: dict[str, str] | None = None,
         bind_rank: Rank | dict[str, Rank] = 0,
         random_growth: bool = False,
+        random_layers: bool = False,
         samples: Annotated[int, AtLeast(FEWEST)] = 500,
         center: bool = False,
         seed: Seed = 0,
@@ -138,6 +141,11 @@ class BindAndGrow(RoutedModel):
             raise ValueError(
                 "`parts` joins layers and `groups` divides them: give one of the two. "
                 f"Received: parts={parts!r}, groups={groups!r}"
+            )
+        if random_growth and random_layers:
+            raise ValueError(
+                "`random_growth` draws the layers, too: give one of it and "
+                "`random_layers`. Received: True for both"
             )
         super().__init__(backbone, seed, pretrained, name, options)
         self.recall = None  # of what was learned before; see `search.grow_sequence`
@@ -303,6 +311,10 @@ class BindAndGrow(RoutedModel):
             return sorted(grown), {**why, "random": True}
         delta = self.coefficient(name)
         grown = [decided[i] for i in rsa.nucleus(scores, delta)]
+        if self.options.random_layers:
+            draw = self.drawn(name, "grown")
+            grown = sorted(draw.permutation(decided)[: len(grown)].tolist())
+            why["random"] = True
         return grown, {"coefficient": delta, **why}
 
     def drawn(self, name, what: str) -> np.random.Generator:

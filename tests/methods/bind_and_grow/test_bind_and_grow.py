@@ -125,6 +125,20 @@ def test_random_growth_binds_and_grows_at_random():
     assert len(counts) > 2 and bound == {False, True}
 
 
+def test_random_layers_are_as_many_as_the_nucleus_holds():
+    """An ablation of which layers are grown: bound as ever, drawn at random."""
+    drawn = set()
+    for seed in range(5):
+        grown = {}
+        for by_chance in (False, True):
+            model = new(grow_coefficient=0.3, random_layers=by_chance, seed=seed)
+            fit(model, *TASKS[:2], epochs=1)
+            grown[by_chance] = [o == "t1" for o in owners(model, "t1")]
+        assert sum(grown[True]) == sum(grown[False]) > 0
+        drawn.add(grown[True] == grown[False])
+    assert False in drawn
+
+
 # Binding
 
 
@@ -481,6 +495,7 @@ def test_saved_routes_are_followed(tmp_path):
         ({"groups": 3}, "`groups` must divide.*3 and layer 'low'"),
         ({"samples": 2}, "`samples`.*2"),
         ({"random_growth": "yes"}, "`random_growth`.*'yes'"),
+        ({"random_growth": True, "random_layers": True}, "one of it and"),
         ({"center": 1}, "`center`.*1"),
         ({"candidates": {"a": "b"}}, "`candidates` must be a mapping, each a list"),
         ({"bind_to": "a"}, "`bind_to` must be a mapping, each a string"),

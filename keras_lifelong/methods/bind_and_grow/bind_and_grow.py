@@ -304,18 +304,18 @@ class BindAndGrow(RoutedModel):
         if self.options.grow_score == "similarity":
             scores = 1 - scores
         why: dict = {"probability": (scores / scores.sum()).tolist()}
+        draw = self.drawn(name, "grown")
         if self.options.random_growth:
-            draw = self.drawn(name, "grown")
-            count = draw.integers(len(decided) + 1)
-            grown = draw.permutation(decided)[:count].tolist()
-            return sorted(grown), {**why, "random": True}
-        delta = self.coefficient(name)
-        grown = [decided[i] for i in rsa.nucleus(scores, delta)]
-        if self.options.random_layers:
-            draw = self.drawn(name, "grown")
-            grown = sorted(draw.permutation(decided)[: len(grown)].tolist())
-            why["random"] = True
-        return grown, {"coefficient": delta, **why}
+            count = int(draw.integers(len(decided) + 1))
+        else:
+            delta = self.coefficient(name)
+            grown = [decided[i] for i in rsa.nucleus(scores, delta)]
+            why = {"coefficient": delta, **why}
+            if not self.options.random_layers:
+                return grown, why
+            count = len(grown)
+        grown = sorted(draw.permutation(decided)[:count].tolist())
+        return grown, {**why, "random": True}
 
     def drawn(self, name, what: str) -> np.random.Generator:
         """Draws what is random of a task's binding and growing."""

@@ -31,7 +31,8 @@ class GPM(Projecting):
 
     Args:
         backbone: `keras.Sequential` or functional model of hidden layers.
-        threshold: ε of the first task, in [0, 1].
+        threshold: ε of the first task, in [0, 1]; a list has one for each layer that is
+            projected, from the input on.
         increase: by how much ε is larger with each task, at least 0; it ends at 1.
         samples: how many training examples the inputs are taken from, at least 1.
         seed, pretrained, name: see `LifelongModel`.
@@ -39,13 +40,14 @@ class GPM(Projecting):
     Raises:
         ValueError: if an argument is of another type or range, naming it; if there is a
             trained layer that is neither dense, convolutional nor normalisation, or a
-            weight with a constraint.
+            weight with a constraint; if `threshold` is a list of another length than
+            there are layers to project.
     """
 
     def __init__(
         self,
         backbone,
-        threshold: Annotated[float, In(0, 1)] = 0.95,
+        threshold: Annotated[float, In(0, 1)] | list[Annotated[float, In(0, 1)]] = 0.95,
         increase: Annotated[float, AtLeast(0)] = 0.003,
         samples: Annotated[int, AtLeast(1)] = 300,
         seed: Seed = 0,
@@ -72,4 +74,4 @@ class GPM(Projecting):
         """Adds what the inputs of a learned task need to every M."""
         moments = self.moments(task)
         for i, (basis, moment) in enumerate(zip(bases, moments, strict=True)):
-            self.memory["gpm", i] = grown_basis(basis, moment, self.share(task.name))
+            self.memory["gpm", i] = grown_basis(basis, moment, self.share(task.name, i))

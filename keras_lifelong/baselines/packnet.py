@@ -32,25 +32,31 @@ class PackNet(Masking):
     Args:
         backbone: `keras.Sequential` or functional model of hidden layers.
         prune: which share of the free weights is pruned after a task, and so left to
-            the next ones, above 0 and below 1; the paper's are 0.5 and 0.75.
+            the next ones, above 0 and below 1; the paper's are 0.5 and 0.75. A list
+            has one for each task in turn, from 0 on, the last also for those that come
+            after: `[0.75, 0.667, 0.5, 0.0]` shares a network equally among four tasks,
+            and a fifth then has none of its own.
         retrain_epochs: after pruning, at least 1; None: as many as of training.
         seed, pretrained, name: see `LifelongModel`.
 
     Raises:
-        ValueError: if an argument is of another type or range, naming it; if a
-            kernel has a constraint other than NonNeg.
+        ValueError: if an argument is of another type or range, or an empty list, naming
+            it; if a kernel has a constraint other than NonNeg.
     """
 
     def __init__(
         self,
         backbone,
-        prune: Annotated[float, In(0, 1, open_low=True, open_high=True)] = 0.75,
+        prune: Annotated[float, In(0, 1, open_low=True, open_high=True)]
+        | list[Annotated[float, In(0, 1, open_high=True)]] = 0.75,
         retrain_epochs: Annotated[int, AtLeast(1)] | None = None,
         seed: Seed = 0,
         pretrained: bool = False,
         name: str | None = None,
     ):
         options = checked_options(PackNet, locals())
+        if options["prune"] == []:
+            raise ValueError("`prune` must have a number for a task. Received: []")
         super().__init__(backbone, seed, pretrained, name, options)
 
     def learn(self, task):
@@ -62,7 +68,7 @@ class PackNet(Masking):
             uses = known
         else:
             yield self.masked("training", [~u for u in used])
-            mine = self.prune(used)
+            mine = self.prune(used, self.share(task.name))
             epochs = self.options.retrain_epochs
             yield self.masked("retraining", mine, epochs=epochs)
             uses = [u | m for u, m in zip(used, mine, strict=True)]
@@ -73,12 +79,19 @@ class PackNet(Masking):
             found.append(np.where(taken | hold, values, 0))
         self.settle(task.name, found, uses)
 
-    def prune(self, used: list) -> list[np.ndarray]:
+    def share(self, name: str) -> float:
+        """Which share of the free weights a task leaves."""
+        prune = self.options.prune
+        if not isinstance(prune, list):
+            return prune
+        return prune[min(self.task_index(name), len(prune) - 1)]
+
+    def prune(self, used: list, share: float) -> list[np.ndarray]:
         """Sets the smallest of the free weights to 0; returns which others are left."""
         left = []
         for kernel, taken in zip(self._parts.kernels, used, strict=True):
             values, free = ops.convert_to_numpy(kernel), int((~taken).sum())
-            left.append(largest(values, ~taken, free - int(self.options.prune * free)))
+            left.append(largest(values, ~taken, free - int(share * free)))
             kernel.assign(np.where(taken | left[-1], values, 0))
         return left
 

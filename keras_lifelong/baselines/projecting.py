@@ -31,6 +31,12 @@ class Projecting(LifelongModel):
             [v for layer in layers for v in layer.trainable_variables],
             "its steps are projected",
         )
+        threshold, count = self.options.threshold, len(layers)
+        if isinstance(threshold, list) and len(threshold) != count:
+            raise ValueError(
+                f"`threshold` must be a number, or a list of {count}, one for each of "
+                f"the layers {', '.join(self._projected.layers)}. Received: {threshold}"
+            )
         return backbone
 
     def own_variables(self):
@@ -57,10 +63,12 @@ class Projecting(LifelongModel):
                 after[i] = before[i] + step
         return after
 
-    def share(self, name: str) -> float:
-        """ε of a task, at most 1."""
-        more = self.options.increase * self.task_index(name)
-        return min(self.options.threshold + more, 1.0)
+    def share(self, name: str, layer: int) -> float:
+        """ε of a task in a layer, at most 1."""
+        first = self.options.threshold
+        if isinstance(first, list):
+            first = first[layer]
+        return min(first + self.options.increase * self.task_index(name), 1.0)
 
     def moments(self, task) -> list[np.ndarray]:
         """R Rᵀ of the inputs that each layer has of examples of a task, (d, d)."""

@@ -110,7 +110,8 @@ class TRGP(Projecting):
 
     Args:
         backbone: `keras.Sequential` or functional model of hidden layers.
-        threshold: ε of the first task's inputs, in [0, 1].
+        threshold: ε of the first task's inputs, in [0, 1]; a list has one for each
+            layer that is projected, from the input on.
         increase: by how much it is larger with each task, at least 0; it ends at 1.
         samples: how many training examples gradient and inputs are taken from.
         trust: ε of Eq. 4, which share of the gradient's length, in [0, 1].
@@ -120,7 +121,8 @@ class TRGP(Projecting):
     Raises:
         ValueError: if an argument is of another type or range, naming it; if there is a
             trained layer that is neither dense, convolutional nor normalisation, or a
-            weight with a constraint.
+            weight with a constraint; if `threshold` is a list of another length than
+            there are layers to project.
     """
 
     task_forms = (
@@ -131,7 +133,7 @@ class TRGP(Projecting):
     def __init__(
         self,
         backbone,
-        threshold: Annotated[float, In(0, 1)] = 0.95,
+        threshold: Annotated[float, In(0, 1)] | list[Annotated[float, In(0, 1)]] = 0.95,
         increase: Annotated[float, AtLeast(0)] = 0.003,
         samples: Annotated[int, AtLeast(1)] = 300,
         trust: Annotated[float, In(0, 1)] = 0.5,
@@ -156,8 +158,8 @@ class TRGP(Projecting):
             yield self.phase("training", shared)
         with self.read(task.name):  # what layers are given follows from W_eff
             moments = self.moments(task)
-        share = self.share(task.name)
         for i, (basis, moment) in enumerate(zip(bases, moments, strict=True)):
+            share = self.share(task.name, i)
             found = chosen_directions(basis, moment, share)
             self.memory["gpm", i], self.memory["space", task.name, i] = found
 

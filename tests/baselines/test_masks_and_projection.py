@@ -188,7 +188,35 @@ def test_wsn_moves_the_weights_that_no_task_uses():
         assert (mask & model.mask("b", i)).any()  # and uses again what is frozen
 
 
+def test_packnet_shares_equally_by_a_number_for_each_task():
+    """12 and 108 weights in thirds; the last number is for all that come after."""
+    model = new("PackNet", prune=[0.667, 0.5, 0.0])
+    for i, name in enumerate("abcd"):
+        fit(model, name, i)
+    uses = [[int(model.mask(name, i).sum()) for i in range(2)] for name in "abcd"]
+    assert uses == [[4, 36], [8, 72], [12, 108], [12, 108]]
+    for i in range(2):
+        np.testing.assert_array_equal(model.mask("c", i), model.mask("d", i))
+    with pytest.raises(ValueError, match=r"`prune` must have a number for a task"):
+        new("PackNet", prune=[])
+
+
 # GPM
+
+
+@pytest.mark.parametrize("method", ["GPM", "TRGP"])
+def test_each_layer_may_have_its_own_share_of_what_is_kept(method):
+    """All of the first layer's directions and none of the second's."""
+    model = new(method, threshold=[1.0, 0.0], increase=0.0)
+    fit(model, "a", 0)
+    assert [basis.shape for basis in model.bases()] == [(5, 5), (28, 0)]
+    first, second = model.network.layers[0], model.network.layers[-1]
+    before = [ops.convert_to_numpy(layer.kernel).copy() for layer in (first, second)]
+    fit(model, "b", 1, epochs=3)
+    np.testing.assert_allclose(first.kernel, before[0], atol=1e-5)
+    assert (ops.convert_to_numpy(second.kernel) != before[1]).any()
+    with pytest.raises(ValueError, match="a list of 2, one for each of the lay"):
+        new(method, threshold=[0.9])
 
 
 def test_gpm_changes_no_outputs_where_it_keeps_all_directions():

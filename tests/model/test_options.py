@@ -199,7 +199,21 @@ CHOICES = {
     },
 }
 OTHERS = [
-    ("PackNet", "prune", "a number in (0, 1)", [0, 1, 1.5, NAN, True, "a", None]),
+    (
+        "PackNet",
+        "prune",
+        "a number in (0, 1), or a list, each a number in [0, 1)",
+        [0, 1, 1.5, NAN, True, "a", None, [0.5, 1], [NAN], {"a": 1}],
+    ),
+    *(
+        (
+            method,
+            "threshold",
+            "a number in [0, 1], or a list, each a number in [0, 1]",
+            [[1.5], [None], NAN],
+        )
+        for method in ("GPM", "TRGP")
+    ),
     ("HAT", "s_max", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
     ("CAT", "s_max", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),
     ("CPG", "max_width", "a number of at least 1", [0, 0.5, INF, NAN, True, "a", None]),

@@ -59,7 +59,7 @@ METHODS = {
     "GEM": ("GEM", {"budget": 1000}, None),
     "ICaRL": ("ICaRL", {"budget": 1000, "replay_batch": 64}, None),
     "GPM": ("GPM", {"threshold": 0.95, "increase": 0.0}, 94.96),
-    "GPM .95, .99": ("GPM", {"threshold": [0.95, 0.99], "increase": 0.0}, 94.96),
+    "GPM .95 .99": ("GPM", {"threshold": [0.95, 0.99], "increase": 0.0}, 94.96),
     "TRGP": ("TRGP", {"threshold": 0.95, "increase": 0.0}, 96.34),
     "HAT": ("HAT", {}, None),
     "CAT": ("CAT", {}, None),

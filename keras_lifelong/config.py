@@ -151,12 +151,7 @@ class Config:
 
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """Each key whose value differs -> (value here, value in `other`)."""
-        mine, theirs = (dotted.flatten(c.resolved) for c in (self, other))
-        return {
-            key: (mine.get(key), theirs.get(key))
-            for key in {**mine, **theirs}
-            if mine.get(key) != theirs.get(key)
-        }
+        return dotted.differences(self.resolved, other.resolved)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:

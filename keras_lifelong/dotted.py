@@ -24,6 +24,30 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def differences(
+    one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    """Each path at which two nested mappings differ -> (value in one, in the other).
+
+    Where one has a mapping and the other another value, that is a single difference;
+    what is not there is None.
+
+    >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4})
+    {'a.c': (2, 3), 'd': (None, 4)}
+    >>> differences({"a": {"b": 1}}, {"a": 0.5}), differences({"a": {"b": 1}}, {})
+    ({'a': ({'b': 1}, 0.5)}, {'a.b': (1, None)})
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in {**one, **other}:
+        a, b = one.get(key), other.get(key)
+        pair = [{} if part is None else part for part in (a, b)]
+        if all(isinstance(part, Mapping) for part in pair):
+            found |= differences(*pair, f"{prefix}{key}.")
+        elif a != b:
+            found[f"{prefix}{key}"] = (a, b)
+    return found
+
+
 def put(tree: MutableMapping[str, Any], path: str, value: Any) -> None:
     """Sets what is at a path, and makes the mappings that lead there.
 

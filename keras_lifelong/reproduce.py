@@ -250,8 +250,16 @@ def _schedule(row: dict[str, Any], fast: float) -> str:
         return "·"
     if not row["schedule"]:
         return "as published"
-    settings = row["schedule"].items()
-    return f"{fast:g}: " + ", ".join(f"{k} {b} of {a}" for k, (a, b) in settings)
+    changed = [
+        f"{key} {_word(run)} of {_word(published)}"
+        for key, (published, run) in row["schedule"].items()
+    ]
+    return f"{fast:g}: " + ", ".join(changed)
+
+
+def _word(value: Any) -> Any:
+    """A value in a cell: of a mapping with a name, such as a schedule's, the name."""
+    return value.get("name", value) if isinstance(value, dict) else value
 
 
 def _machine_words(row: dict[str, Any]) -> str:

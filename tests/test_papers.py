@@ -220,6 +220,22 @@ def test_every_paper_has_its_tables():
     assert folders == {"den", "lasem", "l2bg", "par", "ari"}
 
 
+def test_a_rate_in_place_of_a_schedule_is_one_difference(call):
+    table = TABLE.replace(
+        "fast: {stream.num_tasks: 1}", "fast: {training.learning_rate: 0.5}"
+    )
+    decay = "{name: exponential_decay, initial_learning_rate: 0.1, decay_steps: 2, "
+    table = table.replace(
+        "{epochs: 40}", f"{{epochs: 40, learning_rate: {decay}decay_rate: 0.9}}}}"
+    )
+    pathlib.Path("t.yaml").write_text(table)
+    assert call("--fast", "0.1", "--rows", "one") == 0
+    published, run = rows()[1]["one"]["schedule"]["training.learning_rate"]
+    assert published["name"] == "exponential_decay" and run == 0.5
+    text = pathlib.Path("out/table.md").read_text()
+    assert "training.learning_rate 0.5 of exponential_decay" in text
+
+
 def test_a_real_row_at_a_tiny_schedule(tmp_path, monkeypatch, eager):
     """DEN's Figure 6 on digits in place of MNIST, two epochs, two tasks."""
     monkeypatch.setattr(page, "write", lambda result, output_dir: None)

@@ -75,6 +75,13 @@ def test_den_conv_pools_while_it_fits(side, last):
     assert output_shapes(model)[flatten + 1 :] == [(384,), (192,)]
 
 
+def test_den_conv_of_other_widths():
+    """25 weights of each pair of channels, and biases."""
+    model = backbones.get("den_conv", (4, 4, 3), filters=[1, 2], units=[3, 2])
+    sizes = (76, 25 * 2 + 2, 2 * 3 + 3, 3 * 2 + 2)
+    assert [layer.count_params() for layer in model.layers if layer.weights] == [*sizes]
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "arguments", "words"),
     [
@@ -87,6 +94,7 @@ def test_den_conv_pools_while_it_fits(side, last):
         ("cnn", (4, 4, 1), {"filters": [2, 2, 2]}, "must measure 8 or more"),
         ("cnn", (4, 4, 1), {"filters": [2], "kernel_size": 0}, "`kernel_size`"),
         ("den_conv", (4,), {}, "takes images"),
+        ("den_conv", (4, 4, 3), {"filters": []}, "`filters` must be a list"),
         ("lasem_cifar100", (4,), {}, "`lasem_cifar100` takes images"),
         ("lasem_stl10", (9, 9, 3), {"units": [0]}, "`units`"),
     ],

@@ -107,25 +107,36 @@ def mlp_100_100(input_shape: Shape) -> keras.Sequential:
 
 
 @register("den_conv")
-def den_conv(input_shape: Shape) -> keras.Sequential:
+def den_conv(
+    input_shape: Shape,
+    filters: Sequence[int] = (64, 128, 256, 256, 128),
+    units: Sequence[int] = (384, 192),
+) -> keras.Sequential:
     """DEN's convolutional net for CIFAR-100 (Yoon et al., ICLR 2018, section 4).
 
-    Five ReLU convolutions of 5x5 filters, 64-128-256-256-128, then dense layers
-    384-192. The paper gives these sizes and no more; padding and pooling are our
-    reading of its "modified AlexNet": "same" padding, stride 1, and 2x2 max pooling
-    after each convolution while the image still measures 2 or more on each side (32x32
-    images are pooled five times, 28x28 ones four).
+    Five ReLU convolutions of 5x5 filters, then dense layers. The paper gives these
+    sizes and no more; padding and pooling are our reading of its "modified AlexNet":
+    "same" padding, stride 1, and 2x2 max pooling after each convolution while the image
+    still measures 2 or more on each side (32x32 images are pooled five times, 28x28
+    ones four).
+
+    Args:
+        input_shape: (height, width, channels).
+        filters: of each convolution.
+        units: of the dense layers.
     """
     check_image("den_conv", input_shape)
+    check_sizes("filters", filters)
+    check_sizes("units", units)
     stack = Stack("den_conv", input_shape)
     side = min(input_shape[:2])
-    for count in (64, 128, 256, 256, 128):
+    for count in filters:
         stack.add("Conv2D", count, 5, padding="same", activation="relu")
         if side >= 2:
             stack.add("MaxPooling2D", 2)
             side //= 2
     stack.add("Flatten")
-    stack.add_dense([384, 192], "relu", dropout=0)
+    stack.add_dense(units, "relu", dropout=0)
     return stack.build()
 
 

@@ -4,7 +4,8 @@ A file of `zoo_configs/papers/` holds
 
     table:      paper, title, and what its ± means
     base:       the configuration that rows have in common
-    scaled:     whole numbers that `--fast` shortens; by default training.epochs
+    scaled:     whole numbers that `--fast` shortens, unless `fast` names them; by
+                default training.epochs
     fast:       settings that are made besides where it shortens
     rows:       name -> label, config or set over the base, published numbers
 
@@ -112,11 +113,12 @@ class Table:
             for key, value in row.set.items():
                 dotted.put(raw, key, copy.deepcopy(value))
             if fast < 1:
-                for key, value in {**self.fast, **row.fast}.items():
+                shortened = {**self.fast, **row.fast}
+                for key, value in shortened.items():
                     dotted.put(raw, key, copy.deepcopy(value))
                 for key in self.scaled:
                     found = dotted.get(raw, key)
-                    if isinstance(found, int):
+                    if isinstance(found, int) and key not in shortened:
                         dotted.put(raw, key, max(1, round(found * fast)))
             return config_lib.resolve({**raw, "seed": seed})
         except ValueError as error:

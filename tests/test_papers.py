@@ -220,6 +220,18 @@ def test_every_paper_has_its_tables():
     assert folders == {"den", "lasem", "l2bg", "par", "ari"}
 
 
+def test_what_fast_names_is_not_scaled_besides(call):
+    row = "    config: {method: {name: FakeMethod}}\n    published: {acc: [0.75, 0.01]"
+    assert row in TABLE
+    pathlib.Path("t.yaml").write_text(
+        TABLE.replace(row, f"    fast: {{training.epochs: 20}}\n{row}")
+    )
+    assert call("--fast", "0.1") == 0
+    found = rows()[1]
+    epochs = [found[name]["schedule"]["training.epochs"] for name in ("one", "two")]
+    assert epochs == [[40, 20], [40, 4]]
+
+
 def test_a_rate_in_place_of_a_schedule_is_one_difference(call):
     table = TABLE.replace(
         "fast: {stream.num_tasks: 1}", "fast: {training.learning_rate: 0.5}"

@@ -42,7 +42,7 @@ def differences(
         a, b = one.get(key), other.get(key)
         pair = [{} if part is None else part for part in (a, b)]
         if all(isinstance(part, Mapping) for part in pair):
-            found |= differences(*pair, f"{prefix}{key}.")
+            found |= differences(pair[0], pair[1], f"{prefix}{key}.")
         elif a != b:
             found[f"{prefix}{key}"] = (a, b)
     return found

@@ -118,7 +118,7 @@ class Table:
                     dotted.put(raw, key, copy.deepcopy(value))
                 for key in self.scaled:
                     found = dotted.get(raw, key)
-                    if isinstance(found, int) and key not in shortened:
+                    if _is_whole(found) and key not in shortened:
                         dotted.put(raw, key, max(1, round(found * fast)))
             return config_lib.resolve({**raw, "seed": seed})
         except ValueError as error:
@@ -190,7 +190,26 @@ def resolve(raw: Any, name: str) -> Table:
         if row.not_runnable is None:
             table.config(key)
             table.config(key, fast=0.01)
+    _check_scaled(table)
     return table
+
+
+def _check_scaled(table: Table) -> None:
+    """Raises a ValueError if `scaled` names what is no whole number of any row."""
+    rows = [key for key, row in table.rows.items() if row.not_runnable is None]
+    settings = [dotted.flatten(table.config(key).resolved) for key in rows]
+    for path in table.scaled if rows else ():
+        found = [flat[path] for flat in settings if path in flat]
+        if not any(value is None or _is_whole(value) for value in found):
+            whole = {k for flat in settings for k, v in flat.items() if _is_whole(v)}
+            raise ValueError(
+                "`scaled` must name whole numbers of the rows' configurations. "
+                f"Received: {path!r}. Nearest: {checks.nearest(path, whole)}"
+            )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _row(key: str, given: Mapping[str, Any]) -> Row:
@@ -237,7 +256,7 @@ def find(name: str) -> tuple[Path, str]:
         FileNotFoundError: if there is none, naming the nearest.
     """
     own = Path(name)
-    if own.suffix == ".yaml" and own.is_file():
+    if own.suffix in (".yaml", ".yml") and own.is_file():
         return own, own.stem
     known = names()
     short = name.removeprefix("zoo_configs/").removesuffix(".yaml")

@@ -49,12 +49,19 @@ class Reproduction:
         return RunDirectory(self.out / row / f"{runs.SEED}{seed}")
 
     def check(self, rows: Sequence[str], seeds: Sequence[int]) -> None:
-        """Raises a ValueError if the directory holds runs of another schedule."""
-        for row in rows:
-            for seed in seeds:
-                if self.table.rows[row].not_runnable is None:
-                    config = self.table.config(row, seed, self.fast)
-                    runs.finished(self.directory(row, seed), config)
+        """Raises a ValueError if the directory holds runs of another schedule.
+
+        Those that are there already stand in the table beside the new ones, so they
+        are checked too, whatever rows and seeds are asked for.
+        """
+        for row, about in self.table.rows.items():
+            if about.not_runnable is not None:
+                continue
+            asked = set(seeds) if row in rows else set()
+            for seed in sorted(asked | set(self._folders(row))):
+                directory = self.directory(row, seed)
+                directory.check_ours()
+                runs.finished(directory, self.table.config(row, seed, self.fast))
 
     def run(
         self, rows: Sequence[str], seeds: Sequence[int], verbose: int | str = "auto"
@@ -90,9 +97,13 @@ class Reproduction:
 
     def seeds(self, row: str) -> list[int]:
         """The seeds whose runs have ended."""
-        found = (self.out / row).glob(f"{runs.SEED}*/results.json")
-        numbers = [f.parent.name.removeprefix(runs.SEED) for f in found]
-        return sorted(int(number) for number in numbers if number.isdecimal())
+        return [s for s in self._folders(row) if self.directory(row, s).has_results]
+
+    def _folders(self, row: str) -> list[int]:
+        """The seeds that have a folder."""
+        found = (self.out / row).glob(f"{runs.SEED}*")
+        numbers = [folder.name.removeprefix(runs.SEED) for folder in found]
+        return sorted(int(n) for n in numbers if n.isdecimal() and n == str(int(n)))
 
     def content(self) -> dict[str, Any]:
         """What `table.json` holds: published, measured, difference, by row."""

@@ -249,6 +249,13 @@ def results_in(paths: Sequence[str | Path]) -> list[Result]:
     return [Result.load(file) for file in unique]
 
 
+def unfinished(paths: Sequence[str | Path]) -> list[Path]:
+    """Folders of seeds below these paths whose runs have not ended."""
+    found = [folder for path in paths for folder in Path(path).glob(f"{SEED}*")]
+    begun = {f for f in found if f.is_dir() and RunDirectory(f).started}
+    return sorted(folder for folder in begun if not RunDirectory(folder).has_results)
+
+
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]

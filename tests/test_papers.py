@@ -150,6 +150,32 @@ def test_fast_shortens_the_schedule_and_says_so(call, capsys):
         assert "`--fast` must be a number in (0, 1]" in capsys.readouterr().err
 
 
+def test_rows_of_one_table_have_one_schedule(call, capsys):
+    assert call("--fast", "0.1", "--rows", "one") == 0
+    before = pathlib.Path("out/table.json").read_bytes()
+    for other in (("--rows", "two"), ("--rows", "one", "--seeds", "1")):
+        assert call(*other) == 2  # would stand beside it as if they were alike
+        err = capsys.readouterr().err
+        assert "seed-0 holds a run of another configuration" in err
+    assert pathlib.Path("out/table.json").read_bytes() == before
+    assert not pathlib.Path("out/two").exists()
+    assert call("--fast", "0.1", "--rows", "two") == 0
+
+
+def test_what_no_run_wrote_is_left_alone(call, capsys):
+    own = pathlib.Path("out/two/seed-0/preset/mine.txt")
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    assert call() == 2
+    assert "which no run wrote" in capsys.readouterr().err
+    assert not pathlib.Path("out/one").exists() and own.exists()
+
+
+def test_no_rows_are_not_all_of_them(call, capsys):
+    assert call("--rows", "") == 2
+    assert "--rows names none. All: one, two, never" in capsys.readouterr().err
+
+
 def test_a_row_may_be_shortened_in_its_own_way(call):
     path = pathlib.Path("t.yaml")
     own = "label: Two\n    fast: {stream.num_tasks: 3}"
@@ -177,6 +203,8 @@ def test_a_row_may_be_shortened_in_its_own_way(call):
         ("relative_to: one", "relative_to: onne", "must name a row"),
         ("    relative_to: one\n", "", "go together"),
         ("growth: 3", "grwth: 3", "row 'two': Unknown key `method.grwth`"),
+        ("fast: {", "scaled: [training.epoch]\nfast: {", "Nearest: training.epochs"),
+        ("fast: {", "scaled: [method.name]\nfast: {", "Received: 'method.name'"),
         ("epochs: 40", "epochs: 0", "row 'one': `training.epochs` must be"),
         ("  one:", '  "../one":', "Names of rows"),
     ],

@@ -99,6 +99,24 @@ def test_seeds_are_resumed_one_by_one(run, capsys):
     assert json.loads((run.out / "summary.json").read_text())["seeds"] == [0, 1, 2]
 
 
+def test_all_seeds_are_checked_before_the_first_is_learned(run, capsys):
+    assert run("--seeds", "1", "--set", "method.growth=3") == 0
+    assert run("--seeds", "0,1") == 2
+    assert "seed-1 holds a finished run of another" in capsys.readouterr().err
+    assert not (run.out / "seed-0").exists()
+
+
+def test_unfinished_seeds_are_named_where_they_are_left_out(run, capsys):
+    assert run("--seeds", "0") == 0
+    run.method.stop_at = 1
+    assert run("--seeds", "0,1") == 130
+    capsys.readouterr()
+    assert cli.main(["compare", str(run.out), "--format", "csv"]) == 0
+    said = capsys.readouterr()
+    assert said.err == f"Left out, as they are not finished: {run.out / 'seed-1'}\n"
+    assert len(said.out.strip().splitlines()) == 2
+
+
 def test_one_seed_is_no_run_in_a_directory_of_several(run, capsys):
     assert run("--seeds", "0") == 0
     for more in ((), ("--overwrite",), ("--seed", "5")):

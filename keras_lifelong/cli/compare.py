@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 from absl import flags
@@ -32,6 +33,9 @@ def _compare(arguments: SimpleNamespace) -> None:
     with asked_wrongly(FileNotFoundError):
         results = runs.results_in(arguments.words)
         comparison = compare(results, arguments.metric, arguments.against)
+    if missing := runs.unfinished(arguments.words):
+        names = ", ".join(map(str, missing))
+        print(f"Left out, as they are not finished: {names}", file=sys.stderr)
     shown = {"markdown": comparison.to_markdown, "csv": comparison.to_csv}
     print(shown.get(arguments.format, comparison.__str__)())
     if arguments.out is not None:

@@ -40,7 +40,9 @@ def _reproduce(arguments: SimpleNamespace) -> None:
         path, name = papers.find(arguments.words[0])
         table = papers.load(path, name)
         fast = checks.check("--fast", arguments.fast, papers.Share)
-        rows = arguments.rows or list(table.rows)
+        rows = list(table.rows) if arguments.rows is None else arguments.rows
+        if not rows:
+            raise ValueError(f"--rows names none. All: {', '.join(table.rows)}")
         for row in rows:
             if row not in table.rows:
                 near = checks.nearest(row, table.rows)

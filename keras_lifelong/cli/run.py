@@ -34,6 +34,7 @@ def _run(arguments: SimpleNamespace) -> None:
         _run_seeds(arguments)
         return
     config, directory = asked(arguments)
+    share_out(arguments.devices, config)
     result = _learn(arguments, config, directory)
     if result is not None:
         print(result)
@@ -44,7 +45,6 @@ def _learn(arguments: SimpleNamespace, config: Any, directory: Any) -> Any:
     """The result of what is learned now; None where it was there already."""
     from keras_lifelong import runs
 
-    share_out(arguments.devices, config)
     with directory.locked():
         if directory.started and not arguments.overwrite:
             check_same(directory, config)
@@ -72,10 +72,17 @@ def _run_seeds(arguments: SimpleNamespace) -> None:
     with asked_wrongly():
         seeds = runs.seeds_of(arguments.seeds)
         directories = runs.folders(out, seeds)
+    each = []
     for seed, directory in directories.items():
         one = SimpleNamespace(**vars(arguments) | {"seed": seed})
         one.output_dir = directory.path
-        _learn(one, *asked(one))
+        each.append((one, *asked(one)))
+    for one, config, directory in each:  # all of them, before the first is learned
+        if directory.started and not one.overwrite:
+            check_same(directory, config)
+    share_out(arguments.devices, each[0][1])
+    for one, config, directory in each:
+        _learn(one, config, directory)
     results = [directory.result() for directory in directories.values()]
     print(runs.summarise(out, results))
     print(f"Written to {out}: {runs.SUMMARY}, comparison.html, and {runs.SEED}N")

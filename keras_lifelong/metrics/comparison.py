@@ -108,8 +108,7 @@ class Comparison:
             other: whose count negative; None: `reference`.
 
         Returns:
-            An `Interval` by Student's t over the pairs; None if there is no pair, or
-            they learned different streams.
+            An `Interval` by Student's t over the pairs; None if there is no pair.
         """
         other = self.reference if other is None else other
         pairs = paired(group, other)
@@ -133,11 +132,11 @@ class Comparison:
 
 def paired(group: Group, other: Group) -> list[tuple[Result, Result]]:
     """Runs of two groups that have the seed and the stream in common."""
-    mine = {result.seed: result for result in group.results}
-    theirs = {result.seed: result for result in other.results}
-    if group is other or stream_of(group.results[0]) != stream_of(other.results[0]):
+    if group is other:
         return []
-    return [(mine[seed], theirs[seed]) for seed in mine if seed in theirs]
+    theirs = {(result.seed, stream_of(result)): result for result in other.results}
+    mine = {(result.seed, stream_of(result)): result for result in group.results}
+    return [(mine[key], theirs[key]) for key in mine if key in theirs]
 
 
 def stream_of(result: Result) -> str:
@@ -166,8 +165,9 @@ def compare(
         reference: name of the group that others are compared with. None: the first.
 
     Raises:
-        ValueError: if there is no result, none of the metrics is of all, or two runs
-            of a group have the same seed or different numbers of tasks.
+        ValueError: if there is no result or what is none, none of the metrics is of
+            all, or two runs of a group have the same seed or different numbers of
+            tasks.
 
     ```python
     comparison = kl.compare([Result.load(path) for path in paths])
@@ -176,9 +176,9 @@ def compare(
     ```
     """
     if isinstance(results, Mapping):
-        named = {str(name): list(runs) for name, runs in results.items()}
+        named = {_name(name): _checked(runs) for name, runs in results.items()}
     else:
-        named = _grouped(list(results))
+        named = _grouped(_checked(results))
     if not named or not all(named.values()):
         raise ValueError("`results` must be one or more results. Received: none")
     runs = [result for group in named.values() for result in group]
@@ -204,6 +204,26 @@ def compare(
     if reference is not None:
         comparison.reference = comparison[reference]
     return comparison
+
+
+def _name(name: Any) -> str:
+    if isinstance(name, str):
+        return name
+    raise ValueError(f"Names of groups must be texts. Received: {name!r}")
+
+
+def _checked(results: Any) -> list[Result]:
+    """Results in a list, each of which is one."""
+    several = isinstance(results, Iterable) and not isinstance(results, str)
+    runs = list(results) if several else [results]
+    wrong = [run for run in runs if not isinstance(run, Result)]
+    if not several or wrong:
+        found = type((wrong or runs)[0]).__name__
+        raise ValueError(
+            "`results` must be a list of `Result`s, or a dict of a name to such a list "
+            f"(a file is read by `Result.load`). Received: a {found}"
+        )
+    return runs
 
 
 def _metric(runs: list[Result], metric: str | None) -> str:
@@ -252,12 +272,17 @@ def _names(identities: list[dict[str, Any]]) -> list[str]:
         same = [o for o in alike if o["stream"] == identity["stream"]]
         keys = list(dict.fromkeys(key for other in same for key in other))
         differing = [k for k in keys if len({str(o.get(k)) for o in same}) > 1]
-        shown = [f"{k.rpartition('.')[2]}={identity.get(k)}" for k in differing[:4]]
+        ends = [key.rpartition(".")[2] for key in differing]
+        shown = [
+            f"{end if ends.count(end) == 1 else key}={identity.get(key)}"
+            for end, key in list(zip(ends, differing, strict=True))[:4]
+        ]
         name = identity["method"]
         name += f" on {identity['stream']}" if len(streams) > 1 else ""
         names.append(name + (f" ({', '.join(shown)})" if shown else ""))
+    seen: dict[str, int] = {}
     for i, name in enumerate(names):
-        again = names[:i].count(name)
-        if again:  # they differ in what is not shown
-            names[i] = f"{name} #{again + 1}"
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] > 1:  # they differ in what is not shown
+            names[i] = f"{name} #{seen[name]}"
     return names

@@ -94,6 +94,41 @@ def test_groups_are_named_by_what_differs():
     assert names == ["DEN (backend=tensorflow)", "DEN (backend=jax)"]
 
 
+def test_groups_that_differ_in_much_are_all_there():
+    def made(last, first=1):
+        config = {"a": first, "b": first, "c": first, "d": first, "e": last}
+        return run(last / 10, config={"method": {"name": "DEN", **config}})
+
+    groups = compare([made(1), made(2), made(3), made(9, first=2)]).groups
+    assert [group.name.rpartition(")")[2] for group in groups] == ["", " #2", " #3", ""]
+    accs = [group.interval("acc").mean for group in groups]
+    assert accs == pytest.approx([0.1, 0.2, 0.3, 0.9])
+
+
+def test_settings_of_one_name_are_told_by_their_path():
+    def made(rate):
+        config = {"method": {"name": "DEN", "rate": rate}, "training": {"rate": rate}}
+        return run(0.5, config=config)
+
+    names = [group.name for group in compare([made(1), made(2)]).groups]
+    assert names[0] == "DEN (method.rate=1, training.rate=1)"
+
+
+def test_pairs_are_of_one_stream_run_by_run():
+    mixed = [run(0.5, 0), run(0.9, 1, stream="another")]
+    comparison = compare({"a": mixed, "b": [run(0.4, 0), run(0.4, 1)]})
+    found = comparison.difference(comparison["b"], "acc")
+    assert (found.count, found.mean) == (1, pytest.approx(-0.1))
+
+
+def test_what_is_no_result_is_refused():
+    for wrong in (run(0.5), "runs/a", ["runs/a"], {"a": run(0.5)}, None):
+        with pytest.raises(ValueError, match="`results` must be a list of `Result`s"):
+            compare(wrong)
+    with pytest.raises(ValueError, match="must be texts. Received: 1"):
+        compare({1: [run(0.5)], "1": [run(0.6)]})
+
+
 def test_what_would_mislead_is_refused():
     with pytest.raises(ValueError, match="none"):
         compare([])

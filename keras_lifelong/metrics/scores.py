@@ -98,8 +98,14 @@ def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
-    y, p, kind = _check(y, p, spec, "auroc")
-    if kind.by_index:
+    y, p, _ = _check(y, p, spec, "auroc")
+    y, scored = _with_both(y, spec)
+    return float(np.mean([roc_auc_score(y[:, c], p[:, c]) for c in scored]))
+
+
+def _with_both(y: np.ndarray, spec: Any) -> tuple[np.ndarray, list[int]]:
+    """Labels as yes or no to each output, and the outputs that have both."""
+    if heads.get(spec.kind).by_index:
         y = y[:, None] == np.arange(spec.units)
     y = y > 0.5
     scored = [c for c in range(spec.units) if 0 < y[:, c].sum() < len(y)]
@@ -109,7 +115,7 @@ def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
             f"class among {len(y)} examples (positives of each output: "
             f"{y.sum(axis=0).tolist()})"
         )
-    return float(np.mean([roc_auc_score(y[:, c], p[:, c]) for c in scored]))
+    return y, scored
 
 
 @register("mse")
@@ -148,6 +154,8 @@ class Score:
             None: it needs all predictions at once, or is a function of NumPy.
         exact: whether what follows it counts every row it is given: then no batch is
             filled up.
+        check: `check(y, spec)`, which raises a ValueError if no predictions of such
+            labels can be scored. None: those of any can.
 
     Attributes:
         name, higher_is_better: as given.
@@ -162,9 +170,10 @@ class Score:
         kinds: Sequence[str] | None = None,
         follow: Callable[[Any], Followed] | None = None,
         exact: bool = False,
+        check: Callable[[np.ndarray, Any], Any] | None = None,
     ):
         self.name = name
-        self.follow, self.exact = follow, exact
+        self.follow, self.exact, self.check = follow, exact, check
         self.higher_is_better = higher_is_better
         self._function = function
         self._kinds = None if kinds is None else tuple(kinds)
@@ -233,7 +242,8 @@ def get(metric: Any) -> Score:
             function = _OURS.get(name)
             up = direction(function, name)
             follow = of_ours(name, metric)
-            return Score(metric, function, up, _kinds_of(name), follow)
+            check = _with_both if name == "auroc" else None
+            return Score(metric, function, up, _kinds_of(name), follow, check=check)
     elif not callable(metric) and not isinstance(metric, dict):
         raise ValueError(
             "`metric` must be the name of a metric, a keras.metrics.Metric or a "

@@ -234,7 +234,10 @@ class LearningMixin(keras.Model):
             if is_dataset(data):
                 of_labels = task.weight_of_labels(split)
                 return examples(data, spec.input_shape, what, of_labels=of_labels)
-            return self.checker(spec, what, trained=split == "train")(*data)
+            x, y = self.checker(spec, what, trained=split == "train")(*data)
+            if split != "train":
+                self.check_scored(y, spec, what)
+            return x, y
 
         return LoadedTask(
             task.name,

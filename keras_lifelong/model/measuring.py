@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.trainers.compile_utils import MetricsList
 
 from keras_lifelong import metrics as metrics_lib
@@ -83,6 +84,22 @@ class MeasuringMixin(keras.Model):
             spec = task.foreseen_spec
             if spec is not None and task.is_tested:
                 self.check_metrics(task.name, spec)
+
+    def check_scored(self, y: np.ndarray, spec: TaskSpec, what: str) -> None:
+        """Raises a ValueError if a metric of `compile` can't be of these labels.
+
+        Args:
+            y: labels of validation or test data, in standard form.
+            spec: the task's `TaskSpec`.
+            what: whose labels these are, for messages.
+        """
+        for metric in self.metrics_of(spec):
+            if metric.check is None:
+                continue
+            try:
+                metric.check(y, spec)
+            except ValueError as error:
+                raise ValueError(f"{what}: {error}") from error
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

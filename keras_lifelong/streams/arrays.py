@@ -58,8 +58,8 @@ def array_stream(
         scale_pixels: whether uint8 are pixels.
         check: `check(index)`, of `TaskStream`.
     """
+    specs = [spec] * num_tasks if isinstance(spec, TaskSpec) else list(spec)
     counts = _checked_counts(num_tasks, train_per_task, seed)
-    specs = [spec] * num_tasks if isinstance(spec, TaskSpec) else list(spec)[:num_tasks]
     for index, count in enumerate(counts or ()):
         _check_classes(count, index, specs[index])
 
@@ -241,7 +241,7 @@ def _check_classes(count: int, index: int, spec: TaskSpec) -> None:
 
 
 def _checked_counts(num_tasks, train_per_task, seed) -> list[int] | None:
-    """`train_per_task` of each task."""
+    """`train_per_task` of each task; it may tell that of tasks that are left out."""
     check_count("num_tasks", num_tasks)
     check_seed("seed", seed)
     if train_per_task is None:
@@ -252,5 +252,6 @@ def _checked_counts(num_tasks, train_per_task, seed) -> list[int] | None:
                 "`train_per_task` must be one number, or one for each of the "
                 f"{num_tasks} tasks. Received: {list(train_per_task)}"
             )
-        return [check_count("train_per_task", count) for count in train_per_task]
+        counts = [check_count("train_per_task", count) for count in train_per_task]
+        return counts[:num_tasks]
     return [check_count("train_per_task", train_per_task)] * num_tasks

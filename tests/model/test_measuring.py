@@ -53,6 +53,20 @@ def test_a_tested_task_without_a_metric_is_refused_before_training():
     assert model.task_names == []
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_labels_that_a_metric_cannot_be_of_are_refused_before_training(split):
+    model = new(metrics=["accuracy", "auroc"])
+    y, epochs = small.labels(1), []
+    held = {"validation": (small.X[:20], y[:20]), "test": (small.X[:20], y[:20])}
+    held[split] = (small.X[:5], np.ones(5, int))
+    bad = kl.Task("bad", kl.TaskSpec(2, input_shape=(6,)), train=(small.X, y), **held)
+    see = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: epochs.append(1))
+    said = rf"{split} of task 'bad': .*'auroc'.*one class among 5.*\[0, 5\]"
+    with pytest.raises(ValueError, match=said):
+        model.fit_stream([task("good", y), bad], epochs=3, verbose=0, callbacks=[see])
+    assert model.task_names == ["good"] and len(epochs) == 3
+
+
 @pytest.mark.parametrize("is_read_later", [False, True])
 def test_a_later_task_without_a_metric_is_refused_before_the_first(is_read_later):
     model, given = new(metrics=["accuracy"]), tasks()

@@ -64,6 +64,8 @@ def test_a_number_of_images_for_each_task():
         streams.get("digits", num_tasks=2, train_per_task=[3, 0])
     with pytest.raises(ValueError, match=r"`train_per_task`.*2 or more.*1 for task 1"):
         streams.get("digits", num_tasks=2, train_per_task=[3, 1])
+    first = streams.get("digits", num_tasks=2, train_per_task=[3, 4, 5, 6, 7])
+    assert [len(task.train[0]) for task in first] == [3, 4]
     counts = {"num_tasks": 2, "train_per_task": [3, 1]}
     shared = streams.get("digits", **counts, head="shared")
     assert [len(task.train[0]) for task in shared] == [3, 1]

@@ -175,6 +175,20 @@ def test_words_that_the_time_steps_cannot_spell_are_refused():
     assert np.isfinite(model.evaluate(x[:1], y[:1], task="a")["loss"])
 
 
+def test_empty_words_alone_are_refused_where_characters_are_counted():
+    model = kl.Finetune(network())
+    x, y = np.zeros((5, 8, 5), "float32"), np.array([[0, 1]] * 5)
+    held = {"validation": (x, y), "test": (x, 0 * y - 1)}
+    task = kl.Task("c", SPEC, train=(x, 0 * y - 1), **held)
+    model.compile("adam", metrics=["character_error_rate"])
+    with pytest.raises(ValueError, match="test of task 'c': .*Received: 5 empty ones"):
+        model.fit(task, verbose=0)
+    assert model.task_names == []
+    model.compile("adam", metrics=["word_accuracy"])
+    model.fit(task, verbose=0)
+    assert 0 <= model.evaluate(task)["word_accuracy"] <= 1
+
+
 def test_networks_of_other_ends_and_losses_are_refused():
     free = keras.Sequential([keras.Input((None, 5)), layers.Conv1D(4, 3)])
     with pytest.raises(ValueError, match=r"fixed number of time steps.*None, None, 4"):

@@ -28,6 +28,8 @@ from keras_lifelong.registry import Registry
 
 _OURS = Registry("metric")
 register = _OURS.register  # of functions (y, p, spec) -> float
+_CHECKS = Registry("check of a metric")
+register_check = _CHECKS.register  # of functions (y, spec): see `Score`
 
 # Bounds the memory of thresholded metrics (keras.metrics.AUC: 200 x n x C).
 _ROWS = 4096
@@ -103,6 +105,7 @@ def auroc(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     return float(np.mean([roc_auc_score(y[:, c], p[:, c]) for c in scored]))
 
 
+@register_check("auroc")
 def _with_both(y: np.ndarray, spec: Any) -> tuple[np.ndarray, list[int]]:
     """Labels as yes or no to each output, and the outputs that have both."""
     if heads.get(spec.kind).by_index:
@@ -154,8 +157,7 @@ class Score:
             None: it needs all predictions at once, or is a function of NumPy.
         exact: whether what follows it counts every row it is given: then no batch is
             filled up.
-        check: `check(y, spec)`, which raises a ValueError if no predictions of such
-            labels can be scored. None: those of any can.
+        check: `check(y, spec)` raises a ValueError if such labels can't be scored.
 
     Attributes:
         name, higher_is_better: as given.
@@ -242,7 +244,7 @@ def get(metric: Any) -> Score:
             function = _OURS.get(name)
             up = direction(function, name)
             follow = of_ours(name, metric)
-            check = _with_both if name == "auroc" else None
+            check = _CHECKS.get(name) if name in _CHECKS else None
             return Score(metric, function, up, _kinds_of(name), follow, check=check)
     elif not callable(metric) and not isinstance(metric, dict):
         raise ValueError(

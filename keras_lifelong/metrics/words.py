@@ -15,6 +15,7 @@ from keras_lifelong.heads.sequence import padded
 from keras_lifelong.metrics.predictions import check_finite
 from keras_lifelong.metrics.predictions import kind_of
 from keras_lifelong.metrics.scores import register
+from keras_lifelong.metrics.scores import register_check
 
 
 def _words(y: Any, p: Any, spec: Any, metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -79,13 +80,20 @@ def character_error_rate(y: np.ndarray, p: np.ndarray, spec: Any) -> float:
     0.25
     """
     y, said = _words(y, p, spec, "character_error_rate")
+    return float(edits(y, said).sum() / _characters(y, spec))
+
+
+@register_check("character_error_rate")
+def _characters(y: np.ndarray, spec: Any) -> int:
+    """How many characters words have."""
+    del spec
     total = int((y != PADDING).sum())
     if not total:
         raise ValueError(
             "The metric 'character_error_rate' needs words with characters. Received: "
             f"{len(y)} empty ones"
         )
-    return float(edits(y, said).sum() / total)
+    return total
 
 
 def edits(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from keras_lifelong.papers import Table
 from keras_lifelong.run_directory import RunDirectory
 
 MACHINE, TABLE, PAGE = "machine.json", "table.json", "table.md"
+ALWAYS = ("acc", "params")  # have a column in any table
 USUAL = ("acc", "forgetting", "capacity", "params", "seconds")  # shown of any row
 
 
@@ -199,21 +200,26 @@ def title_of(measure: str) -> str:
 
 
 def markdown(content: dict[str, Any]) -> str:
-    """A `table.json` as a page of Markdown; what it holds is text, never markup."""
+    """A `table.json` as a page of Markdown; what it holds is text, never markup.
 
-    shown = [m for row in content["rows"] for m in row["published"]]
-    shown += [] if shown else ["acc"]
-    measures = [m for m in (*MEASURES, *OTHERS) if m in shown]
+    What was published stands beside what was measured; accuracy and size were measured
+    of every row, and have a column where none was published.
+    """
+    published = {m for row in content["rows"] for m in row["published"]}
+    measures = [m for m in (*MEASURES, *OTHERS) if m in published]
+    alone = [m for m in ALWAYS if m not in published]
     heads = ["row"]
     for measure in measures:
         title = title_of(measure)
         heads += [f"{title}, published", "measured", "difference"]
+    heads += [title_of(measure) for measure in alone]
     heads += ["seeds", "schedule", "machine"]
     rows = [heads]
     for row in content["rows"]:
         cells = [row["label"]]
         for measure in measures:
             cells += _cells(row, measure)
+        cells += [_cells(row, measure)[1] for measure in alone]
         cells.append(" ".join(map(str, row.get("seeds", []))))
         cells.append(_schedule(row, content["fast"]))
         cells.append(_machine_words(row))

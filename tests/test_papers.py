@@ -248,6 +248,18 @@ def test_every_paper_has_its_tables():
     assert folders == {"den", "lasem", "l2bg", "par", "ari"}
 
 
+def test_accuracy_and_size_have_a_column_where_none_was_published(call):
+    table = TABLE.replace("acc: [0.75, 0.01], params: 12", "forgetting: 0.25")
+    pathlib.Path("t.yaml").write_text(table)
+    assert call("--rows", "one") == 0
+    text = pathlib.Path("out/table.md").read_text()
+    heads, _, one = [line for line in text.splitlines() if line.startswith("|")][:3]
+    found = dict(zip(heads.split(" | "), one.split(" | "), strict=True))
+    assert "parameters, published" not in found and "ACC, published" in found  # of two
+    measured = rows()[1]["one"]["measured"]
+    assert found["parameters"] == f"{measured['params']['mean']:,.0f}"
+
+
 def test_what_fast_names_is_not_scaled_besides(call):
     row = "    config: {method: {name: FakeMethod}}\n    published: {acc: [0.75, 0.01]"
     assert row in TABLE

@@ -44,6 +44,7 @@ class Reproduction:
         self.table, self.out, self.fast = table, Path(out), fast
         self.command = command
         self.failed: dict[str, str] = {}
+        self._left: list[tuple[str, int]] = []  # to other programs
 
     def directory(self, row: str, seed: int) -> RunDirectory:
         """Where a row is run with a seed."""
@@ -69,7 +70,8 @@ class Reproduction:
     ) -> None:
         """Learns what is missing, row by row; an interrupted one goes on by task.
 
-        What fails is noted in `failed`, and the next is learned.
+        What fails is noted in `failed`, what another program is at in `elsewhere`, and
+        the next is learned.
         """
         for row in rows:
             if self.table.rows[row].not_runnable is not None:
@@ -77,10 +79,19 @@ class Reproduction:
             for seed in seeds:
                 try:
                     self._learn(row, seed, verbose)
+                except BlockingIOError as error:
+                    self._left.append((row, seed))
+                    print(f"{row}, seed {seed}: left out: {error}", flush=True)
                 except (ArithmeticError, OSError, ValueError) as error:
                     self.failed[row] = " ".join(str(error).split())
                     print(f"{row}, seed {seed}: failed: {self.failed[row]}", flush=True)
                 self.write()
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """What was left to another program and has no results yet."""
+        left = [pair for pair in self._left if not self.directory(*pair).has_results]
+        return [f"{row}, seed {seed}" for row, seed in left]
 
     def _learn(self, row: str, seed: int, verbose: int | str) -> None:
         config = self.table.config(row, seed, self.fast)

@@ -131,6 +131,31 @@ def test_a_row_that_fails_does_not_stop_the_others(call, capsys):
     assert call() == 0
 
 
+def test_two_programs_share_a_table(call, capsys, monkeypatch):
+    other = reproduce.RunDirectory("out/one/seed-0")
+    with other.locked():
+        assert call() == 1
+    said = capsys.readouterr()
+    assert "one, seed 0: left out: Another run is writing to out" in said.out
+    assert said.err.endswith("error: Another program is still at: one, seed 0\n")
+    assert rows()[1]["one"]["status"] == "not measured"
+    assert rows()[1]["two"]["status"] == "measured"
+    # it has ended before this one does
+    fit = call.method.fit_stream
+
+    def with_the_other(self, *args, **kwargs):
+        other.path.joinpath("results.json").write_text(result)
+        return fit(self, *args, **kwargs)
+
+    assert call("--rows", "one") == 0
+    result = other.path.joinpath("results.json").read_text()
+    other.path.joinpath("results.json").unlink()
+    monkeypatch.setattr(call.method, "fit_stream", with_the_other)
+    with other.locked():
+        assert call("--seeds", "0,1") == 0
+    assert rows()[1]["one"]["seeds"] == [0, 1]
+
+
 def test_fast_shortens_the_schedule_and_says_so(call, capsys):
     assert call("--fast", "0.1", "--rows", "one") == 0
     assert call.learned == [(10, 0, 4)]

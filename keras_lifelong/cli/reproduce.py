@@ -64,9 +64,14 @@ def _reproduce(arguments: SimpleNamespace) -> None:
     page = work.write()
     print(page.read_text(encoding="utf-8"))
     print(f"Written: {page} and {reproduce.TABLE}; runs in {out}/ROW/{runs.SEED}N")
+    said = []
     if work.failed:
         reasons = [f"{row}: {reason}" for row, reason in work.failed.items()]
-        raise OSError(f"Rows that failed: {'; '.join(reasons)}")
+        said.append(f"Rows that failed: {'; '.join(reasons)}")
+    if work.elsewhere:
+        said.append(f"Another program is still at: {'; '.join(work.elsewhere)}")
+    if said:
+        raise OSError(". ".join(said))
 
 
 COMMAND = Command(

@@ -176,7 +176,10 @@ def compare(
     ```
     """
     if isinstance(results, Mapping):
-        named = {_name(name): _checked(runs) for name, runs in results.items()}
+        named = {str(name): _checked(runs) for name, runs in results.items()}
+        if len(named) < len(results):
+            names = ", ".join(map(repr, results))
+            raise ValueError(f"Names of groups must differ as text. Received: {names}")
     else:
         named = _grouped(_checked(results))
     if not named or not all(named.values()):
@@ -204,12 +207,6 @@ def compare(
     if reference is not None:
         comparison.reference = comparison[reference]
     return comparison
-
-
-def _name(name: Any) -> str:
-    if isinstance(name, str):
-        return name
-    raise ValueError(f"Names of groups must be texts. Received: {name!r}")
 
 
 def _checked(results: Any) -> list[Result]:

@@ -125,8 +125,10 @@ def test_what_is_no_result_is_refused():
     for wrong in (run(0.5), "runs/a", ["runs/a"], {"a": run(0.5)}, None):
         with pytest.raises(ValueError, match="`results` must be a list of `Result`s"):
             compare(wrong)
-    with pytest.raises(ValueError, match="must be texts. Received: 1"):
+    with pytest.raises(ValueError, match="must differ as text. Received: 1, '1'"):
         compare({1: [run(0.5)], "1": [run(0.6)]})
+    found = compare({0.3: [run(0.5)], 0.55: [run(0.6)]})
+    assert [group.name for group in found.groups] == ["0.3", "0.55"]
 
 
 def test_what_would_mislead_is_refused():

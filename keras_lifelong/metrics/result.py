@@ -130,7 +130,10 @@ class Result:
                     f"there are {tasks} task names. Received shape: {matrix.shape}"
                 )
         self.params_by_task = self._per_task("params_by_task", int, 0)
-        self.train_seconds_by_task = self._per_task("train_seconds_by_task", float, 0.0)
+        seconds = self._per_task("train_seconds_by_task", _nan_for_none, 0.0)
+        self.train_seconds_by_task = seconds
+        for field in ("wall_seconds", "peak_rss_mib"):
+            setattr(self, field, _nan_for_none(getattr(self, field)))
         if self.peak_by_task is not None:
             self.peak_by_task = self._per_task("peak_by_task", _nan_for_none, None)
         self.growth = [dict(entry) for entry in self.growth]
@@ -141,14 +144,12 @@ class Result:
                     "An entry of `growth` needs the keys task, layer, kind, count "
                     f"(and why). Missing: {sorted(missing)}. Received: {entry}"
                 )
-        self.config = dict(self.config)
-        self.versions = dict(self.versions)
+        self.config, self.versions = dict(self.config), dict(self.versions)
         self.directions = {
             name: bool(up)
             for name, up in self.directions.items()
             if name in self.matrices and bool(up) != higher_is_better(name)
         }
-
         self.class_names = {
             task: [str(name) for name in names]
             for task, names in self.class_names.items()
@@ -391,8 +392,8 @@ def _nan_for_none(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _curve(values: Sequence[float]) -> list[float]:
-    return [float(value) for value in values]
+def _curve(values: Sequence[float | None]) -> list[float]:
+    return [_nan_for_none(value) for value in values]
 
 
 def _count(value: int | None) -> int | None:

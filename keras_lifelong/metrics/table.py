@@ -28,7 +28,9 @@ def number(value: float | None, digits: int = 4, sign: bool = False) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 0.42 s, 12.3 s, 4 min 05 s, 1 h 12 min."""
+    """Seconds as a person says them: 0.42 s, 12.3 s, 4 min 05 s, 1 h 12 min; or "·"."""
+    if math.isnan(seconds):
+        return "·"
     if seconds < 10:
         return f"{seconds:.2f} s"
     if seconds < 99.95:
@@ -38,6 +40,11 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def mebibytes(size: float) -> str:
+    """A whole number of MiB; "·" where it is not known."""
+    return "·" if math.isnan(size) else f"{size:,.0f}"
 
 
 def grid(rows: list[list[str]]) -> list[str]:
@@ -120,6 +127,6 @@ def result_table(result: Any) -> str:
         f"time: {duration(sum(result.train_seconds_by_task))} training of "
         f"{duration(result.wall_seconds)} in all, {result.compile_count} "
         f"compilation{'s' * (result.compile_count != 1)}, "
-        f"peak memory {result.peak_rss_mib:,.0f} MiB"
+        f"peak memory {mebibytes(result.peak_rss_mib)} MiB"
     )
     return "\n".join(lines)

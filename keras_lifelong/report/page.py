@@ -20,6 +20,7 @@ from keras_lifelong.metrics import Result
 from keras_lifelong.metrics import gain_by_step
 from keras_lifelong.metrics import learning_area
 from keras_lifelong.metrics.table import duration
+from keras_lifelong.metrics.table import mebibytes
 from keras_lifelong.metrics.table import number
 from keras_lifelong.report import registry
 from keras_lifelong.report import style
@@ -249,7 +250,7 @@ def _tasks(result: Result) -> str:
         f"{escape(duration(sum(result.train_seconds_by_task)))} of "
         f"{escape(duration(result.wall_seconds))}, with "
         f"{escape(str(result.compile_count))} compilations and at most "
-        f"{escape(f'{result.peak_rss_mib:,.0f}')} MiB of memory."
+        f"{mebibytes(result.peak_rss_mib)} MiB of memory."
         f"{_more_note(result)}</p>" + table(heads, rows)
     )
 

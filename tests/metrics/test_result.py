@@ -11,6 +11,7 @@ import pytest
 
 from keras_lifelong.files import write_atomic
 from keras_lifelong.metrics import Result
+from keras_lifelong.metrics import compare
 from keras_lifelong.metrics.table import duration
 
 NAN = float("nan")
@@ -98,6 +99,19 @@ def test_numbers_keep_every_bit():
 def test_infinity_becomes_null():
     result = make(matrices={"accuracy": [[np.inf, NAN], [0.5, 0.5]]})
     assert json.loads(result.to_json())["matrix"][0][0] is None
+
+
+def test_what_is_unknown_comes_back(tmp_path):
+    seconds = {"train_seconds_by_task": [1.0, NAN], "wall_seconds": NAN}
+    curves = [[0.5, NAN], [0.75, 1.0]]
+    result = make(learning_curves=curves, peak_rss_mib=NAN, **seconds)
+    result.save(tmp_path / "results.json")
+    back = Result.load(tmp_path / "results.json")
+    assert back == result and np.isnan(back.learning_area)
+    assert back.learning_curves[1] == [0.75, 1.0]
+    assert np.isnan(back.learning_curves[0][1]) and np.isnan(back.wall_seconds)
+    said = "time: · training of · in all, 4 compilations, peak memory · MiB"
+    assert str(back).endswith(said) and "ACC" in str(compare([back]))
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):

@@ -118,7 +118,7 @@ class Table:
                     dotted.put(raw, key, copy.deepcopy(value))
                 for key in self.scaled:
                     found = dotted.get(raw, key)
-                    if _is_whole(found) and key not in shortened:
+                    if checks.matches(found, int) and key not in shortened:
                         dotted.put(raw, key, max(1, round(found * fast)))
             return config_lib.resolve({**raw, "seed": seed})
         except ValueError as error:
@@ -176,6 +176,7 @@ def resolve(raw: Any, name: str) -> Table:
     )
     if not table.rows:
         raise ValueError("`rows` must hold one or more rows. Received: none")
+    configs = []
     for key, row in table.rows.items():
         if row.relative_to is not None and row.relative_to not in table.rows:
             raise ValueError(
@@ -188,28 +189,24 @@ def resolve(raw: Any, name: str) -> Table:
                 f"Received: {row.published}, relative_to={row.relative_to!r}"
             )
         if row.not_runnable is None:
-            table.config(key)
+            configs.append(table.config(key))
             table.config(key, fast=0.01)
-    _check_scaled(table)
+    _check_scaled(table.scaled, configs)
     return table
 
 
-def _check_scaled(table: Table) -> None:
+def _check_scaled(scaled: _Names, configs: list[config_lib.Config]) -> None:
     """Raises a ValueError if `scaled` names what is no whole number of any row."""
-    rows = [key for key, row in table.rows.items() if row.not_runnable is None]
-    settings = [dotted.flatten(table.config(key).resolved) for key in rows]
-    for path in table.scaled if rows else ():
+    settings = [dotted.flatten(config.resolved) for config in configs]
+    for path in scaled if configs else ():
         found = [flat[path] for flat in settings if path in flat]
-        if not any(value is None or _is_whole(value) for value in found):
-            whole = {k for flat in settings for k, v in flat.items() if _is_whole(v)}
+        if not any(checks.matches(value, int | None) for value in found):
+            known = [item for flat in settings for item in flat.items()]
+            whole = [key for key, value in known if checks.matches(value, int)]
             raise ValueError(
                 "`scaled` must name whole numbers of the rows' configurations. "
                 f"Received: {path!r}. Nearest: {checks.nearest(path, whole)}"
             )
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _row(key: str, given: Mapping[str, Any]) -> Row:

@@ -73,13 +73,13 @@ def _run_seeds(arguments: SimpleNamespace) -> None:
         seeds = runs.seeds_of(arguments.seeds)
         directories = runs.folders(out, seeds)
     each = []
-    for seed, directory in directories.items():
+    for seed, folder in directories.items():
         one = SimpleNamespace(**vars(arguments) | {"seed": seed})
-        one.output_dir = directory.path
-        each.append((one, *asked(one)))
-    for one, config, directory in each:  # all of them, before the first is learned
+        one.output_dir = folder.path
+        config, directory = asked(one)
         if directory.started and not one.overwrite:
-            check_same(directory, config)
+            check_same(directory, config)  # all of them, before the first is learned
+        each.append((one, config, directory))
     share_out(arguments.devices, each[0][1])
     for one, config, directory in each:
         _learn(one, config, directory)

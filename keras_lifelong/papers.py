@@ -4,8 +4,8 @@ A file of `zoo_configs/papers/` holds
 
     table:      paper, title, and what its ± means
     base:       the configuration that rows have in common
-    scaled:     whole numbers that `--fast` shortens, unless `fast` names them; by
-                default training.epochs
+    scaled:     whole numbers that `--fast` shortens, unless `fast` names them, those
+                that a row leaves at their default too; by default training.epochs
     fast:       settings that are made besides where it shortens
     rows:       name -> label, config or set over the base, published numbers
 
@@ -116,8 +116,9 @@ class Table:
                 shortened = {**self.fast, **row.fast}
                 for key, value in shortened.items():
                     dotted.put(raw, key, copy.deepcopy(value))
+                resolved = config_lib.resolve(raw).resolved  # with the defaults
                 for key in self.scaled:
-                    found = dotted.get(raw, key)
+                    found = dotted.get(resolved, key)
                     if checks.matches(found, int) and key not in shortened:
                         dotted.put(raw, key, max(1, round(found * fast)))
             return config_lib.resolve({**raw, "seed": seed})

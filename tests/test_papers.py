@@ -297,6 +297,20 @@ def test_what_fast_names_is_not_scaled_besides(call):
     assert epochs == [[40, 20], [40, 4]]
 
 
+def test_a_default_is_scaled_as_what_a_row_states(call):
+    path = pathlib.Path("t.yaml")
+    path.write_text(
+        TABLE.replace("fast: {", "scaled: [training.epochs, method.growth]\nfast: {")
+    )
+    table = papers.load(path)
+    grown = [
+        table.config(row, fast=0.5).resolved["method"]["growth"]
+        for row in ("one", "two")
+    ]
+    assert grown == [5, 2]  # of 10, the default, and of 3
+    assert table.schedule("one", 0.5)["method.growth"] == [10, 5]
+
+
 def test_a_rate_in_place_of_a_schedule_is_one_difference(call):
     table = TABLE.replace(
         "fast: {stream.num_tasks: 1}", "fast: {training.learning_rate: 0.5}"

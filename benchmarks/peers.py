@@ -49,7 +49,12 @@ ROWS = {
     "SI": ("SI", {"strength": 1.0}),
     "Replay": ("ExperienceReplay", {"budget": 500, "replay_batch": 128}),
     "PNN": ("ProgressiveNetwork", {}),
+    "MAS": ("MAS", {"strength": 0.1}),
+    "AGEM": ("AGEM", {"budget": 1000, "replay_batch": 256}),
+    "GEM": ("GEM", {"budget": 1000, "margin": 0.5}),
+    "DERPP": ("DERPP", {"budget": 1000, "replay_batch": 128, "alpha": 0.1}),
 }
+REPLAY = ("Replay", "AGEM", "GEM", "DERPP")
 
 
 def glorot(rng, inputs, outputs):
@@ -122,7 +127,7 @@ class Ours:
         model.compile(keras.optimizers.SGD(RATE, MOMENTUM))
         start = time.perf_counter()
         # the second meets what the first left, some all that came before
-        many = self.row in ("PNN", "Replay")
+        many = self.row in ("PNN", *REPLAY)
         count = int(self.data["tasks"]) if many else 2
         for t in range(count):
             self.fit(model, self.task(f"before_{t}", 0), [])

@@ -27,6 +27,11 @@ ROWS = {  # the options of `peers.py`, as far as Avalanche has them
     "SI": (supervised.SynapticIntelligence, {"si_lambda": 1.0}),
     "Replay": (supervised.Replay, {"mem_size": 500}),
     "PNN": (supervised.PNNStrategy, {}),  # of a network of its own, drawn by itself
+    # as many examples of each task as ours has of each in the end, with ten tasks
+    "MAS": (supervised.MAS, {"lambda_reg": 0.1}),
+    "AGEM": (supervised.AGEM, {"patterns_per_exp": 100, "sample_size": 256}),
+    "GEM": (supervised.GEM, {"patterns_per_exp": 100, "memory_strength": 0.5}),
+    "DERPP": (supervised.DER, {"mem_size": 1000, "alpha": 0.1, "beta": 0.5}),
 }
 
 

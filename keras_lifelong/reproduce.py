@@ -24,6 +24,8 @@ from keras_lifelong.papers import OTHERS
 from keras_lifelong.papers import Row
 from keras_lifelong.papers import Table
 from keras_lifelong.run_directory import RunDirectory
+from keras_lifelong.run_directory import seed_folder
+from keras_lifelong.run_directory import seed_folders
 
 MACHINE, TABLE, PAGE = "machine.json", "table.json", "table.md"
 ALWAYS = ("acc", "params")  # have a column in any table
@@ -48,7 +50,7 @@ class Reproduction:
 
     def directory(self, row: str, seed: int) -> RunDirectory:
         """Where a row is run with a seed."""
-        return RunDirectory(self.out / row / f"{runs.SEED}{seed}")
+        return RunDirectory(seed_folder(self.out / row, seed))
 
     def check(self, rows: Sequence[str], seeds: Sequence[int]) -> None:
         """Raises a ValueError if the directory holds runs of another schedule.
@@ -60,7 +62,7 @@ class Reproduction:
             if about.not_runnable is not None:
                 continue
             asked = set(seeds) if row in rows else set()
-            for seed in sorted(asked | set(self._folders(row))):
+            for seed in sorted(asked | set(seed_folders(self.out / row))):
                 directory = self.directory(row, seed)
                 directory.check_ours()
                 runs.finished(directory, self.table.config(row, seed, self.fast))
@@ -109,13 +111,8 @@ class Reproduction:
 
     def seeds(self, row: str) -> list[int]:
         """The seeds whose runs have ended."""
-        return [s for s in self._folders(row) if self.directory(row, s).has_results]
-
-    def _folders(self, row: str) -> list[int]:
-        """The seeds that have a folder."""
-        found = (self.out / row).glob(f"{runs.SEED}*")
-        numbers = [folder.name.removeprefix(runs.SEED) for folder in found]
-        return sorted(int(n) for n in numbers if n.isdecimal() and n == str(int(n)))
+        there = seed_folders(self.out / row)
+        return [seed for seed in there if self.directory(row, seed).has_results]
 
     def content(self) -> dict[str, Any]:
         """What `table.json` holds: published, measured, difference, by row."""

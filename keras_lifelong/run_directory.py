@@ -36,6 +36,18 @@ _LOCK = ".lock"
 _REMOVED = ".removed"
 
 
+def seed_folder(directory: Path, seed: int) -> Path:
+    """Where the repetition with a seed is, in a directory of several."""
+    return directory / f"{SEED}{seed}"
+
+
+def seed_folders(directory: Path) -> dict[int, Path]:
+    """The folders of repetitions that are in a directory, by seed and in its order."""
+    names = [place.name.removeprefix(SEED) for place in directory.glob(f"{SEED}*")]
+    seeds = sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
+    return {seed: seed_folder(directory, seed) for seed in seeds}
+
+
 class RunDirectory:
     """The `--output_dir` of a run.
 
@@ -63,7 +75,7 @@ class RunDirectory:
 
     def check_ours(self) -> None:
         """Raises a ValueError if a run would write over what none wrote, or several."""
-        for place in sorted(self.path.glob(f"{SEED}*")):
+        for place in seed_folders(self.path).values():
             if RunDirectory(place).started:
                 raise ValueError(
                     f"{self.path} holds runs of several seeds, as {place.name}. Give "

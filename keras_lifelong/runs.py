@@ -15,6 +15,8 @@ from keras_lifelong.run_directory import RESULTS
 from keras_lifelong.run_directory import SEED
 from keras_lifelong.run_directory import SINGLE
 from keras_lifelong.run_directory import RunDirectory
+from keras_lifelong.run_directory import seed_folder
+from keras_lifelong.run_directory import seed_folders
 
 if TYPE_CHECKING:
     from keras_lifelong.metrics import Comparison
@@ -187,7 +189,7 @@ def folders(path: Path, seeds: Sequence[int]) -> dict[int, RunDirectory]:
             f"{path} holds a run of one seed. Give another --output_dir: with several "
             "seeds it holds a folder for each"
         )
-    return {seed: RunDirectory(path / f"{SEED}{seed}") for seed in seeds}
+    return {seed: RunDirectory(seed_folder(path, seed)) for seed in seeds}
 
 
 def summarise(path: Path, results: Sequence[Result]) -> Comparison:
@@ -251,7 +253,7 @@ def results_in(paths: Sequence[str | Path]) -> list[Result]:
 
 def unfinished(paths: Sequence[str | Path]) -> list[Path]:
     """Folders of seeds below these paths whose runs have not ended."""
-    found = [folder for path in paths for folder in Path(path).glob(f"{SEED}*")]
+    found = [place for path in paths for place in seed_folders(Path(path)).values()]
     begun = {f for f in found if f.is_dir() and RunDirectory(f).started}
     return sorted(folder for folder in begun if not RunDirectory(folder).has_results)
 
@@ -261,15 +263,11 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if (path / RESULTS).is_file():
         return [path / RESULTS]
-    found = sorted(path.glob(f"{SEED}*/{RESULTS}"), key=_seed_of)
+    inside = [place / RESULTS for place in seed_folders(path).values()]
+    found = [file for file in inside if file.is_file()]
     if not found:
         raise FileNotFoundError(
             f"There is no {RESULTS} in {path}, nor in folders {SEED}N of it: give "
             "directories of finished runs"
         )
     return found
-
-
-def _seed_of(path: Path) -> tuple[int, str]:
-    number = path.parent.name.removeprefix(SEED)
-    return (int(number) if number.isdecimal() else 0, number)

@@ -231,10 +231,14 @@ class LearningMixin(keras.Model):
             data = getattr(task, split)
             if data is None:
                 return None
+            check = self.checker(spec, what, trained=split == "train")
             if is_dataset(data):
                 of_labels = task.weight_of_labels(split)
-                return examples(data, spec.input_shape, what, of_labels=of_labels)
-            x, y = self.checker(spec, what, trained=split == "train")(*data)
+                found = examples(data, spec.input_shape, what, of_labels=of_labels)
+                if split == "test":
+                    self.check_scored_dataset(found, check, spec, what)
+                return found
+            x, y = check(*data)
             if split != "train":
                 self.check_scored(y, spec, what)
             return x, y

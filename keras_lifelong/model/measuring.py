@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +14,8 @@ from keras_lifelong.layers import head as heads
 from keras_lifelong.metrics.followed import AllFollowed
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
+from keras_lifelong.streams.datasets import Examples
+from keras_lifelong.streams.datasets import is_endless
 from keras_lifelong.training.layer_losses import check_devices
 from keras_lifelong.training.layer_losses import flattened
 
@@ -100,6 +103,29 @@ class MeasuringMixin(keras.Model):
                 metric.check(y, spec)
             except ValueError as error:
                 raise ValueError(f"{what}: {error}") from error
+
+    def check_scored_dataset(
+        self, data: Examples, check: Callable, spec: TaskSpec, what: str
+    ) -> None:
+        """As `check_scored`, of test data that are read as they come.
+
+        That takes a pass over them, so that what is wrong with them is known before
+        the task is trained.
+
+        Args:
+            data: the test data.
+            check: see `checker`.
+            spec, what: see `check_scored`.
+
+        Raises:
+            ValueError: if the data have no end, or are not of the task, too.
+        """
+        if is_endless(data):
+            raise ValueError(
+                f"{what} must end. Received: a tf.data.Dataset that repeats for ever."
+            )
+        labels = [check(x, y)[1] for x, y, _ in data.blocks(1024)]
+        self.check_scored(np.concatenate(labels), spec, what)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -134,9 +134,14 @@ def examples(
         of_labels: see `Examples`.
 
     Raises:
-        ValueError: if its elements are something else.
+        ValueError: if its elements are something else, or there are none.
     """
     check_elements(data, what, parts, input_shape)
+    if int(data.cardinality()) == 0:
+        raise ValueError(
+            f"{what} must hold at least one example. Received: an empty "
+            "tf.data.Dataset."
+        )
     batched = input_shape is not None and is_batched(data, input_shape, what)
     return Examples(data, batched, what, of_labels)
 

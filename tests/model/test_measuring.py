@@ -67,6 +67,29 @@ def test_labels_that_a_metric_cannot_be_of_are_refused_before_training(split):
     assert model.task_names == ["good"] and len(epochs) == 3
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: data.batch(2), "test of task 'bad': .*'auroc'.*among 5"),
+        (lambda data: data.repeat(), "test of task 'bad' must end.*for ever"),
+        (lambda data: data.take(0), "test of task 'bad' must hold.*one example"),
+        (
+            lambda data: data.map(lambda x, y: (x, y + 1)),
+            "test of task 'bad': `y` must",
+        ),
+    ],
+)
+def test_so_are_those_of_a_dataset(change, said):
+    tf = pytest.importorskip("tensorflow")
+    model, y = new(metrics=["accuracy", "auroc"]), small.labels(1)
+    one_class = tf.data.Dataset.from_tensor_slices((small.X[:5], np.ones(5, int)))
+    spec = kl.TaskSpec(2, input_shape=(6,))
+    bad = kl.Task("bad", spec, train=(small.X, y), test=change(one_class))
+    with pytest.raises(ValueError, match=said):
+        model.fit(bad, verbose=0)
+    assert model.task_names == []
+
+
 @pytest.mark.parametrize("is_read_later", [False, True])
 def test_a_later_task_without_a_metric_is_refused_before_the_first(is_read_later):
     model, given = new(metrics=["accuracy"]), tasks()

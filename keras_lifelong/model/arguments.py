@@ -332,6 +332,11 @@ def limit(loaded: Any, settings: Settings, resumable: bool = False) -> None:
             loaded.validation_weight = loaded.validation_weight[:most]
     elif datasets.is_endless(loaded.validation):
         raise _endless("validation", name, "validation_steps")
+    if datasets.is_endless(loaded.test):
+        raise ValueError(
+            f"test of task {name!r} must end. Received: a tf.data.Dataset that "
+            "repeats for ever."
+        )
 
 
 def _endless(split, name, argument):

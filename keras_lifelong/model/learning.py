@@ -28,6 +28,7 @@ from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
 from keras_lifelong.streams import check_split
 from keras_lifelong.streams.datasets import examples
+from keras_lifelong.streams.datasets import is_endless
 from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.streams.weights import checked_class_weight
 from keras_lifelong.training.callbacks import Callbacks
@@ -235,7 +236,7 @@ class LearningMixin(keras.Model):
             if is_dataset(data):
                 of_labels = task.weight_of_labels(split)
                 found = examples(data, spec.input_shape, what, of_labels=of_labels)
-                if split == "test":
+                if split != "train" and not is_endless(data):
                     self.check_scored_dataset(found, check, spec, what)
                 return found
             x, y = check(*data)

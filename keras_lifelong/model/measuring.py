@@ -15,7 +15,6 @@ from keras_lifelong.metrics.followed import AllFollowed
 from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams import TaskStream
 from keras_lifelong.streams.datasets import Examples
-from keras_lifelong.streams.datasets import is_endless
 from keras_lifelong.training.layer_losses import check_devices
 from keras_lifelong.training.layer_losses import flattened
 
@@ -107,23 +106,19 @@ class MeasuringMixin(keras.Model):
     def check_scored_dataset(
         self, data: Examples, check: Callable, spec: TaskSpec, what: str
     ) -> None:
-        """As `check_scored`, of test data that are read as they come.
+        """As `check_scored`, of data that are read as they come.
 
         That takes a pass over them, so that what is wrong with them is known before
         the task is trained.
 
         Args:
-            data: the test data.
+            data: of validation or test.
             check: see `checker`.
             spec, what: see `check_scored`.
 
         Raises:
-            ValueError: if the data have no end, or are not of the task, too.
+            ValueError: if the data are not of the task, too.
         """
-        if is_endless(data):
-            raise ValueError(
-                f"{what} must end. Received: a tf.data.Dataset that repeats for ever."
-            )
         labels = [check(x, y)[1] for x, y, _ in data.blocks(1024)]
         self.check_scored(np.concatenate(labels), spec, what)
 

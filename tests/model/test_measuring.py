@@ -67,27 +67,27 @@ def test_labels_that_a_metric_cannot_be_of_are_refused_before_training(split):
     assert model.task_names == ["good"] and len(epochs) == 3
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda data: data.batch(2), "test of task 'bad': .*'auroc'.*among 5"),
-        (lambda data: data.repeat(), "test of task 'bad' must end.*for ever"),
-        (lambda data: data.take(0), "test of task 'bad' must hold.*one example"),
-        (
-            lambda data: data.map(lambda x, y: (x, y + 1)),
-            "test of task 'bad': `y` must",
-        ),
+        (lambda data: data.batch(2), ".*'auroc'.*one class among 5"),
+        (lambda data: data.map(lambda x, y: (x, y + 1)), "`y` must be in 0 ... 1"),
+        (lambda data: data.take(0), "one example"),
+        (lambda data: data.repeat(), "for ever"),
     ],
 )
-def test_so_are_those_of_a_dataset(change, said):
+def test_so_are_those_of_a_dataset(split, change, said):
     tf = pytest.importorskip("tensorflow")
-    model, y = new(metrics=["accuracy", "auroc"]), small.labels(1)
+    model, begun = new(metrics=["accuracy", "auroc"]), []
     one_class = tf.data.Dataset.from_tensor_slices((small.X[:5], np.ones(5, int)))
-    spec = kl.TaskSpec(2, input_shape=(6,))
-    bad = kl.Task("bad", spec, train=(small.X, y), test=change(one_class))
-    with pytest.raises(ValueError, match=said):
-        model.fit(bad, verbose=0)
-    assert model.task_names == []
+    held = {"validation_split": 0, split: change(one_class)}
+    spec, train = kl.TaskSpec(2, input_shape=(6,)), (small.X, small.labels(1))
+    see = keras.callbacks.LambdaCallback(on_train_begin=lambda *_: begun.append(1))
+    with pytest.raises(ValueError, match=f"{split} of task 'bad'.*{said}"):
+        bad = kl.Task("bad", spec, train=train, **held)
+        model.fit(bad, verbose=0, callbacks=[see])
+    assert model.task_names == [] and not begun
 
 
 @pytest.mark.parametrize("is_read_later", [False, True])

@@ -52,9 +52,8 @@ ROWS = {
     "MAS": ("MAS", {"strength": 0.1}),
     "AGEM": ("AGEM", {"budget": 1000, "replay_batch": 256}),
     "GEM": ("GEM", {"budget": 1000, "margin": 0.5}),
-    "DERPP": ("DERPP", {"budget": 1000, "replay_batch": 128, "alpha": 0.1}),
 }
-REPLAY = ("Replay", "AGEM", "GEM", "DERPP")
+REPLAY = ("Replay", "AGEM", "GEM")
 
 
 def glorot(rng, inputs, outputs):

@@ -31,7 +31,7 @@ ROWS = {  # the options of `peers.py`, as far as Avalanche has them
     "MAS": (supervised.MAS, {"lambda_reg": 0.1}),
     "AGEM": (supervised.AGEM, {"patterns_per_exp": 100, "sample_size": 256}),
     "GEM": (supervised.GEM, {"patterns_per_exp": 100, "memory_strength": 0.5}),
-    "DERPP": (supervised.DER, {"mem_size": 1000, "alpha": 0.1, "beta": 0.5}),
+    # its DER asks for heads without saying which task, and fails
 }
 
 

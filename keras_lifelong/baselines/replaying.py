@@ -121,8 +121,9 @@ class Replaying(LifelongModel):
             phi = self.trainer.forward(self.features, x).astype("float64")
             phi = phi.reshape(len(phi), -1)  # those of time steps beside each other
             phi /= np.maximum(np.linalg.norm(phi, axis=1, keepdims=True), 1e-12)
-            columns[buffers.RANK] = buffers.herded_ranks(phi, y)
-        elif not is_dataset(task.train):  # the others would go at once
+            most = self.buffer.most_of_a_class(columns)
+            columns[buffers.RANK] = buffers.herded_ranks(phi, y, most)
+        if not is_dataset(task.train):  # the others would go at once
             rows = self.buffer.first(columns)
             columns = {part: array[rows] for part, array in columns.items()}
         if self.keeps_logits:

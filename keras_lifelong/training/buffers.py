@@ -99,6 +99,12 @@ class Buffer:
         labels = {"": (columns[Y], columns[RANK])}
         return self._kept(labels, self.room(columns))[""]
 
+    def most_of_a_class(self, columns: Mapping[str, np.ndarray]) -> int:
+        """How many examples of one class would stay if there were no other tasks."""
+        places, count = groups_of(columns[Y])
+        sizes = np.bincount(places, minlength=count).tolist()
+        return max(shares(self.room(columns), sizes))
+
     def _kept(self, labels, room) -> dict[str, np.ndarray]:
         """The rows of each task that stay, in their order."""
         if self.policy == "reservoir":
@@ -204,15 +210,21 @@ def drawn_ranks(n: int, rng: np.random.Generator) -> np.ndarray:
     return rng.random(n)
 
 
-def herded_ranks(features: np.ndarray, y: np.ndarray) -> np.ndarray:
+def herded_ranks(
+    features: np.ndarray, y: np.ndarray, most: int | None = None
+) -> np.ndarray:
     """Ranks by herding, each class by itself.
 
     The next example is the one with which the mean of those chosen comes closest to
-    the mean μ of its class: p_k = argmin ‖μ - (φ(x) + Σ_{j<k} φ(p_j)) / k‖.
+    the mean μ of its class: p_k = argmin ‖μ - (φ(x) + Σ_{j<k} φ(p_j)) / k‖. Times k and
+    squared that is ‖φ(x)‖² + 2 φ(x)·(Σ_{j<k} φ(p_j) - k μ), but for what is alike for
+    all x.
 
     Args:
         features: (n, width), φ; iCaRL's are of length 1.
         y: labels (n,).
+        most: how many of a class are chosen at most, at least 1; None: all. The others
+            are of rank inf.
 
     Returns:
         Floats (n,): 0 for the first of its class, 1 for the next, …
@@ -221,15 +233,14 @@ def herded_ranks(features: np.ndarray, y: np.ndarray) -> np.ndarray:
     [2.0, 0.0, 1.0]
     """
     places, count = groups_of(y)
-    ranks = np.empty(len(features))
+    ranks = np.full(len(features), np.inf)
     for group in range(count):
         rows = np.flatnonzero(places == group)
         phi = features[rows].astype("float64")
         mean, total = phi.mean(0), np.zeros(phi.shape[1])
-        left = np.ones(len(rows), bool)
-        for k in range(len(rows)):
-            distance = np.square(mean - (phi + total) / (k + 1)).sum(1)
-            chosen = int(np.argmin(np.where(left, distance, np.inf)))
-            left[chosen], total = False, total + phi[chosen]
+        left = np.square(phi).sum(1)  # inf for those that were chosen
+        for k in range(len(rows) if most is None else min(most, len(rows))):
+            chosen = int(np.argmin(left + 2 * phi @ (total - (k + 1) * mean)))
+            left[chosen], total = np.inf, total + phi[chosen]
             ranks[rows[chosen]] = k
     return ranks

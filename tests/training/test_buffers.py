@@ -85,6 +85,19 @@ def test_herding_follows_the_mean():
     assert phi[np.argsort(ranks)][:, 0].tolist() == [2, 2.5, 1.5, 0, 4]
 
 
+def test_how_many_of_a_class_may_stay():
+    buffer = buffers.Buffer(7, policy="herding")
+    assert buffer.most_of_a_class({"y": np.repeat([0, 1, 2], [9, 9, 1])}) == 3
+
+
+def test_herding_ends_with_as_many_as_may_be_kept():
+    rng = np.random.default_rng(0)
+    phi, y = rng.normal(size=(40, 3)), rng.integers(0, 2, 40)
+    whole, begun = (buffers.herded_ranks(phi, y, most) for most in (None, 4))
+    assert begun.tolist() == np.where(whole < 4, whole, np.inf).tolist()
+    assert np.isfinite(begun).sum() == 8
+
+
 def test_herding_is_by_class():
     y = np.array([0, 1, 0, 1])
     ranks = buffers.herded_ranks(np.arange(4.0)[:, None], y)

@@ -62,6 +62,7 @@ METHODS = {
     "GPM .95 .99": ("GPM", {"threshold": [0.95, 0.99], "increase": 0.0}, 94.96),
     "TRGP": ("TRGP", {"threshold": 0.95, "increase": 0.0}, 96.34),
     "HAT": ("HAT", {}, None),
+    "HAT c=10": ("HAT", {"strength": 10.0}, None),
     "CAT": ("CAT", {}, None),
     "PackNet": ("PackNet", {"prune": 0.75}, 96.37),
     "PackNet equal": ("PackNet", {"prune": EQUAL}, 96.37),

@@ -94,7 +94,7 @@ class StateMixin(keras.Model):
         """
         for name, entry in config["tasks"].items():
             spec = TaskSpec.from_config(entry)
-            self.check_spec(name, spec)
+            self.check_spec(name, spec, self.task_specs)
             for key in (f"memory/head/own/{name}", "memory/head/shared"):
                 bias = shapes.get(f"{key}/bias")
                 mine = (spec.head == "shared") == key.endswith("/shared")

@@ -143,7 +143,7 @@ class Trainer:
                     with scored(task, phase, epoch):
                         scores = self._validate(task, settings, callbacks)
                     logs |= {f"val_{name}": value for name, value in scores.items()}
-                    peak.see(scores)
+                    peak.see(scores, best.variables)
                     best.see(scores, phase.keep_best)
                 log.add(logs)
                 log.observe(True)
@@ -153,11 +153,11 @@ class Trainer:
             program.finish()
             best.restore()
             callbacks.on_phase_end(log.history)
+            peak.settle()
             model.store_active()
         finally:
             model.optimizer = previous_optimizer
             model.phase_ended()
-        peak.settle()
         seconds = time.perf_counter() - start
         return PhaseResult(phase.name, loss, log.all(), steps, seconds)
 

@@ -112,6 +112,12 @@ class Program:
         if learning_rate is not None:
             self.optimizer.learning_rate = learning_rate
         optimizers.inner(self.optimizer)._iterations.assign(iterations)  # not averaged
+        self._begins_at = iterations
+
+    @property
+    def steps(self) -> int:
+        """Steps taken since `reset`, those before a backup that goes on included."""
+        return int(optimizers.inner(self.optimizer)._iterations) - self._begins_at
 
     def finish(self) -> None:
         """What Keras does after the last epoch: averaged weights take their place."""

@@ -114,10 +114,11 @@ class Trainer:
         feed = Feed(data, settings, lambda epoch: derive_seed(seed, epoch))
         log = Log(phase)
         best = Best(model, phase)
-        steps, loss = 0, math.nan
+        loss = math.nan
         try:
             model.phase_began(phase)
             first = callbacks.on_phase_begin(task, phase, epochs, feed.steps, first)
+            steps = program.steps
             for epoch in range(first, epochs):
                 if model.stop_training:
                     break

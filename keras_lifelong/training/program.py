@@ -97,6 +97,7 @@ class Program:
             backend.apply_gradients(optimizer, gradients, variables)
             if after_step is not None:
                 after = after_step(before, variables, arguments, rate)
+                optimizers.correct_averages(optimizer, variables, after)
                 for variable, new in zip(variables, after, strict=True):
                     variable.assign(new)
             total, data = carry

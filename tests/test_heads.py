@@ -103,7 +103,7 @@ def test_a_new_kind_is_checked_as_the_others_are(count):
         kl.metrics.get("accuracy")(np.ones(2), np.ones(2), spec)
     with pytest.raises(ValueError, match="LwF learns binary and categorical.*'count'"):
         network = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
-        kl.LwF(network).check_spec("a", spec)
+        kl.LwF(network).check_spec("a", spec, {})
     assert heads.loss_choices() == ["softmax", "sigmoid"]
 
 

@@ -200,10 +200,10 @@ def test_networks_of_other_ends_and_losses_are_refused():
         kl.Finetune(keras.Sequential([keras.Input((8, 5, 1)), layers.Conv2D(4, 3)]))
     model = kl.Finetune(network())
     with pytest.raises(ValueError, match=r"'a' is a categorical.*\(batch, width\)"):
-        model.check_spec("a", kl.TaskSpec(3))
+        model.check_spec("a", kl.TaskSpec(3), {})
     model.compile("adam", "categorical_hinge")
     with pytest.raises(ValueError, match="`loss` of `compile` must be None.*'a'"):
-        model.check_spec("a", SPEC)
+        model.check_spec("a", SPEC, {})
 
 
 def test_the_card_of_a_preset_says_that_words_are_read():

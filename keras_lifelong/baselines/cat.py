@@ -139,13 +139,14 @@ class CAT(HAT):
     # Learning
 
     def learn(self, task):
-        name, notes = task.name, self.notes(task.name)
+        name = task.name
         others = [other for other in self.task_names if other != name]
-        if "similar" not in notes:
+        if "similar" not in self.notes(name):
             similar = (yield from self.find_similar(task, others)) if others else []
-            notes["similar"] = similar
+            self.notes(name)["similar"] = similar  # a callback may load others
             self.attend(name, similar[: self.options.similar])
-        held = [other for other in others if other not in notes["similar"]]
+        similar = self.notes(name)["similar"]
+        held = [other for other in others if other not in similar]
         loss, more = self.gated_loss, ()
         if self.attends(name):
             loss, more = self.attending_loss, self._others.trained

@@ -66,8 +66,8 @@ class EWC(LifelongModel):
         options = checked_options(EWC, locals())
         super().__init__(backbone, seed, pretrained, name, options)
 
-    def check_spec(self, name, spec):
-        super().check_spec(name, spec)
+    def check_spec(self, name, spec, others):
+        super().check_spec(name, spec, others)
         loss = loss_of(spec.kind, self._loss)
         if not isinstance(loss, str):
             raise ValueError(

@@ -112,7 +112,7 @@ class ICaRL(Replaying):
     # Learning
 
     def learn(self, task):
-        self.check_room(task)
+        self.check_room(task.name, self.task_specs, self._room(task))
         yield from super().learn(task)
         self.take_means()
 
@@ -209,24 +209,30 @@ class ICaRL(Replaying):
 
     # What it can learn
 
-    def check_spec(self, name, spec):
+    def check_spec(self, name, spec, others):
         if not kinds.get(spec.kind).by_index:
             raise ValueError(
                 "ICaRL learns categorical tasks: a class is the mean of its exemplars. "
                 f"Received task {name!r} of kind {spec.kind!r}. A yes or no may be a "
                 "categorical task of two classes."
             )
-        super().check_spec(name, spec)
+        super().check_spec(name, spec, others)
         distillation.check_own_head(type(self).__name__, name, spec)
+        self.check_room(name, {**others, name: spec}, self.options.budget)
 
-    def check_room(self, task) -> None:
-        """Raises a ValueError if some class would have no exemplar."""
-        room = self._room(task)
-        classes = sum(self.task_spec(name).num_classes for name in self.task_names)
+    def check_room(self, name, specs, room) -> None:
+        """Raises a ValueError if some class would have no exemplar.
+
+        Args:
+            name: of the task to learn.
+            specs: `TaskSpec`s by name, its own among them.
+            room: how many examples there is room for.
+        """
+        classes = sum(spec.num_classes for spec in specs.values())
         if room < classes:
             raise ValueError(
                 f"`budget` and `max_bytes` must have room for an exemplar of each of "
-                f"the {classes} classes, those of task {task.name!r} included. "
+                f"the {classes} classes, those of task {name!r} included. "
                 f"Received: room for {room}."
             )
 

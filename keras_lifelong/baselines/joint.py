@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keras_lifelong.model import LifelongModel
 from keras_lifelong.model.registry import register
+from keras_lifelong.training.joint import check_alike
 from keras_lifelong.training.joint import joint_phases
 
 
@@ -23,6 +24,10 @@ class Joint(LifelongModel):
     carries_sequences = True
 
     keeps_data = True
+
+    def check_spec(self, name, spec, others):
+        super().check_spec(name, spec, others)
+        check_alike({**others, name: spec})
 
     def learn(self, task):
         earlier = [name for name in self.task_names if name != task.name]

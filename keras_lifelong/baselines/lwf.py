@@ -124,8 +124,8 @@ class LwF(LifelongModel):
         loss = self.head_loss(y, self.head(features), weight)
         return loss + arguments["strength"] * ops.sum(means * present)
 
-    def check_spec(self, name, spec):
-        super().check_spec(name, spec)
+    def check_spec(self, name, spec, others):
+        super().check_spec(name, spec, others)
         distillation.check_head(type(self).__name__, name, spec)
 
 

@@ -44,9 +44,8 @@ class Replaying(LifelongModel):
     def active_variables(self):
         return [*super().active_variables(), self._draws.state]
 
-    def check_spec(self, name, spec):
-        super().check_spec(name, spec)
-        others = {n: record.spec for n, record in self.memory.records.items()}
+    def check_spec(self, name, spec, others):
+        super().check_spec(name, spec, others)
         loss = loss_of(spec.kind, self._loss)
         replay.check_alike(type(self).__name__, name, spec, loss, others)
 

@@ -22,6 +22,7 @@ from keras_lifelong.checks import AtLeast
 from keras_lifelong.checks import In
 from keras_lifelong.checks import Seed
 from keras_lifelong.model.options import checked_options
+from keras_lifelong.model.reading import joined_array
 from keras_lifelong.model.registry import register
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.data import power_of_two
@@ -272,6 +273,9 @@ class TRGP(Projecting):
     def reading_of(self, name, memory, training=None):
         reading = super().reading_of(name, memory, training)
         return self.effective(reading, name, memory)
+
+    def active_logits(self, x):
+        return joined_array(self.read_outputs(self.active_task, x, logits=True))
 
     def effective(self, reading, name, memory):
         """A reading under W_eff of a task in place of W."""

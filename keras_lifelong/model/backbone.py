@@ -122,7 +122,7 @@ def input_shape_of(graph: Graph, name: str, several: bool, method: str):
         raise ValueError(
             f"{method} carries a `backbone` that takes one input. Received: "
             f"{name!r}, which takes {_inputs_text(inputs)}. Concatenate them before, "
-            "or use BindAndGrow, PAR or a baseline."
+            "or use a method that takes several, as BindAndGrow, PAR, EWC and MNTDP do."
         )
     parts = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
     if not all(isinstance(part, Wire) for part in parts):

@@ -217,7 +217,7 @@ class LearningMixin(keras.Model):
         if spec.input_shape is None:
             spec = dataclasses.replace(spec, input_shape=self.backbone_input_shape)
         task = task.with_spec(spec)  # by which validation data are held out
-        self.check_spec(task.name, spec)
+        self.check_spec(task.name, spec, self.task_specs)
         if task.test is not None:
             self.check_metrics(task.name, spec)
         if task.is_weighed("train") and not self.takes_weights:

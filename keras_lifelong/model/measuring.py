@@ -78,14 +78,20 @@ class MeasuringMixin(keras.Model):
         """Refuses a stream before the first of its tasks is learned.
 
         Raises:
-            ValueError: if no metric is for a task that can be foreseen, or devices are
-                set that do not carry the network.
+            ValueError: if a task that can be foreseen cannot be learned after those
+                before it, or no metric is for it; or devices are set that do not carry
+                the network.
         """
         check_devices(self.rows_meet, flattened(self.network))
+        others = self.task_specs
         for task in stream.foreseen():
             spec = task.foreseen_spec
-            if spec is not None and task.is_tested:
+            if spec is None:
+                continue
+            if task.is_tested:
                 self.check_metrics(task.name, spec)
+            self.check_spec(task.name, spec, others)
+            others[task.name] = spec
 
     def check_scored(self, y: np.ndarray, spec: TaskSpec, what: str) -> None:
         """Raises a ValueError if a metric of `compile` can't be of these labels.

@@ -69,9 +69,17 @@ class ScoringMixin(keras.Model):
             blocks = ((*check(x, y), w) for x, y, w in data.blocks(ROWS))
         outputs, costs = [], self.layer_costs(task.name)
         for x, y, weights in blocks:
-            outputs.append((self.trainer.forward(self.logits, x), y, weights))
+            outputs.append((self.active_logits(x), y, weights))
             costs.see(x, ROWS)
         return self._scores(task, outputs, costs, main_only)
+
+    def active_logits(self, x: Any) -> np.ndarray:
+        """Logits (n, units) of the active task, as it is used at the moment.
+
+        Args:
+            x: checked inputs (n, *input_shape), or `Columns`.
+        """
+        return self.trainer.forward(self.logits, x)
 
     def layer_costs(self, name: str) -> LayerCosts:
         """What the layers add to a task's loss, to be fed with its inputs."""

@@ -94,7 +94,7 @@ class StateMixin(keras.Model):
         """
         for name, entry in config["tasks"].items():
             spec = TaskSpec.from_config(entry)
-            self.check_spec(name, spec)
+            self.check_spec(name, spec, self.task_specs)
             for key in (f"memory/head/own/{name}", "memory/head/shared"):
                 bias = shapes.get(f"{key}/bias")
                 mine = (spec.head == "shared") == key.endswith("/shared")
@@ -120,6 +120,9 @@ class StateMixin(keras.Model):
     def save_own_variables(self, store):
         config, arrays = self.get_state()
         arrays = {k: v for k, v in arrays.items() if k.startswith("memory/")}
+        config["phase"], variables = self._beside()
+        for i, variable in enumerate(variables):
+            arrays[f"phase/{i}"] = ops.convert_to_numpy(variable)
         store["book"] = np.frombuffer(json.dumps(config).encode(), "uint8")
         for key, array in arrays.items():
             store[urllib.parse.quote(key, safe="")] = array
@@ -128,11 +131,29 @@ class StateMixin(keras.Model):
         training, name = self._session.training, self.active_task
         config = json.loads(np.array(store["book"], "uint8").tobytes())
         keys = [key for key in store.keys() if key != "book"]
-        self._set_memory(
-            config, {urllib.parse.unquote(k): np.array(store[k]) for k in keys}
-        )
+        arrays = {urllib.parse.unquote(k): np.array(store[k]) for k in keys}
+        self._set_memory(config, arrays)
         if training is not None and training.is_mine and name in self.memory.records:
             self.activate(name)  # a callback loads what it goes on to train
+            phase, variables = self._beside()
+            if config.get("phase") == phase:  # else it was saved in another one
+                for i, variable in enumerate(variables):
+                    variable.assign(arrays[f"phase/{i}"])
+
+    def _beside(self) -> tuple[list | None, list]:
+        """What the phase that this thread trains changes beside network and head.
+
+        Returns:
+            What tells it from other phases, as JSON, or None; and its variables.
+        """
+        training, phase = self._session.training, self._session.phase
+        if training is None or not training.is_mine or phase is None:
+            return None, []
+        known = {id(v) for v in [*self.network.variables, *self.head.variables]}
+        found = [*self.active_variables(), *phase.variables, *(phase.state or ())]
+        found = list({id(v): v for v in found if id(v) not in known}.values())
+        shapes = [list(variable.shape) for variable in found]
+        return [self.active_task, phase.name, shapes], found
 
 
 class AllInMemory:

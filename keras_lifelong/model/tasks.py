@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,11 @@ class TasksMixin(keras.Model):
     def task_names(self) -> list[str]:
         """Names of the tasks, in the order they were learned."""
         return list(self.memory.records)
+
+    @property
+    def task_specs(self) -> dict[str, TaskSpec]:
+        """What the labels of each task mean, by name, in the same order."""
+        return {name: record.spec for name, record in self.memory.records.items()}
 
     @property
     def growth(self) -> list[GrowthEntry]:
@@ -99,7 +105,7 @@ class TasksMixin(keras.Model):
                 f"`name` {name!r} is the name of a task already learned. Received a "
                 f"second one; learned are {self.task_names}."
             )
-        self.check_spec(name, spec)
+        self.check_spec(name, spec, self.task_specs)
         self.memory.records[name] = TaskRecord(spec)
         self.begin_task(name)
         self.draw_head(name, spec)
@@ -136,8 +142,15 @@ class TasksMixin(keras.Model):
         """What a new task begins with in its own variable: the value of today."""
         return ops.convert_to_numpy(variable).copy()
 
-    def check_spec(self, name: str, spec: TaskSpec) -> None:
-        """Refuses a task that this model cannot learn."""
+    def check_spec(
+        self, name: str, spec: TaskSpec, others: Mapping[str, TaskSpec]
+    ) -> None:
+        """Refuses a task that this model cannot learn.
+
+        Args:
+            name, spec: of the task.
+            others: what `task_specs` is by then.
+        """
         shape = spec.input_shape
         if shape is not None and not columns.fits(shape, self.backbone_input_shape):
             raise ValueError(
@@ -145,14 +158,13 @@ class TasksMixin(keras.Model):
                 f"accepts {self.backbone_input_shape}."
             )
         self._check_features(name, spec)
-        specs = {n: record.spec for n, record in self.memory.records.items()}
-        old = specs.get(name, spec)
+        old = others.get(name, spec)
         if (old.units, old.kind, old.head) != (spec.units, spec.kind, spec.head):
             raise ValueError(
                 f"Task {name!r} was learned as {old}. "
                 f"Received the same name with {spec}."
             )
-        for other in specs.values():
+        for other in others.values():
             if spec.head == other.head == "shared" and (spec.units, spec.kind) != (
                 other.units,
                 other.kind,

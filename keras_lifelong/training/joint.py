@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_lifelong import heads as kinds
 from keras_lifelong.layers import head as heads
+from keras_lifelong.streams import TaskSpec
 from keras_lifelong.streams.columns import concatenated
 from keras_lifelong.streams.forms import is_dataset
 from keras_lifelong.training.data import power_of_two
@@ -61,6 +64,17 @@ class JointHeads:
             memory[*key, "bias"] = bias[i].copy()
 
 
+def check_alike(specs: Mapping[str, TaskSpec]) -> None:
+    """Raises a ValueError if the heads of tasks, by name, differ in kind or size."""
+    name, first = next(iter(specs.items()))
+    for other, spec in specs.items():
+        if (spec.kind, spec.units) != (first.kind, first.units):
+            raise ValueError(
+                "Tasks learned jointly must have heads of one kind and size. Received: "
+                f"{name!r} with {first} and {other!r} with {spec}."
+            )
+
+
 def joint_phases(model: JointlyTrainable, tasks, name: str, **kwargs):
     """A generator of one phase that trains the network and all heads on all `tasks`.
 
@@ -75,12 +89,8 @@ def joint_phases(model: JointlyTrainable, tasks, name: str, **kwargs):
             `tf.data.Dataset`.
     """
     first = tasks[0].spec
+    check_alike({task.name: task.spec for task in tasks})
     for task in tasks:
-        if (task.spec.kind, task.spec.units) != (first.kind, first.units):
-            raise ValueError(
-                "Tasks learned jointly must have heads of one kind and size. Received: "
-                f"{tasks[0].name!r} with {first} and {task.name!r} with {task.spec}."
-            )
         if is_dataset(task.train):
             raise ValueError(
                 f"Task {task.name!r} is a tf.data.Dataset; joint learning takes arrays."

@@ -249,3 +249,29 @@ def begin_averages(optimizer: keras.optimizers.Optimizer, variables) -> None:
     for variable, average in averages:
         if average is not None:
             average.assign(variable)
+
+
+def correct_averages(
+    optimizer: keras.optimizers.Optimizer, variables, corrected
+) -> None:
+    """Makes averages (`use_ema`) those of the values that variables are given.
+
+    The optimizer took them of what its step made of the variables, before what must
+    not move was put back.
+
+    Args:
+        optimizer: that has just taken a step.
+        variables: list of `keras.Variable`s, as the step left them.
+        corrected: the values that they are to have, as many.
+    """
+    scaled = inner(optimizer)
+    if not scaled.use_ema:
+        return
+    steps, every = scaled.iterations, scaled.ema_overwrite_frequency
+    share = ops.where(steps == 1, 1.0, 1.0 - scaled.ema_momentum)
+    if every:  # then the variables are the averages
+        share = ops.where(steps % every == 0, 1.0, share)
+    averages = scaled._model_variables_moving_average
+    for variable, new, average in zip(variables, corrected, averages, strict=True):
+        if average is not None:
+            average.assign(average + ops.cast(share, average.dtype) * (new - variable))

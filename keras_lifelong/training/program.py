@@ -97,6 +97,7 @@ class Program:
             backend.apply_gradients(optimizer, gradients, variables)
             if after_step is not None:
                 after = after_step(before, variables, arguments, rate)
+                optimizers.correct_averages(optimizer, variables, after)
                 for variable, new in zip(variables, after, strict=True):
                     variable.assign(new)
             total, data = carry
@@ -112,6 +113,12 @@ class Program:
         if learning_rate is not None:
             self.optimizer.learning_rate = learning_rate
         optimizers.inner(self.optimizer)._iterations.assign(iterations)  # not averaged
+        self._begins_at = iterations
+
+    @property
+    def steps(self) -> int:
+        """Steps taken since `reset`, those before a backup that goes on included."""
+        return int(optimizers.inner(self.optimizer)._iterations) - self._begins_at
 
     def finish(self) -> None:
         """What Keras does after the last epoch: averaged weights take their place."""

@@ -11,7 +11,6 @@ from typing import Any
 from typing import Protocol
 
 import keras
-import numpy as np
 
 
 class Trainable(Protocol):
@@ -67,12 +66,6 @@ class Trainable(Protocol):
 
     def active_variables(self) -> list:
         """Every variable that the active task's outputs depend on."""
-
-    def get_active(self) -> list[np.ndarray]:
-        """Copies of the values of `active_variables()`."""
-
-    def set_active(self, values) -> None:
-        """Assigns what `get_active` returned."""
 
     def store_active(self) -> None:
         """Copies what the active task has for itself back into memory."""

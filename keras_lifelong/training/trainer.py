@@ -114,10 +114,11 @@ class Trainer:
         feed = Feed(data, settings, lambda epoch: derive_seed(seed, epoch))
         log = Log(phase)
         best = Best(model, phase)
-        steps, loss = 0, math.nan
+        loss = math.nan
         try:
             model.phase_began(phase)
             first = callbacks.on_phase_begin(task, phase, epochs, feed.steps, first)
+            steps = program.steps
             for epoch in range(first, epochs):
                 if model.stop_training:
                     break
@@ -143,7 +144,7 @@ class Trainer:
                     with scored(task, phase, epoch):
                         scores = self._validate(task, settings, callbacks)
                     logs |= {f"val_{name}": value for name, value in scores.items()}
-                    peak.see(scores)
+                    peak.see(scores, best.variables)
                     best.see(scores, phase.keep_best)
                 log.add(logs)
                 log.observe(True)
@@ -153,11 +154,11 @@ class Trainer:
             program.finish()
             best.restore()
             callbacks.on_phase_end(log.history)
+            peak.settle()
             model.store_active()
         finally:
             model.optimizer = previous_optimizer
             model.phase_ended()
-        peak.settle()
         seconds = time.perf_counter() - start
         return PhaseResult(phase.name, loss, log.all(), steps, seconds)
 

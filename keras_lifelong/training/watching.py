@@ -71,7 +71,7 @@ class Best:
         self.value = None
         self.age = 0  # epochs since
         found = [*model.active_variables(), *phase.variables]
-        self._variables = list({id(v): v for v in found}.values())
+        self.variables = list({id(v): v for v in found}.values())
         self._weights: list | None = None
 
     def see(self, scores, keep):
@@ -82,13 +82,20 @@ class Best:
         if is_better or value == self.value:  # of equals the last: it learned longer
             self.value = value
             if keep:
-                values = (ops.convert_to_numpy(v) for v in self._variables)
-                self._weights = [value.copy() for value in values]
+                self._weights = _values_of(self.variables)
 
     def restore(self):
         if self._weights is not None:
-            for variable, value in zip(self._variables, self._weights, strict=True):
-                variable.assign(value)
+            _assign(self.variables, self._weights)
+
+
+def _values_of(variables) -> list:
+    return [ops.convert_to_numpy(v).copy() for v in variables]
+
+
+def _assign(variables, values) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 class Peak:
@@ -99,14 +106,20 @@ class Peak:
         self.task = task
         self.best = None
         self.value = None
-        self._weights = None
+        self._kept: tuple[list, list] | None = None
 
-    def see(self, scores):
+    def see(self, scores, variables):
+        """Keeps what variables hold, if no epoch before had such scores.
+
+        Args:
+            scores: of validation data, by name.
+            variables: all that the task's outputs depend on.
+        """
         metric = self.model.main_metric
         value = sign(metric) * scores[metric.name]
         if self.best is None or value > self.best:
             self.best = value
-            self._weights = self.model.get_active()
+            self._kept = variables, _values_of(variables)
 
     def state(self):
         return [self.best, self.value]
@@ -116,12 +129,13 @@ class Peak:
 
     def settle(self):
         """Scores the best epoch's weights, while the network has their shape."""
-        if self._weights is None:
+        if self._kept is None:
             return
+        (variables, values), self._kept = self._kept, None
         if self.task.test is not None:
-            now = self.model.get_active()
-            self.model.set_active(self._weights)
+            now = _values_of(variables)
+            _assign(variables, values)
+            self.model.publish()
             scores = self.model.score(self.task, "test", main_only=True)
             self.value = scores[self.model.main_metric.name]
-            self.model.set_active(now)
-        self._weights = None
+            _assign(variables, now)

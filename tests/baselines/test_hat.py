@@ -34,6 +34,16 @@ def fit(model, name, i, **kwargs):
     model.fit(kl.Task(name, train=(X, y), validation_split=0), **kwargs)
 
 
+@pytest.mark.parametrize("every", [None, 2])
+def test_averages_of_weights_leave_what_is_held(every):
+    ema = {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": every}
+    model = new(keras.optimizers.Adam(0.05, **ema))
+    fit(model, "a", 0, epochs=1)
+    before = model.predict(X, task="a")
+    fit(model, "b", 1, epochs=1)
+    np.testing.assert_allclose(model.predict(X, task="a"), before, atol=1e-6)
+
+
 def sigmoid(z):
     return 0.5 * (1 + np.tanh(z / 2))
 

@@ -130,6 +130,23 @@ def test_what_a_callback_reads_is_what_is_trained(tmp_path):
     assert max(np.abs(v).max() for v in change) > 1e-3
 
 
+def test_scales_are_in_what_validation_and_the_best_epoch_are_scored_by():
+    model, scores = new(keras.optimizers.Adam(0.3), trust=0.0), []
+    fit(model, "a", 0)
+    data = X, (X[:, 1] > 0).astype("int32")
+
+    class Reads(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            said = self.model.predict(X, task="b").argmax(-1)
+            scores.append(np.mean(said == data[1]))
+            assert logs["val_accuracy"] == pytest.approx(scores[-1])
+
+    task = kl.Task("b", train=data, validation=data, test=data)
+    result = model.fit_stream([task], epochs=4, verbose=0, callbacks=[Reads()])
+    assert result.peak_by_task == [pytest.approx(max(scores))]
+    assert max(scores) > scores[-1]
+
+
 def test_a_task_that_comes_back_begins_without_scales():
     model = new(trust=0.0)
     for i, name in enumerate("aba"):

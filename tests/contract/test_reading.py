@@ -97,6 +97,20 @@ def test_a_callback_that_reads_changes_nothing(learned):
     assert_same_state(model.get_state(), plain.get_state())
 
 
+def test_validation_scores_the_task_as_it_is_used(learned):
+    model, scored, found = learned.load(), [], []
+    x, y = small.task(2).validation
+
+    class Scores(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if "val_loss" in logs:
+                scored.append(logs["val_loss"])
+                found.append(self.model.evaluate(x, y, task="t2")["loss"])
+
+    learn(model, 2, callbacks=[Scores()])
+    np.testing.assert_allclose(scored, found, rtol=1e-5)
+
+
 def test_another_thread_reads_the_model_as_it_was(learned):
     """Until the task is learned; and it can't learn one itself meanwhile."""
     model, found, refused = learned.load(), [], []

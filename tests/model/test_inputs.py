@@ -1,6 +1,7 @@
 """Networks of several inputs: dicts and lists wherever arrays of examples are."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -162,6 +163,14 @@ def test_methods_that_take_one_input_say_so():
         if not registry.get(method).carries_inputs:
             with pytest.raises(ValueError, match=f"{method} carries a `backbone`"):
                 new(method=method)
+
+
+def test_the_methods_that_a_refusal_names_take_several():
+    with pytest.raises(ValueError, match="PackNet carries.*takes one input") as error:
+        new(method="PackNet")
+    named = re.search("several, as (.*) do", str(error.value))[1]
+    for name in re.split(", | and ", named):
+        assert getattr(kl, name).carries_inputs
 
 
 def test_rows_of_columns():

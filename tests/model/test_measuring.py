@@ -101,6 +101,39 @@ def test_a_later_task_without_a_metric_is_refused_before_the_first(is_read_later
     assert model.task_names == []
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "of", "said"),
+    [
+        ("Finetune", {}, ((3, "shared"), (2, "shared")), "'b' shares the head of"),
+        ("Joint", {}, ((3, "per_task"), (2, "per_task")), "one kind and size.*'b'"),
+        ("LwF", {}, ((3, "per_task"), (2, "shared")), "'b' with head 'shared'"),
+        (
+            "ICaRL",
+            {"budget": 4},
+            ((3, "per_task"), (2, "per_task")),
+            "each of the 5 classes, those of task 'b' included.*room for 4",
+        ),
+    ],
+)
+def test_a_later_task_that_does_not_fit_is_refused_before_the_first(
+    method, options, of, said
+):
+    model = getattr(kl, method)(small.backbone(), **options)
+    model.compile("adam")
+    specs = [kl.TaskSpec(n, "categorical", (6,), head) for n, head in of]
+    stream = [
+        kl.Task(name, spec, train=(small.X, np.arange(48) % spec.num_classes))
+        for name, spec in zip("ab", specs, strict=True)
+    ]
+    with pytest.raises(ValueError, match=said):
+        model.fit_stream(stream, verbose=0)
+    assert model.task_names == []
+    model.fit(stream[0], verbose=0)
+    with pytest.raises(ValueError, match=said):  # after those that it knows, too
+        model.fit_stream(stream[1:], verbose=0)
+    assert model.task_names == ["a"]
+
+
 def test_no_task_is_made_to_be_foreseen():
     made = []
 

@@ -369,6 +369,27 @@ def test_a_backup_goes_on(tmp_path):
         fit(new(), C.BackupAndRestore(tmp_path / "b"), epochs=2)
 
 
+@pytest.mark.parametrize(
+    "method", ["ExperienceReplay", "WSN", "TRGP", "CPG", "CAT", "DARTSTransfer"]
+)
+def test_a_backup_has_all_that_a_phase_changes(tmp_path, method):
+    """Scores of weights, scales, α, what is drawn, steps and notes, too."""
+    states = []
+    for kill in (False, True):
+        model = small.new(method)
+        small.learn(model, 0)
+        if kill:
+            backup = C.BackupAndRestore(tmp_path / "b")
+            with pytest.raises(KeyboardInterrupt):
+                small.learn(model, 1, epochs=3, callbacks=[backup, Kill(1)])
+            assert model.task_names == ["t0"]
+        backup = C.BackupAndRestore(tmp_path / "b")
+        small.learn(model, 1, epochs=3, callbacks=[backup])
+        states.append(model.get_state())
+        del states[-1][0]["growth"]  # of α it tells the epochs since the backup
+    small.assert_same_state(*states)
+
+
 # Settings
 
 

@@ -204,8 +204,8 @@ class GeneratedModel(AllInMemory, LifelongModel):
 
     # What is accepted
 
-    def check_spec(self, name, spec):
-        super().check_spec(name, spec)
+    def check_spec(self, name, spec, others):
+        super().check_spec(name, spec, others)
         check_compared(type(self).__name__, name, spec)
         accepted = self.outputs_per_set
         if accepted is not None and spec.units > accepted:

@@ -229,8 +229,8 @@ class DEN(GrowingModel):
         noted = self.options.timestamps
         return self.notes(name)["stage"] if noted else self.latest_stage()
 
-    def check_spec(self, name, spec):
-        super().check_spec(name, spec)
+    def check_spec(self, name, spec, others):
+        super().check_spec(name, spec, others)
         o = self.options
         if spec.head == "shared" and o.split and not o.timestamps:
             raise ValueError(

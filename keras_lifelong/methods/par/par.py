@@ -344,8 +344,8 @@ class PAR(Deciding, ExpertsModel):
 
     # What it can learn, and what it holds
 
-    def check_spec(self, name, spec):
-        super().check_spec(name, spec)
+    def check_spec(self, name, spec, others):
+        super().check_spec(name, spec, others)
         distillation.check_compared(type(self).__name__, name, spec)
         distillation.check_own_head(type(self).__name__, name, spec)
 

@@ -41,7 +41,8 @@ class GPM(Projecting):
         ValueError: if an argument is of another type or range, naming it; if there is a
             trained layer that is neither dense, convolutional nor normalisation, or a
             weight with a constraint; if `threshold` is a list of another length than
-            there are layers to project.
+            there are layers to project; when a task is learned, if the optimizer is
+            `ScheduleFreeAdamW`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class GPM(Projecting):
         super().__init__(backbone, seed, pretrained, name, options)
 
     def learn(self, task):
+        self.check_optimizer()
         shared, bases = self.network.trainable_variables, self.bases()
         if any(m.shape[1] for m in bases):
             yield self.phase(

@@ -12,6 +12,7 @@ from keras_lifelong.model import LifelongModel
 from keras_lifelong.seeds import derive_seed
 from keras_lifelong.training.importance import examples_of
 from keras_lifelong.training.layer_losses import refuse_constraints
+from keras_lifelong.training.optimizers import is_schedule_free
 from keras_lifelong.training.projection import ProjectedLayers
 from keras_lifelong.training.projection import at_right_angle
 
@@ -41,6 +42,15 @@ class Projecting(LifelongModel):
 
     def own_variables(self):
         return self._projected.own
+
+    def check_optimizer(self) -> None:
+        """Raises a ValueError if the optimizer's steps can't be projected."""
+        if is_schedule_free(self.optimizer):
+            raise ValueError(
+                f"{type(self).__name__} projects what a step does to the weights. "
+                "ScheduleFreeAdamW moves others, of which these are an average: give "
+                "`compile` another `optimizer`, such as AdamW."
+            )
 
     def bases(self) -> list[np.ndarray]:
         """M of each layer, (d, directions), none at first."""

@@ -123,7 +123,8 @@ class TRGP(Projecting):
         ValueError: if an argument is of another type or range, naming it; if there is a
             trained layer that is neither dense, convolutional nor normalisation, or a
             weight with a constraint; if `threshold` is a list of another length than
-            there are layers to project.
+            there are layers to project; when a task is learned, if the optimizer is
+            `ScheduleFreeAdamW`.
     """
 
     task_forms = (
@@ -151,6 +152,7 @@ class TRGP(Projecting):
         return super().build_network(backbone)
 
     def learn(self, task):
+        self.check_optimizer()
         shared, bases = self.network.trainable_variables, self.bases()
         self.forget_scales(task.name)
         if any(m.shape[1] for m in bases):

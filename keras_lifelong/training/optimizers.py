@@ -233,6 +233,11 @@ def from_config(config: dict[str, Any]) -> keras.optimizers.Optimizer:
     return optimizer
 
 
+def is_schedule_free(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether gradients are taken between an average of weights and what moves them."""
+    return type(inner(optimizer)).__name__ == "ScheduleFreeAdamW"
+
+
 def begin_averages(optimizer: keras.optimizers.Optimizer, variables) -> None:
     """Lets what an optimizer averages of variables begin at what these are now.
 
@@ -244,7 +249,7 @@ def begin_averages(optimizer: keras.optimizers.Optimizer, variables) -> None:
     averages: list[tuple] = []
     if scaled.use_ema:
         averages += zip(variables, scaled._model_variables_moving_average, strict=True)
-    if type(scaled).__name__ == "ScheduleFreeAdamW":
+    if is_schedule_free(scaled):
         averages += zip(variables, scaled._momentums, strict=True)
     for variable, average in averages:
         if average is not None:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import small
 from keras import layers
 from keras import ops
 
@@ -145,6 +146,16 @@ def test_scales_are_in_what_validation_and_the_best_epoch_are_scored_by():
     result = model.fit_stream([task], epochs=4, verbose=0, callbacks=[Reads()])
     assert result.peak_by_task == [pytest.approx(max(scores))]
     assert max(scores) > scores[-1]
+
+
+@pytest.mark.parametrize("method", [kl.GPM, kl.TRGP])
+def test_an_optimizer_that_moves_other_weights_is_refused(method):
+    model = method(small.backbone())
+    free = keras.optimizers.ScheduleFreeAdamW(0.05)
+    model.compile(keras.optimizers.LossScaleOptimizer(free))
+    with pytest.raises(ValueError, match="projects.*ScheduleFreeAdamW.*AdamW"):
+        small.learn(model, 0)
+    assert model.task_names == []
 
 
 def test_a_task_that_comes_back_begins_without_scales():

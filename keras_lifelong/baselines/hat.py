@@ -144,17 +144,16 @@ class HAT(LifelongModel):
     # Learning
 
     def check_settings(self, task, settings):
-        steps, data = settings.steps_per_epoch, task.train
-        if steps is None:
-            count = int(data.cardinality()) if is_dataset(data) else len(data[1])
-            if count < 0:
+        steps, data, size = settings.steps_per_epoch, task.train, settings.batch_size
+        if steps is None and is_dataset(data):
+            steps = data.count_batches(size)
+            if steps is None:
                 raise ValueError(
                     f"{type(self).__name__} anneals s over the batches of an epoch: "
                     "`steps_per_epoch` must say how many there are. Task "
                     f"{task.name!r} is a data set of unknown length."
                 )
-            steps = -(-count // settings.batch_size)
-        self._steps = steps
+        self._steps = -(-len(data[1]) // size) if steps is None else steps
 
     def learn(self, task):
         others = [name for name in self.task_names if name != task.name]

@@ -182,6 +182,12 @@ class Examples:
             return self._data.rebatch(batch_size)
         return self._data.batch(batch_size)
 
+    def count_batches(self, batch_size: int) -> int | None:
+        """How many batches of so many examples a pass has; None if nobody can tell."""
+        data = self._data if batch_size == self._own_size else self.batch(batch_size)
+        count = int(data.cardinality())
+        return count if count >= 0 else None
+
     def as_numpy_iterator(self) -> Iterator:
         """Single examples, as arrays."""
         return self._single().as_numpy_iterator()

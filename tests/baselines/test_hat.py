@@ -169,3 +169,21 @@ def test_a_data_set_of_unknown_length_is_refused_before():
     task = kl.Task("a", spec, train=data.batch(8), validation_split=0)
     model.fit(task, epochs=1, steps_per_epoch=3, verbose=0)
     assert model.task_names == ["a"]
+
+
+@pytest.mark.parametrize(("own", "size", "steps"), [(7, None, 4), (None, 8, 3)])
+def test_batches_of_a_dataset_are_counted(own, size, steps):
+    """24 rows: batches of 7 of its own are 4, and of 8 they are 3."""
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices((X, (X[:, 0] > 0).astype("int32")))
+    data = data if own is None else data.batch(own)
+    spec = kl.TaskSpec(2, input_shape=(6,))
+    model, seen = new(keras.optimizers.Adam(0.05)), []
+
+    def see(batch, logs):
+        seen.append(batch)
+
+    see = keras.callbacks.LambdaCallback(on_train_batch_end=see)
+    task = kl.Task("a", spec, train=data, validation_split=0)
+    model.fit(task, epochs=1, batch_size=size, verbose=0, callbacks=[see])
+    assert model._steps == steps == seen[-1] + 1

@@ -181,6 +181,7 @@ def figure(rows, path):
             va="center",
             arrowprops={"arrowstyle": "-", "lw": 0.3},
         )
+    axes.set_ylim(top=1.5 + max(at for _, at in placed))
     axes.set_xscale("log")
     axes.set_xlabel("stored: arrays of the preset, MiB")
     axes.set_ylabel("mean accuracy after ten tasks, %")

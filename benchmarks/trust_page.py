@@ -175,19 +175,29 @@ _PARTS = {
 
 
 def _growth(found: dict[str, Any]) -> str:
-    rows = [
-        row for key in sorted(found) if key.startswith("growth ") for row in found[key]
-    ]
     text = (
         "## Growth of cost\n\n"
         "`benchmarks/growth_of_cost.py`: seconds of a processor and KiB at so many "
         "tiny tasks. The last task, prediction and removal of one are to be flat or "
         "linear, what holds all tasks linear."
     )
+    kept, trained = _grown(found, " kept"), _grown(found, " trained")
+    if trained:
+        trained = (
+            "With `--trained`, an epoch a task. Where a task brings about a size that "
+            f"was not met before, compiling is in its seconds.\n\n{trained}"
+        )
+    parts = [part for part in (kept, trained) if part]
+    return "\n\n".join([text, *parts]) if parts else f"{text} Not measured yet."
+
+
+def _grown(found: dict[str, Any], how: str) -> str:
+    keys = [key for key in sorted(found) if key.startswith("growth ")]
+    rows = [row for key in keys if key.endswith(how) for row in found[key]]
     if not rows:
-        return text + " Not measured yet."
-    keys = ["method", "tasks", *(k for k in rows[0] if k not in ("method", "tasks"))]
-    return f"{text}\n\n" + _table(keys, [[row.get(k) for k in keys] for row in rows])
+        return ""
+    names = ["method", "tasks", *(k for k in rows[0] if k not in ("method", "tasks"))]
+    return _table(names, [[row.get(name) for name in names] for row in rows])
 
 
 def _bounds() -> str:

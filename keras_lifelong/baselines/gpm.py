@@ -59,7 +59,6 @@ class GPM(Projecting):
         super().__init__(backbone, seed, pretrained, name, options)
 
     def learn(self, task):
-        self.check_optimizer()
         shared, bases = self.network.trainable_variables, self.bases()
         if any(m.shape[1] for m in bases):
             yield self.phase(

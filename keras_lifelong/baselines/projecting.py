@@ -43,8 +43,8 @@ class Projecting(LifelongModel):
     def own_variables(self):
         return self._projected.own
 
-    def check_optimizer(self) -> None:
-        """Raises a ValueError if the optimizer's steps can't be projected."""
+    def check_settings(self, task, settings):
+        del task, settings  # it is the optimizer whose steps can't be projected
         if is_schedule_free(self.optimizer):
             raise ValueError(
                 f"{type(self).__name__} projects what a step does to the weights. "

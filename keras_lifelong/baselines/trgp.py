@@ -152,7 +152,6 @@ class TRGP(Projecting):
         return super().build_network(backbone)
 
     def learn(self, task):
-        self.check_optimizer()
         shared, bases = self.network.trainable_variables, self.bases()
         self.forget_scales(task.name)
         if any(m.shape[1] for m in bases):

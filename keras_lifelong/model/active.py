@@ -15,6 +15,7 @@ from keras import ops
 from keras_lifelong.layers import head as heads
 from keras_lifelong.model.session import Training
 from keras_lifelong.streams import TaskSpec
+from keras_lifelong.training.importance import values_of
 from keras_lifelong.training.joint import JointHeads
 from keras_lifelong.training.phase import Phase
 
@@ -217,7 +218,7 @@ class ActiveMixin(keras.Model):
 
     def get_active(self) -> list[np.ndarray]:
         """Copies of the values of `active_variables()`."""
-        return [ops.convert_to_numpy(v).copy() for v in self.active_variables()]
+        return values_of(self.active_variables())
 
     def set_active(self, values: Iterable) -> None:
         """Assigns what `get_active` returned."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from keras import ops
-
 from keras_lifelong.metrics.directions import sign
 from keras_lifelong.metrics.predictions import NotFinite
+from keras_lifelong.training.importance import values_of
 from keras_lifelong.training.protocol import Trainable
 
 
@@ -82,15 +81,11 @@ class Best:
         if is_better or value == self.value:  # of equals the last: it learned longer
             self.value = value
             if keep:
-                self._weights = _values_of(self.variables)
+                self._weights = values_of(self.variables)
 
     def restore(self):
         if self._weights is not None:
             _assign(self.variables, self._weights)
-
-
-def _values_of(variables) -> list:
-    return [ops.convert_to_numpy(v).copy() for v in variables]
 
 
 def _assign(variables, values) -> None:
@@ -119,7 +114,7 @@ class Peak:
         value = sign(metric) * scores[metric.name]
         if self.best is None or value > self.best:
             self.best = value
-            self._kept = variables, _values_of(variables)
+            self._kept = variables, values_of(variables)
 
     def state(self):
         return [self.best, self.value]
@@ -133,7 +128,7 @@ class Peak:
             return
         (variables, values), self._kept = self._kept, None
         if self.task.test is not None:
-            now = _values_of(variables)
+            now = values_of(variables)
             _assign(variables, values)
             self.model.publish()
             scores = self.model.score(self.task, "test", main_only=True)
